@@ -1,0 +1,52 @@
+"""Every error that samlabel raises on purpose; the command line prints each as one line.
+
+The exit code that ends the process travels with the class: 1 failure, 2 usage, 4 refused.
+"""
+
+from __future__ import annotations
+
+
+class SamlabelError(Exception):
+    """A message of one line: what, where, what was wanted, what to do next."""
+
+    exit_code = 1
+
+
+class UsageError(SamlabelError):
+    """An option or argument that cannot be meant: unknown name, impossible value, missing folder."""
+
+    exit_code = 2
+
+
+class UnknownName(UsageError):
+    """A detector, segmenter, format, variant or class that nothing here is called."""
+
+    def __init__(self, kind: str, name: str, known: list[str], hint: str = "") -> None:
+        listing = ", ".join(known) if known else "none"
+        super().__init__(f"unknown {kind} {name!r}; known: {listing}" + (f". {hint}" if hint else ""))
+
+
+class OutputExists(UsageError):
+    """The output already holds labels that this run would overwrite."""
+
+
+class ImageError(SamlabelError):
+    """One image that cannot be read; the run goes on without it."""
+
+
+class FormatError(SamlabelError):
+    """A label file that breaks a rule of its format: file, line or id, and the rule."""
+
+
+class LossyConversion(SamlabelError):
+    """A conversion that would lose something, refused because nobody allowed it."""
+
+    exit_code = 4
+
+
+class WeightsError(SamlabelError):
+    """A checkpoint that is missing, damaged, of another kind, or not safe to open."""
+
+
+class MissingDependency(SamlabelError):
+    """An optional package that the chosen part needs, and the command that installs it."""
