@@ -1,0 +1,1 @@
+"""Families of image encoders, one file each; `sam.registry` finds them by their `VARIANTS`."""
