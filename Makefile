@@ -1,0 +1,52 @@
+# Every target prints the plain commands it runs, so that they can be typed without make.
+#
+#   make demo                      annotate two photos and a drawn picture, then make overlays to look at
+#   make test                      run the tests
+#   make demo PYTHON=python3.12    with another Python
+#   make demo PIP_FLAGS="..."      with more options for every pip install
+#   make demo TORCH_FLAGS="--index-url https://download.pytorch.org/whl/cpu"
+#                                  with torch and torchvision from there: the small CPU-only builds
+
+PYTHON ?= python3
+PIP_FLAGS ?=
+TORCH_FLAGS ?=
+DEMO ?= demo
+BIN := .venv/bin
+
+# ultralytics ships two photos; they are read where they lie. Looked up without importing ultralytics.
+ASSETS = $$($(BIN)/python -c "import importlib.util as u; print(u.find_spec('ultralytics').submodule_search_locations[0] + '/assets')")
+FORMATS := --format coco --format yolo --format sa1b
+
+.PHONY: demo test venv clean
+
+venv: .venv/installed
+
+.venv/made:
+	$(PYTHON) -m venv .venv
+	$(if $(TORCH_FLAGS),$(BIN)/python -m pip install $(PIP_FLAGS) $(TORCH_FLAGS) torch torchvision)
+	@touch $@
+
+.venv/installed: .venv/made pyproject.toml
+	$(BIN)/python -m pip install $(PIP_FLAGS) -e .
+	@touch $@
+
+.venv/installed-test: .venv/made pyproject.toml
+	$(BIN)/python -m pip install $(PIP_FLAGS) -e ".[test]"
+	@touch $@ .venv/installed
+
+demo: .venv/installed
+	rm -rf $(DEMO)
+	$(BIN)/python examples/draw_picture.py $(DEMO)/drawings/shapes.png
+	$(BIN)/samlabel annotate "$(ASSETS)" --out $(DEMO)/photos $(FORMATS)
+	$(BIN)/samlabel annotate $(DEMO)/drawings --out $(DEMO)/drawn --detector none $(FORMATS)
+	$(BIN)/samlabel view $(DEMO)/photos/coco/annotations.json --images "$(ASSETS)" --out $(DEMO)/photos/view
+	$(BIN)/samlabel view $(DEMO)/drawn/coco/annotations.json --images $(DEMO)/drawings --out $(DEMO)/drawn/view
+	@echo
+	@echo "Labels:   $(DEMO)/photos/coco/annotations.json  $(DEMO)/photos/yolo/  $(DEMO)/photos/sa1b/"
+	@echo "Overlays: open $(DEMO)/photos/view/index.html and $(DEMO)/drawn/view/index.html in a browser"
+
+test: .venv/installed-test
+	$(BIN)/python -m pytest -m "not photos"
+
+clean:
+	rm -rf .venv $(DEMO) build dist *.egg-info .pytest_cache .hypothesis
