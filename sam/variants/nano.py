@@ -1,0 +1,103 @@
+"""The nano variant: a convolutional encoder of our own that ships with the package.
+
+A ResNet-like body (https://arxiv.org/abs/1512.03385) down to stride 16, transformer blocks at
+stride 32 where they are cheap, and a feature pyramid (https://arxiv.org/abs/1612.03144) back up:
+stride 16 is the image embedding, strides 8, 4 and 2 sharpen the masks while they are upscaled.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+IMAGE_SIZE = 384
+DIM = 128
+UPSCALED = (64, 32, 16)  # channels at strides 8, 4, 2
+
+
+class ConvNorm(nn.Sequential):
+    """Convolution, batch normalisation and, unless told otherwise, ReLU."""
+
+    def __init__(self, inp: int, out: int, kernel: int = 3, *, stride: int = 1, act: bool = True) -> None:
+        layers = [nn.Conv2d(inp, out, kernel, stride, kernel // 2, bias=False), nn.BatchNorm2d(out)]
+        super().__init__(*layers, *([nn.ReLU(inplace=True)] if act else []))
+
+
+class Residual(nn.Module):
+    """Two 3×3 convolutions around a shortcut."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv1 = ConvNorm(channels, channels)
+        self.conv2 = ConvNorm(channels, channels, act=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(x + self.conv2(self.conv1(x)))
+
+
+class GlobalBlock(nn.Module):
+    """A pre-norm transformer block over all cells of a small map, positions from a depthwise convolution."""
+
+    def __init__(self, channels: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.position = nn.Conv2d(channels, channels, 3, padding=1, groups=channels)
+        self.norm1 = nn.LayerNorm(channels)
+        self.qkv = nn.Linear(channels, 3 * channels)
+        self.proj = nn.Linear(channels, channels)
+        self.norm2 = nn.LayerNorm(channels)
+        self.lin1 = nn.Linear(channels, 3 * channels)
+        self.lin2 = nn.Linear(3 * channels, channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x + self.position(x)
+        size = x.shape[-2:]
+        tokens = x.flatten(2).transpose(1, 2)  # (B, N, C)
+        q, k, v = self.qkv(self.norm1(tokens)).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        mixed = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
+        tokens = tokens + self.proj(mixed)
+        tokens = tokens + self.lin2(F.gelu(self.lin1(self.norm2(tokens))))
+        return tokens.transpose(1, 2).unflatten(2, size)
+
+
+class NanoEncoder(nn.Module):
+    """Features of a (B, 3, S, S) image at strides 16, 2, 4 and 8."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        c2, c4, c8, c16, c32 = 24, 48, 96, 160, 224
+        s8, s4, s2 = UPSCALED
+        self.stem2 = ConvNorm(3, c2, stride=2)
+        self.stage4 = nn.Sequential(ConvNorm(c2, c4, stride=2), Residual(c4))
+        self.stage8 = nn.Sequential(ConvNorm(c4, c8, stride=2), Residual(c8), Residual(c8))
+        self.stage16 = nn.Sequential(ConvNorm(c8, c16, stride=2), Residual(c16), Residual(c16), Residual(c16))
+        self.stage32 = nn.Sequential(ConvNorm(c16, c32, stride=2), *(GlobalBlock(c32, 7) for _ in range(3)))
+        self.top = ConvNorm(c32, DIM, 1)
+        self.side16, self.merge16 = ConvNorm(c16, DIM, 1, act=False), ConvNorm(DIM, DIM)
+        self.neck = nn.Conv2d(DIM, DIM, 1)
+        self.down8, self.side8 = ConvNorm(DIM, s8, 1, act=False), ConvNorm(c8, s8, 1, act=False)
+        self.merge8 = ConvNorm(s8, s8)
+        self.out8 = nn.Conv2d(s8, s8, 1)
+        self.down4, self.side4 = ConvNorm(s8, s4, 1, act=False), ConvNorm(c4, s4, 1, act=False)
+        self.merge4 = ConvNorm(s4, s4)
+        self.out4 = nn.Conv2d(s4, s4, 1)
+        self.down2, self.side2 = ConvNorm(s4, s2, 1, act=False), ConvNorm(c2, s2, 1, act=False)
+        self.out2 = nn.Conv2d(s2, s2, 3, padding=1)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Image embedding (B, D, S/16, S/16), then features of strides 2, 4 and 8."""
+        x2 = self.stem2(x)
+        x4 = self.stage4(x2)
+        x8 = self.stage8(x4)
+        x16 = self.stage16(x8)
+        x32 = self.stage32(x16)
+        p16 = self.merge16(F.relu(self.side16(x16) + _double(self.top(x32))))
+        p8 = self.merge8(F.relu(self.side8(x8) + _double(self.down8(p16))))
+        p4 = self.merge4(F.relu(self.side4(x4) + _double(self.down4(p8))))
+        p2 = F.relu(self.side2(x2) + _double(self.down2(p4)))
+        return self.neck(p16), self.out2(p2), self.out4(p4), self.out8(p8)
+
+
+def _double(x: Tensor) -> Tensor:
+    return F.interpolate(x, scale_factor=2.0, mode="nearest")
