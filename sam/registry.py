@@ -58,13 +58,8 @@ def standard_parts(image_encoder: nn.Module) -> Parts:
     from .prompt_encoder import PromptEncoder
     from .transformer import TwoWayTransformer
 
-    prompt_encoder = PromptEncoder(
-        embed_dim=256, image_embedding_size=(64, 64), input_image_size=(1024, 1024), mask_in_chans=16
-    )
-    mask_decoder = MaskDecoder(
-        transformer_dim=256,
-        transformer=TwoWayTransformer(depth=2, embedding_dim=256, num_heads=8, mlp_dim=2048),
-    )
+    prompt_encoder = PromptEncoder(embed_dim=256, image_size=1024, grid_size=64)
+    mask_decoder = MaskDecoder(dim=256, transformer=TwoWayTransformer(depth=2, dim=256, heads=8, hidden=2048))
     return Parts(image_encoder, prompt_encoder, mask_decoder)
 
 
@@ -84,8 +79,7 @@ def collect(modules: dict[str, tuple[Variant, ...]]) -> dict[str, Variant]:
 
 @cache
 def _all() -> dict[str, Variant]:
-    from . import variants as package
-
+    package = importlib.import_module(".variants", __package__)
     modules = {}
     for info in pkgutil.iter_modules(package.__path__, package.__name__ + "."):
         modules[info.name] = importlib.import_module(info.name).VARIANTS

@@ -7,9 +7,13 @@ stride 16 is the image embedding, strides 8, 4 and 2 sharpen the masks while the
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from ..mask_decoder import MaskDecoder
+from ..prompt_encoder import PromptEncoder
+from ..registry import Parts, Variant
+from ..transformer import TwoWayTransformer
 
 IMAGE_SIZE = 384
 DIM = 128
@@ -101,3 +105,31 @@ class NanoEncoder(nn.Module):
 
 def _double(x: Tensor) -> Tensor:
     return F.interpolate(x, scale_factor=2.0, mode="nearest")
+
+
+def build() -> Parts:
+    """The modules of nano, weights not yet loaded."""
+    return Parts(
+        NanoEncoder(),
+        PromptEncoder(embed_dim=DIM, image_size=IMAGE_SIZE, grid_size=IMAGE_SIZE // 16),
+        MaskDecoder(
+            dim=DIM,
+            transformer=TwoWayTransformer(depth=2, dim=DIM, heads=8, hidden=512),
+            iou_head_hidden=128,
+            upscaled_dims=UPSCALED,
+        ),
+    )
+
+
+VARIANTS = (
+    Variant(
+        name="nano",
+        family="nano",
+        build=build,
+        image_size=IMAGE_SIZE,
+        transformer_dim=DIM,
+        mask_input_size=(IMAGE_SIZE // 4, IMAGE_SIZE // 4),
+        licence="Apache-2.0",
+        bundled="nano.safetensors",
+    ),
+)

@@ -1,0 +1,36 @@
+"""Segment Anything as a library: masks for boxes, points and masks, or for everything in an image.
+
+    import sam
+
+    model = sam.load("nano")
+    embedding = model.embed(image)                         # (H, W, 3) uint8 RGB, encoded once
+    prediction = model.predict(embedding, boxes=[[10, 20, 200, 180]])
+    masks = prediction.masks()                             # (N, C, H, W) bool
+
+It imports nothing outside itself but torch, numpy, Pillow and, where used, safetensors, torchvision,
+pycocotools and OpenCV.
+"""
+
+from __future__ import annotations
+
+from .checkpoint import load, save
+from .errors import ImageError, NoImageSet, PromptError, SamError, UnknownVariant, WeightsError
+from .model import Embedding, Prediction, Sam
+from .registry import Variant
+from .registry import variants as list_variants
+
+__all__ = [
+    "Embedding",
+    "ImageError",
+    "NoImageSet",
+    "Prediction",
+    "PromptError",
+    "Sam",
+    "SamError",
+    "UnknownVariant",
+    "Variant",
+    "WeightsError",
+    "list_variants",
+    "load",
+    "save",
+]

@@ -1,0 +1,186 @@
+"""Segment Anything as two calls: `embed(image)` once, then `predict(embedding, ...)` for any prompts.
+
+Kirillov et al., "Segment Anything": https://arxiv.org/abs/2304.02643
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from .errors import PromptError
+from .prompts import Prompts, check_prompts
+from .transforms import check_image, normalise_and_pad, resize, to_original, to_tensor
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from .registry import Variant
+
+
+@dataclass(frozen=True, eq=False)
+class Embedding:
+    """What the encoder saw in one image; pass it to `Sam.predict` as often as you like."""
+
+    features: Tensor  # (1, D, h, w), one cell for 16 x 16 input pixels
+    high_res: tuple[Tensor, ...]  # (1, c, .., ..) from fine to coarse; empty for the official variants
+    size: tuple[int, int]  # (H, W) of the image
+    input_size: tuple[int, int]  # (h, w) after the resize, before the padding
+    variant: str  # the name of the model that made it
+
+
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """N prompts' masks: C each, 1 or with `multimask_output` 3."""
+
+    low_res_logits: Tensor  # (N, C, h, w), of the padded square; good as a later `mask_input` if h, w fit
+    predicted_iou: Tensor  # (N, C), the model's own estimate of each mask's IoU with the truth
+    size: tuple[int, int]  # (H, W) of the image
+    input_size: tuple[int, int]  # (h, w) of the image inside the padded square
+    image_size: int  # side of the padded square
+    mask_threshold: float = 0.0
+
+    def __len__(self) -> int:
+        return len(self.low_res_logits)
+
+    def logits(self) -> Tensor:
+        """Logits (N, C, H, W) at the image's own size, float32: 4 bytes a pixel and mask."""
+        return to_original(self.low_res_logits, side=self.image_size, input_size=self.input_size, size=self.size)
+
+    def masks(self) -> Tensor:
+        """Boolean masks (N, C, H, W) at the image's own size; logits are made for one prompt at a time."""
+        low = self.low_res_logits
+        masks = torch.empty(*low.shape[:2], *self.size, dtype=torch.bool, device=low.device)
+        for i in range(len(low)):
+            logits = to_original(low[i : i + 1], side=self.image_size, input_size=self.input_size, size=self.size)
+            torch.gt(logits[0], self.mask_threshold, out=masks[i])
+        return masks
+
+
+class Sam(nn.Module):
+    """An image encoder, a prompt encoder and a mask decoder; made by `sam.load`."""
+
+    mask_threshold: float = 0.0
+    image_format: str = "RGB"
+
+    def __init__(self, variant: Variant) -> None:
+        super().__init__()
+        self.variant = variant
+        self.image_encoder, self.prompt_encoder, self.mask_decoder = variant.build()
+        self.register_buffer("pixel_mean", torch.tensor(variant.pixel_mean).view(3, 1, 1), persistent=False)
+        self.register_buffer("pixel_std", torch.tensor(variant.pixel_std).view(3, 1, 1), persistent=False)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.pixel_mean.device
+
+    @property
+    def image_size(self) -> int:
+        """Side in pixels of the padded square that the encoder reads."""
+        return self.variant.image_size
+
+    def preprocess(self, pixels: Tensor) -> Tensor:
+        """(B, 3, S, S), normalised and padded, from resized RGB values 0 to 255 of shape (B, 3, h, w)."""
+        return normalise_and_pad(pixels, mean=self.pixel_mean, std=self.pixel_std, side=self.image_size)
+
+    def embed(self, image: np.ndarray | Image) -> Embedding:
+        """The embedding of one image: (H, W, 3) uint8 RGB, or PIL of mode RGB. Raises `ImageError`."""
+        return self.embed_batch([image])[0]
+
+    @torch.no_grad()
+    def embed_batch(self, images: Sequence[np.ndarray | Image]) -> list[Embedding]:
+        """One embedding an image, in order, from one pass of the encoder; sizes may differ."""
+        if not images:
+            return []
+        arrays = [check_image(image) for image in images]
+        inputs = [to_tensor(resize(array, self.image_size), self.device) for array in arrays]
+        batch = torch.stack([self.preprocess(pixels) for pixels in inputs])  # (B, 3, S, S)
+        sizes = [(array.shape[0], array.shape[1]) for array in arrays]
+        return self._split(self.image_encoder(batch), sizes, [tuple(pixels.shape[-2:]) for pixels in inputs])
+
+    @torch.no_grad()
+    def embed_torch(self, pixels: Tensor, size: tuple[int, int]) -> Embedding:
+        """The embedding of resized RGB values 0 to 255 (1, 3, h, w) of an image of `size`."""
+        outputs = self.image_encoder(self.preprocess(pixels.to(self.device)))
+        return self._split(outputs, [tuple(size)], [tuple(pixels.shape[-2:])])[0]
+
+    def _split(self, outputs: Sequence[Tensor], sizes: list, input_sizes: list) -> list[Embedding]:
+        def one(tensor: Tensor, i: int) -> Tensor:
+            # A slice would keep the whole batch alive for as long as one image's embedding lives.
+            return tensor if len(sizes) == 1 else tensor[i : i + 1].clone()
+
+        return [
+            Embedding(one(outputs[0], i), tuple(one(o, i) for o in outputs[1:]), size, input_size, self.variant.name)
+            for i, (size, input_size) in enumerate(zip(sizes, input_sizes))
+        ]
+
+    def predict(
+        self,
+        embedding: Embedding,
+        *,
+        boxes: Any = None,
+        point_coords: Any = None,
+        point_labels: Any = None,
+        mask_input: Any = None,
+        multimask_output: bool = False,
+        batch_size: int = 16,
+    ) -> Prediction:
+        """Masks for N prompts on one image, in order.
+
+        `boxes` (N, 4) XYXY, `point_coords` (N, P, 2) x, y in pixels of the image, `point_labels`
+        (N, P): 1 inside, 0 outside, -1 no point; `mask_input` (N, 1, h, w): earlier low-res logits.
+        Kinds may be combined; each then has N entries. `batch_size` prompts are decoded at a time,
+        which bounds memory and changes no result. Raises `PromptError`.
+        """
+        if embedding.variant != self.variant.name:
+            raise PromptError(f"the embedding is of {embedding.variant}, this model is {self.variant.name}; embed again")
+        if batch_size < 1:
+            raise PromptError(f"batch_size is {batch_size}; wanted 1 or more")
+        prompts = check_prompts(
+            size=embedding.size,
+            input_size=embedding.input_size,
+            mask_input_size=self.variant.mask_input_size,
+            device=self.device,
+            boxes=boxes,
+            point_coords=point_coords,
+            point_labels=point_labels,
+            mask_input=mask_input,
+        )
+        return self.decode(embedding, prompts, multimask_output=multimask_output, batch_size=batch_size)
+
+    @torch.no_grad()
+    def decode(
+        self, embedding: Embedding, prompts: Prompts, *, multimask_output: bool, batch_size: int = 16
+    ) -> Prediction:
+        """Masks for prompts that are already in pixels of the padded square, unchecked."""
+        count = len(prompts)
+        if count == 0:  # one made-up prompt tells the shapes
+            prompts = prompts.made_up()
+        positions = self.prompt_encoder.dense_pe()
+        logits, iou = [], []
+        for chunk in prompts.chunks(batch_size):
+            sparse, dense = self.prompt_encoder(**chunk.tensors())
+            low, quality = self.mask_decoder(
+                image_embedding=embedding.features,
+                image_pe=positions,
+                sparse=sparse,
+                dense=dense,
+                multimask_output=multimask_output,
+                high_res=embedding.high_res,
+            )
+            logits.append(low)
+            iou.append(quality)
+        return Prediction(
+            (logits[0] if len(logits) == 1 else torch.cat(logits))[:count],
+            (iou[0] if len(iou) == 1 else torch.cat(iou))[:count],
+            embedding.size,
+            embedding.input_size,
+            self.image_size,
+            self.mask_threshold,
+        )
