@@ -1,0 +1,154 @@
+"""Outlines sewn into closed contours: holes to their outer ring, parts to one another, by zero-width seams."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .outline import Rings
+
+
+def sew_parts(rings: Rings, *, inset: float) -> list[np.ndarray]:
+    """Every part's outer ring with its holes sewn in, in the order of their topmost edges."""
+    attached: dict[int, list[tuple[int, int]]] = {}  # edge above -> [(x, ring of the hole below)]
+    for ring, seam in enumerate(rings.seams):
+        if seam is not None:
+            attached.setdefault(seam[1], []).append((seam[2], ring))
+    corners = [_ring_points(rings, ring, inset) for ring in range(len(rings.hole))]
+    return [_sew(rings, corners, attached, ring, inset) for ring in range(len(rings.hole)) if not rings.hole[ring]]
+
+
+def _ring_points(rings: Rings, ring: int, inset: float) -> tuple[np.ndarray, np.ndarray]:
+    """The points of a ring, and for each of its edges the index of the edge's last own point before its end."""
+    part = slice(rings.bounds[ring], rings.bounds[ring + 1])
+    start, end, y = rings.start[part], rings.end[part], rings.y[part]
+    x = np.stack((start, end), axis=1).ravel().astype(np.float64)
+    line = np.repeat(y, 2).astype(np.float64)
+    if inset == 0:
+        return np.stack((x, line), axis=1), 2 * np.arange(len(y))
+    inward_y = np.repeat(np.where(end > start, 1.0, -1.0), 2)
+    rises = np.where(np.roll(y, -1) < y, 1.0, -1.0)  # the vertical after each edge: going up, its inside is right
+    inward_x = np.stack((np.roll(rises, 1), rises), axis=1).ravel()
+    pinched = rings.pinched[part].ravel()
+    # Where two diagonal pixels meet, the corner's inside is background: step from one pixel to the other instead.
+    count = np.where(pinched, 2, 1)
+    index = np.repeat(np.arange(len(x)), count)
+    at_end = index % 2 == 1
+    second = np.append(False, index[1:] == index[:-1])
+    flip = pinched[index]
+    own = flip & (at_end ^ second)  # the point that lies in the horizontal edge's own pixel
+    other = flip & ~own
+    points = np.stack(
+        (
+            x[index] + inset * inward_x[index] * np.where(own, -1, 1),
+            line[index] + inset * inward_y[index] * np.where(other, -1, 1),
+        ),
+        axis=1,
+    )
+    return points, np.cumsum(count)[0::2] - 1
+
+
+def _sew(
+    rings: Rings,
+    corners: list[tuple[np.ndarray, np.ndarray]],
+    attached: dict[int, list[tuple[int, int]]],
+    outer: int,
+    inset: float,
+) -> np.ndarray:
+    """The outer ring walked once, stepping into each hole where its seam meets an edge."""
+    inside = 0.5 if inset else 0.0  # a seam drawn through pixel centres is painted on the mask's own pixels
+    pieces: list[np.ndarray] = []
+    # Work still to do, last first: arrays to write out, or holes to walk.
+    todo: list[np.ndarray | tuple[int, int]] = [(outer, -1)]
+    while todo:
+        item = todo.pop()
+        if isinstance(item, np.ndarray):
+            pieces.append(item)
+            continue
+        ring, entry = item  # entry: the hole's top edge, where its seam arrives
+        points, last_own = corners[ring]
+        first = rings.bounds[ring]
+        own = range(first, rings.bounds[ring + 1]) if attached else ()
+        doors = [(edge - first, attached[edge]) for edge in own if edge in attached]
+        walk: list[np.ndarray | tuple[int, int]] = []
+        at = 0
+        if entry >= 0:  # start just after the seam's point on the top edge, and come back to it
+            at = int(last_own[entry - first]) + 1
+            doors = [d for d in doors if d[0] >= entry - first] + [d for d in doors if d[0] < entry - first]
+        turn = len(points)
+        origin = at
+        for edge, holes in doors:
+            stop = int(last_own[edge]) + 1
+            stop += turn if stop < origin else 0
+            walk.append(_span(points, at, stop))
+            at = stop
+            line = rings.y[first + edge] + inset
+            for x, hole in sorted(holes):
+                top = rings.seams[hole][0]
+                door = np.array([[x + inside, line], [x + inside, rings.y[top] - inset]])
+                walk += [door, (hole, top), door[::-1]]
+        walk.append(_span(points, at, origin + turn))
+        todo += reversed(walk)
+    points = np.concatenate(pieces)
+    points = points[np.any(points != np.roll(points, 1, axis=0), axis=1)]
+    before, after = points - np.roll(points, 1, axis=0), np.roll(points, -1, axis=0) - points
+    straight = (before[:, 0] * after[:, 1] == before[:, 1] * after[:, 0]) & ((before * after).sum(axis=1) > 0)
+    points = points[~straight]
+    return points
+
+
+def _span(points: np.ndarray, first: int, stop: int) -> np.ndarray:
+    """`points[first:stop]` of a closed ring, going round past its end."""
+    return points[first:stop] if stop <= len(points) else points[np.arange(first, stop) % len(points)]
+
+
+def join_parts(parts: list[np.ndarray], *, candidates: int = 4000) -> np.ndarray:
+    """All parts as one closed contour, joined by the shortest seams between corners (Prim's tree, fewest pixels)."""
+    if len(parts) < 2:
+        return parts[0] if parts else np.zeros((0, 2))
+    # Distances are taken between all corners of all parts; thousands of them are thinned, evenly, to stay quick.
+    total = sum(len(part) for part in parts)
+    every = max(1, -(-total // candidates))
+    ends = [np.arange(0, len(part), every) for part in parts]
+    owner = np.repeat(np.arange(len(parts)), [len(e) for e in ends])
+    index = np.concatenate(ends)
+    where = np.concatenate([part[e] for part, e in zip(parts, ends)])
+    best = np.full(len(where), np.inf)
+    best_from = np.zeros(len(where), dtype=np.int64)
+    outside = np.ones(len(where), dtype=bool)
+    children: dict[int, list[tuple[int, int, int]]] = {}
+    joined = 0
+    for _ in range(len(parts) - 1):
+        outside &= owner != joined
+        inside = np.flatnonzero(owner == joined)
+        rest = np.flatnonzero(outside)
+        gap = np.abs(where[rest, None] - where[None, inside]).max(axis=2)  # a painted line has max(dx, dy) pixels
+        near = np.argmin(gap, axis=1)
+        distance = gap[np.arange(len(rest)), near]
+        closer = distance < best[rest]
+        best[rest[closer]], best_from[rest[closer]] = distance[closer], inside[near[closer]]
+        found = int(rest[np.argmin(best[rest])])
+        origin = int(best_from[found])
+        joined = int(owner[found])
+        children.setdefault(int(owner[origin]), []).append((int(index[origin]), joined, int(index[found])))
+    pieces: list[np.ndarray] = []
+    todo: list[np.ndarray | tuple[int, int]] = [(0, 0)]
+    while todo:
+        item = todo.pop()
+        if isinstance(item, np.ndarray):
+            pieces.append(item)
+            continue
+        part, entry = item
+        points = parts[part]
+        turn = len(points)
+        walk: list[np.ndarray | tuple[int, int]] = []
+        at = entry
+        for leave, child, arrive in sorted(children.get(part, []), key=lambda c: (c[0] - entry) % turn):
+            stop = entry + (leave - entry) % turn + 1
+            walk += [_span(points, at, stop), (child, arrive)]
+            at = stop - 1  # the walk goes on from the same corner
+        walk.append(_span(points, at, entry + turn))
+        if part:  # back to where the seam arrived
+            walk.append(points[entry : entry + 1])
+        todo += reversed(walk)
+    points = np.concatenate(pieces)
+    return points[np.any(points != np.roll(points, 1, axis=0), axis=1)]

@@ -1,0 +1,113 @@
+"""Polygons to masks by pycocotools' rule, masks to polygons that give the same mask back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from .contours import join_parts, sew_parts
+from .outline import trace
+from .runs import check_size
+
+if TYPE_CHECKING:
+    from ..types import Mask, Size
+
+
+def polygons_to_mask(polygons: Sequence[Sequence[float]], size: Size) -> Mask:
+    """The union of flat `x0 y0 x1 y1 ...` polygons by pycocotools' rule; an empty mask for no polygon.
+
+    Raises ValueError for fewer than three points, an odd count, a number that is not finite, or a point so far
+    outside the image (ten times its longest side) that it can only be a mistake.
+    """
+    from pycocotools import mask as coco
+
+    from ..types import Mask
+
+    check_size(size)
+    height, width = int(size[0]), int(size[1])
+    if not len(polygons):
+        return Mask.from_pixels(np.zeros((height, width), dtype=bool))
+    reach = 10 * max(height, width) + 1000  # rleFrPoly allocates by perimeter; 1e9 px would take gigabytes
+    rings = []
+    for number, polygon in enumerate(polygons):
+        try:
+            ring = np.asarray(polygon, dtype=np.float64)
+        except (TypeError, ValueError):
+            raise ValueError(f"polygon {number} is not a list of numbers") from None
+        if ring.ndim != 1 or len(ring) < 6 or len(ring) % 2:
+            raise ValueError(f"polygon {number} has {ring.size} numbers; wanted x y pairs, three points or more")
+        if not np.isfinite(ring).all():
+            raise ValueError(f"polygon {number} holds a number that is not finite")
+        if np.abs(ring).max() > reach:
+            raise ValueError(f"polygon {number} reaches {np.abs(ring).max():g}, far outside a {width}x{height} image")
+        rings.append(ring)
+    rle = coco.merge(coco.frPyObjects(rings, height, width))
+    return Mask((height, width), rle["counts"])
+
+
+def count_parts_and_holes(mask: Mask) -> tuple[int, int]:
+    """How many 8-connected parts and how many holes `mask` has."""
+    rings = trace(mask)
+    holes = sum(rings.hole)
+    return len(rings.hole) - holes, holes
+
+
+def mask_to_polygons(mask: Mask, *, tolerance: float = 0.0) -> list[list[float]]:
+    """Flat closed pixel-edge polygons, one a part, its holes joined to the outer ring by zero-width seams.
+
+    pycocotools rasterises them to this very mask, bit for bit, while `tolerance` is 0; a tolerance in pixels lets
+    corners go that lie closer than that to the simplified outline. No polygon for an empty mask.
+    """
+    polygons = sew_parts(trace(mask), inset=0.0)
+    if tolerance > 0:
+        polygons = [simplify(points, tolerance) for points in polygons]
+    return [[int(v) if v == int(v) else v for v in points.ravel().tolist()] for points in polygons]
+
+
+def mask_to_contour(mask: Mask, *, inset: float) -> np.ndarray:
+    """One closed contour (K, 2) of x, y for the whole mask: holes and parts joined by zero-width seams.
+
+    Every corner lies `inset` pixels inside its pixel, so that a reader that cuts coordinates down to whole pixels
+    and paints the boundary (OpenCV's fillPoly) fills the mask's own pixels. Seams to holes run through the mask;
+    seams between parts take the shortest way that their corners allow. Below 0.1, pycocotools snaps the inset away
+    and gives the mask back bit for bit. Shape (0, 2) for an empty mask.
+    """
+    return join_parts(sew_parts(trace(mask), inset=inset))
+
+
+def simplify(points: np.ndarray, tolerance: float) -> np.ndarray:
+    """The closed outline (K, 2) without corners closer than `tolerance` pixels to the rest (Douglas-Peucker).
+
+    Points that occur twice, as the ends of seams do, stay, so that seams stay exact.
+    """
+    if len(points) <= 4:
+        return points
+    _, index, counts = np.unique(points, axis=0, return_inverse=True, return_counts=True)
+    fixed = counts[index.reshape(-1)] > 1
+    fixed[0] = True
+    far = int(np.argmax(((points - points[0]) ** 2).sum(axis=1)))
+    fixed[far] = True
+    closed = np.concatenate((points, points[:1]))
+    keep = np.append(fixed, True)
+    anchors = np.flatnonzero(keep).tolist()
+    stack = list(zip(anchors[:-1], anchors[1:]))
+    while stack:
+        first, last = stack.pop()
+        if last - first < 2:
+            continue
+        chord = closed[last] - closed[first]
+        inner = closed[first + 1 : last] - closed[first]
+        length = float(np.hypot(*chord))
+        if length == 0:
+            distance = np.hypot(inner[:, 0], inner[:, 1])
+        else:
+            distance = np.abs(inner[:, 0] * chord[1] - inner[:, 1] * chord[0]) / length
+        middle = int(np.argmax(distance))
+        if distance[middle] > tolerance:
+            middle += first + 1
+            keep[middle] = True
+            stack += [(first, middle), (middle, last)]
+    kept = points[keep[:-1]]
+    return kept if len(kept) >= 3 else points
