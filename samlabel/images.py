@@ -1,0 +1,308 @@
+"""Find pictures in a folder and decode them: upright, RGB, 8 bit."""
+
+from __future__ import annotations
+
+import glob
+import hashlib
+import io
+import os
+import stat
+import threading
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .errors import ImageError, UsageError
+from .protocols import Image
+
+if TYPE_CHECKING:
+    import numpy as np
+
+SUFFIXES = frozenset(
+    ".jpg .jpeg .jpe .jfif .png .bmp .dib .gif .webp .tif .tiff .ppm .pgm .pbm .pnm .jp2 .j2k .avif .tga .mpo".split()
+)
+# Pillow picks a decoder by content; EPS would start Ghostscript, so only plain raster formats are let in.
+_DECODERS = ("JPEG", "MPO", "PNG", "BMP", "DIB", "GIF", "WEBP", "TIFF", "PPM", "JPEG2000", "AVIF", "TGA")
+MAX_PIXELS = 2**27  # 134 megapixels: a 12000 x 9000 photo passes, a bomb does not
+MAX_BYTES = 2**31
+_pillow_limit = threading.Lock()
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """One picture that could not be labelled, where that was noticed, and why."""
+
+    path: str
+    stage: str  # "scan", "decode", "detect" or "segment"
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """The pictures of one run: `root` and sorted POSIX paths relative to it."""
+
+    root: Path
+    paths: tuple[str, ...]
+    failed: tuple[Failed, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """One picture with the fingerprint of the file that it came from."""
+
+    image: Image
+    sha256: str
+    stat: tuple[int, int]  # size in bytes, modification time in ns
+
+
+Data = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
+
+
+def scan(data: Data, *, exclude: Iterable[Path] = ()) -> Source:
+    """Every picture of a folder (recursive), a glob pattern, one file or a list of these, sorted.
+
+    Hidden files and folders and those of `exclude` are left out. Links are followed, each folder
+    once, so a loop ends. What looks like a picture by its name and is none (a FIFO, a dead link)
+    comes back in `failed`. Raises UsageError when nothing is there.
+    """
+    items = [data] if isinstance(data, (str, os.PathLike)) else list(data)
+    if not items:
+        raise UsageError("no pictures given: the list of paths is empty")
+    roots, files, folders = [], [], []
+    for item in items:
+        root, found = _expand(item)
+        roots.append(root)
+        for path in found:
+            (folders if path.is_dir() else files).append(path)
+    root = Path(os.path.commonpath(roots)) if len(roots) > 1 else roots[0]
+
+    found_paths: set[str] = set()
+    failed: dict[str, Failed] = {}
+    skip = {_identity(path) for path in exclude if path.is_dir()}
+    candidates = [(path, None) for path in files]
+    for folder in folders:
+        candidates.extend(_walk(folder, skip))
+    for path, reason in candidates:
+        name = path.relative_to(root).as_posix()
+        reason = reason or _why_not_a_file(path)
+        if reason is None:
+            found_paths.add(name)
+        else:
+            shown = name.encode("utf-8", "backslashreplace").decode()
+            failed[shown] = Failed(shown, "scan", reason)
+    if not found_paths and not failed:
+        raise UsageError(f"no pictures in {_show(data)}; wanted files ending in {', '.join(sorted(SUFFIXES))}")
+    return Source(root, tuple(sorted(found_paths)), tuple(failed[name] for name in sorted(failed)))
+
+
+def decode(root: Path, path: str, *, max_pixels: int = MAX_PIXELS) -> Decoded:
+    """The picture `root/path` as upright RGB, first frame; ImageError says why not.
+
+    Transparent parts become white, 16-bit values keep their high byte, EXIF orientation is applied
+    once. The pixels are checked against `max_pixels` before they are decoded.
+    """
+    from PIL import Image as pillow
+    from PIL import UnidentifiedImageError
+
+    data, fingerprint = _read(root / path, path)
+    sha256 = hashlib.sha256(data).hexdigest()
+    if not data:
+        raise ImageError(f"{path}: the file is empty")
+    try:
+        with _pillow_limit:  # the limit is a global of Pillow's: held for this one picture only
+            before, pillow.MAX_IMAGE_PIXELS = pillow.MAX_IMAGE_PIXELS, max_pixels
+            try:
+                with pillow.open(io.BytesIO(data), formats=_decoders()) as opened:
+                    width, height = opened.size
+                    if width * height > max_pixels:
+                        raise ImageError(_too_large(path, width, height, max_pixels))
+                    pixels = _to_rgb(_upright(opened))
+            finally:
+                pillow.MAX_IMAGE_PIXELS = before
+    except ImageError:
+        raise
+    except UnidentifiedImageError as error:
+        raise ImageError(f"{path}: not a picture in a known format (it starts with {data[:8]!r})") from error
+    except pillow.DecompressionBombError as error:
+        raise ImageError(f"{path}: {error}; raise max_pixels if you trust it") from error
+    except Exception as error:  # Pillow leaks struct.error, SyntaxError, zlib.error and more on broken bytes
+        raise ImageError(f"{path}: cannot be decoded: {' '.join(str(error).split()) or type(error).__name__}") from error
+    return Decoded(Image(path, pixels), sha256, fingerprint)
+
+
+def fingerprint(path: Path) -> tuple[int, int]:
+    """Size and modification time: equal ones mean that a file need not be read again."""
+    found = path.stat()
+    return found.st_size, found.st_mtime_ns
+
+
+def hash_file(path: Path) -> str:
+    """SHA-256 of a file's bytes, in hex."""
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while chunk := stream.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _expand(item: str | os.PathLike[str]) -> tuple[Path, list[Path]]:
+    """Where relative paths start, and the files and folders that one argument names."""
+    text = os.fspath(item)
+    if "://" in text:
+        raise UsageError(f"{text} is an address; samlabel reads local files only, download it first")
+    path = Path(os.path.abspath(text))
+    try:
+        if path.is_dir():
+            os.scandir(path).close()
+            return path, [path]
+        if path.exists():
+            return path.parent, [path]
+    except OSError as error:
+        raise UsageError(f"cannot read {text}: {error.strerror}; check its permissions") from error
+    if not glob.has_magic(text):
+        raise UsageError(f"there is no folder or picture at {text}{_neighbour(path)}")
+    fixed = []
+    for part in path.parts:
+        if glob.has_magic(part):
+            break
+        fixed.append(part)
+    found = [Path(name) for name in glob.glob(str(path), recursive=True)]
+    found = [name for name in found if name.is_dir() or name.suffix.lower() in SUFFIXES]
+    if not found:
+        raise UsageError(f"no picture matches {text}")
+    return Path(*fixed), found
+
+
+def _neighbour(path: Path) -> str:
+    """`; did you mean ...?` for a misspelt last part of a path."""
+    import difflib
+
+    try:
+        names = sorted(os.listdir(path.parent))
+    except OSError:
+        return f" (nor is there {path.parent})"
+    close = difflib.get_close_matches(path.name, names, n=1)
+    return f"; did you mean {path.parent / close[0]}?" if close else ""
+
+
+def _walk(top: Path, skip: set[tuple[int, int]]) -> Iterator[tuple[Path, str | None]]:
+    """Picture candidates below `top`, each with a reason when its folder cannot be read.
+
+    Real folders come before linked ones, so a picture keeps the path that holds it. Folders above
+    `top` count as seen: a link to `..` must not pull in what lies beside the folder that was asked for.
+    """
+    seen = skip - {_identity(top)} | {_identity(parent) for parent in top.resolve().parents}
+    folders, links = [top], []
+    while folders or links:
+        folder = folders.pop() if folders else links.pop()
+        try:
+            identity = _identity(folder)
+            if identity in seen:
+                continue
+            seen.add(identity)
+            entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+        except OSError as error:
+            yield folder, f"this folder cannot be read: {error.strerror}"
+            continue
+        for entry in entries:
+            if entry.name.startswith("."):
+                continue
+            path = folder / entry.name
+            if _is_folder(entry):
+                (links if entry.is_symlink() else folders).append(path)
+            elif path.suffix.lower() in SUFFIXES:
+                yield path, None
+        folders.sort(reverse=True)
+        links.sort(reverse=True)
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link that points at itself
+        return False
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    found = path.stat()
+    return found.st_dev, found.st_ino
+
+
+def _why_not_a_file(path: Path) -> str | None:
+    try:
+        str(path).encode("utf-8")
+    except UnicodeEncodeError:
+        return "its name is not valid UTF-8, which no label format can hold; rename it"
+    try:
+        mode = path.stat().st_mode
+    except OSError as error:
+        return f"cannot be opened: {error.strerror}" + (" (a link)" if path.is_symlink() else "")
+    return None if stat.S_ISREG(mode) else "not a regular file"
+
+
+def _read(file: Path, path: str) -> tuple[bytes, tuple[int, int]]:
+    try:
+        found = file.stat()
+        if not stat.S_ISREG(found.st_mode):
+            raise ImageError(f"{path}: not a regular file")
+        if found.st_size > MAX_BYTES:
+            raise ImageError(f"{path}: {found.st_size} bytes; a picture file over {MAX_BYTES} is not read")
+        return file.read_bytes(), (found.st_size, found.st_mtime_ns)
+    except OSError as error:
+        raise ImageError(f"{path}: cannot be read: {error.strerror}") from error
+
+
+@cache
+def _decoders() -> tuple[str, ...]:
+    """The allowed decoders that this Pillow was built with."""
+    import warnings
+
+    from PIL import Image as pillow
+
+    pillow.init()
+    # Oversized pictures become errors of ours, odd EXIF is survived: nothing is left to warn about.
+    warnings.filterwarnings("ignore", module=r"PIL\.")
+    return tuple(name for name in _DECODERS if name in pillow.OPEN)
+
+
+def _upright(opened: Any) -> Any:
+    from PIL import ImageOps
+
+    opened.load()
+    try:
+        return ImageOps.exif_transpose(opened)
+    except Exception:  # a damaged EXIF block says nothing about the orientation; the pixels are fine
+        return opened
+
+
+def _to_rgb(opened: Any) -> np.ndarray:
+    import numpy as np
+    from PIL import Image as pillow
+
+    if opened.mode.startswith("I"):
+        values = np.asarray(opened).astype(np.int64)
+        return _grey_to_rgb(values >> 8 if values.max() > 255 else values)
+    if opened.mode == "F":
+        values = np.nan_to_num(np.asarray(opened), nan=0.0, posinf=255.0, neginf=0.0)
+        return _grey_to_rgb(values * 255 if values.max() <= 1 else values)
+    if "A" in opened.getbands() or "transparency" in opened.info:
+        layer = opened.convert("RGBA")
+        opened = pillow.alpha_composite(pillow.new("RGBA", layer.size, "white"), layer)
+    return np.array(opened.convert("RGB"), dtype=np.uint8)
+
+
+def _grey_to_rgb(values: np.ndarray) -> np.ndarray:
+    import numpy as np
+
+    grey = np.clip(values, 0, 255).astype(np.uint8)
+    return np.repeat(grey[:, :, None], 3, axis=2)
+
+
+def _too_large(path: str, width: int, height: int, limit: int) -> str:
+    return f"{path}: {width} x {height} pixels are more than {limit}; raise max_pixels if you trust it"
+
+
+def _show(data: Any) -> str:
+    return str(data) if isinstance(data, (str, os.PathLike)) else "the paths given"

@@ -1,0 +1,297 @@
+"""The run's journal: one checksummed line an image, appended, recovered after a torn write.
+
+A line is `crc32 head TAB record`: the CRC (8 hex digits) covers what follows it, the head is a
+small JSON object that is read for every line when a run starts, the record is read only when label
+files are written. Memory holds one short entry an image.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+import zlib
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any, NamedTuple
+
+from .errors import SamlabelError, UsageError
+from .types import Annotation, ImageRecord, Mask
+
+_SYNC_SECONDS = 1.0  # a power cut costs at most this much work; a killed process costs none
+
+
+@dataclass(frozen=True, slots=True)
+class Labelled:
+    """One finished image: its record, the file it was made from, and what was dropped on the way."""
+
+    record: ImageRecord
+    sha256: str
+    stat: tuple[int, int]  # size in bytes, modification time in ns
+    dropped: Mapping[str, int] = field(default_factory=dict)
+
+
+class Entry(NamedTuple):
+    """Where a finished image lies in the journal, and which file it was made from."""
+
+    offset: int
+    sha256: str
+    stat: tuple[int, int]
+
+
+@dataclass(slots=True)
+class Totals:
+    """Counts over finished images; `digest` identifies their records exactly."""
+
+    images: int = 0
+    objects: int = 0
+    dropped: Counter[str] = field(default_factory=Counter)
+    categories: Counter[int] = field(default_factory=Counter)
+    digest: str = ""
+
+
+class Journal:
+    """Finished images by path, on disk; a context manager that opens, recovers and appends."""
+
+    def __init__(self, path: Path, settings: str) -> None:
+        """`settings` is a short hash; lines that were written under another one do not count."""
+        self.path = path
+        self.settings = settings
+        self.entries: dict[str, Entry] = {}
+        self.discarded = 0  # damaged lines, whose images are done again
+
+    def __enter__(self) -> Journal:
+        self._file = self.path.open("a+b", buffering=0)
+        self._synced = time.monotonic()
+        self._end = self._recover()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        try:
+            os.fsync(self._file.fileno())
+        finally:
+            self._file.close()
+
+    def append(self, done: Labelled) -> None:
+        """Add one finished image; it counts from the moment this returns."""
+        head = {
+            "path": done.record.path,
+            "sha256": done.sha256,
+            "stat": list(done.stat),
+            "settings": self.settings,
+            "dropped": dict(sorted(done.dropped.items())),
+            "categories": _count(done.record),
+        }
+        line = _seal(_json(head) + "\t" + _json(record_to_json(done.record)))
+        try:
+            written = self._file.write(line)
+            if written != len(line):
+                raise OSError(f"only {written} of {len(line)} bytes were written; the disk may be full")
+        except OSError as error:
+            os.ftruncate(self._file.fileno(), self._end)
+            raise SamlabelError(
+                f"{self.path}: cannot be written: {error.strerror or error}; "
+                f"what is done so far is safe, make room and run the same command again"
+            ) from error
+        self.entries[done.record.path] = Entry(self._end, done.sha256, done.stat)
+        self._end += len(line)
+        if time.monotonic() - self._synced > _SYNC_SECONDS:
+            os.fsync(self._file.fileno())
+            self._synced = time.monotonic()
+
+    def record(self, path: str) -> ImageRecord:
+        """The record of a finished image, equal to the one that was appended."""
+        return record_from_json(json.loads(self._line(path)[1]))
+
+    def records(self, paths: Iterable[str]) -> Records:
+        """The records of these images in the order given; may be iterated again and again."""
+        return Records(self, tuple(paths))
+
+    def totals(self, paths: Iterable[str]) -> Totals:
+        """Counts over these images, without decoding one record."""
+        import hashlib
+
+        totals, digest = Totals(), hashlib.sha256()
+        for path in paths:
+            head, body = self._line(path)
+            digest.update(body)
+            totals.images += 1
+            totals.dropped.update(head["dropped"])
+            for category, number in head["categories"].items():
+                totals.categories[int(category)] += number
+                totals.objects += number
+        totals.digest = digest.hexdigest()
+        return totals
+
+    def _line(self, path: str) -> tuple[dict[str, Any], bytes]:
+        self._file.seek(self.entries[path].offset)
+        opened = _open(self._file_line())
+        if opened is None:
+            raise SamlabelError(f"{self.path}: the line of {path} was changed while the run was reading it")
+        return opened
+
+    def _file_line(self) -> bytes:
+        """The line at the current position; the file is unbuffered so that appends go straight to the system."""
+        parts = []
+        while chunk := self._file.read(1 << 16):
+            end = chunk.find(b"\n")
+            if end >= 0:
+                parts.append(chunk[: end + 1])
+                break
+            parts.append(chunk)
+        return b"".join(parts)
+
+    def _recover(self) -> int:
+        """Index the good lines, cut off a torn tail; gives where the next line starts."""
+        end = good = 0
+        with self.path.open("rb") as stream:
+            for line in stream:
+                opened = _open(line)
+                if opened is None:
+                    self.discarded += 1
+                elif opened[0]["settings"] == self.settings:
+                    head = opened[0]
+                    size, changed = head["stat"]
+                    self.entries[head["path"]] = Entry(end, head["sha256"], (size, changed))
+                end += len(line)
+                if line.endswith(b"\n"):
+                    good = end
+        if good != end:
+            os.ftruncate(self._file.fileno(), good)
+        return good
+
+
+class Records:
+    """Records of a journal, streamed from disk each time it is iterated."""
+
+    def __init__(self, journal: Journal, paths: tuple[str, ...]) -> None:
+        self._journal, self._paths = journal, paths
+
+    def __len__(self) -> int:
+        return len(self._paths)
+
+    def __iter__(self) -> Iterator[ImageRecord]:
+        return (self._journal.record(path) for path in self._paths)
+
+
+class Lock:
+    """Holds a folder for one process; the system frees it when the process ends, however it ends."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __enter__(self) -> Lock:
+        self._file = self.path.open("a+b")
+        try:
+            _lock(self._file)
+        except OSError as error:
+            self._file.close()
+            raise UsageError(
+                f"{self.path.parent.parent} is in use by another samlabel run; wait for it or choose another --out"
+            ) from error
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+
+def _lock(file: Any) -> None:
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        import msvcrt
+
+        file.seek(0)
+        msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+    else:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Put `text` in `path`: a reader sees the old file or the new one, never a part."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    with temporary.open("w", encoding="utf-8", newline="\n") as stream:
+        stream.write(text)
+        stream.flush()
+        os.fsync(stream.fileno())
+    os.replace(temporary, path)
+
+
+def record_to_json(record: ImageRecord) -> dict[str, Any]:
+    """A record as JSON values that `record_from_json` turns back into an equal one."""
+    found = _filled(record)
+    found["size"] = [int(v) for v in record.size]
+    found["annotations"] = [_annotation_to_json(annotation) for annotation in record.annotations]
+    return found
+
+
+def record_from_json(found: Mapping[str, Any]) -> ImageRecord:
+    """The record that `record_to_json` was given."""
+    values = dict(found)
+    height, width = values["size"]
+    values["size"] = (height, width)
+    values["annotations"] = tuple(_annotation_from_json(one) for one in values["annotations"])
+    return ImageRecord(**values)
+
+
+def _annotation_to_json(annotation: Annotation) -> dict[str, Any]:
+    found = _filled(annotation)
+    found["category_id"] = int(annotation.category_id)
+    for name in ("score", "predicted_iou", "stability_score"):
+        if name in found:
+            found[name] = float(found[name])  # json refuses numpy's float32
+    for name in ("box", "prompt_box", "crop_box"):
+        if name in found:
+            found[name] = [float(v) for v in found[name]]
+    if "point_coords" in found:
+        found["point_coords"] = [[float(x), float(y)] for x, y in annotation.point_coords]
+    if annotation.mask is not None:
+        found["mask"] = {"size": [int(v) for v in annotation.mask.size], "counts": annotation.mask.counts.decode("ascii")}
+    return found
+
+
+def _annotation_from_json(found: Mapping[str, Any]) -> Annotation:
+    values = dict(found)
+    for name in ("box", "prompt_box", "crop_box"):
+        if name in values:
+            values[name] = tuple(values[name])
+    if "point_coords" in values:
+        values["point_coords"] = tuple((x, y) for x, y in values["point_coords"])
+    if "mask" in values:
+        height, width = values["mask"]["size"]
+        values["mask"] = Mask((height, width), values["mask"]["counts"].encode("ascii"))
+    return Annotation(**values)
+
+
+def _filled(value: Annotation | ImageRecord) -> dict[str, Any]:
+    """The fields that say something: not None, not False, not empty."""
+    found = {name: getattr(value, name) for name in value.__dataclass_fields__}
+    if "extra" in found:
+        found["extra"] = dict(found["extra"])
+    return {name: one for name, one in found.items() if one is not None and one is not False and one not in ((), {})}
+
+
+def _count(record: ImageRecord) -> dict[str, int]:
+    counts = Counter(int(annotation.category_id) for annotation in record.annotations)
+    return {str(category): counts[category] for category in sorted(counts)}
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=True, separators=(",", ":"))
+
+
+def _seal(text: str) -> bytes:
+    body = text.encode("ascii")
+    return f"{zlib.crc32(body):08x} ".encode("ascii") + body + b"\n"
+
+
+def _open(line: bytes) -> tuple[dict[str, Any], bytes] | None:
+    """Head and record bytes of a sealed line, None when it is torn or damaged."""
+    body = line[9:-1]
+    if not line.endswith(b"\n") or line[:9] != f"{zlib.crc32(body):08x} ".encode("ascii"):
+        return None
+    head, _, record = body.partition(b"\t")
+    return json.loads(head), record

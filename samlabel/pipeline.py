@@ -1,0 +1,220 @@
+"""The stages of a run as generators: decode ahead, detect, embed once, segment, select.
+
+Nothing here holds more than a few images: pictures come through a queue of bounded length, results
+leave one by one.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from .errors import ImageError, SamlabelError, UsageError
+from .images import MAX_PIXELS, Decoded, Failed, decode
+from .ledger import Labelled
+from .protocols import Detector, EmbeddingDetector, Image, Segmenter
+from .select import Thresholds, select, usable
+from .types import Annotation, Category, Detections, ImageRecord
+
+GRID_CATEGORIES = (Category(1, "object"),)
+# What one odd image can make a model raise; a TypeError or KeyError is a mistake in code and ends the run.
+_OF_ONE_IMAGE = (ImageError, ValueError, ArithmeticError, RuntimeError, MemoryError, OSError)
+
+
+@dataclass(frozen=True, slots=True)
+class Models:
+    """The models of one run; without a detector the segmenter covers the image with a grid of points."""
+
+    detector: Detector | None
+    segmenter: Segmenter
+    shared_embedding: bool = False  # the detector reads the segmenter's embedding
+
+    @property
+    def categories(self) -> tuple[Category, ...]:
+        return self.detector.categories if self.detector is not None else GRID_CATEGORIES
+
+    @property
+    def source(self) -> str:
+        """What `Annotation.source` says of objects that these models made."""
+        return f"{self.detector.name if self.detector is not None else 'grid'}+{self.segmenter.name}"
+
+
+@dataclass(slots=True)
+class Clock:
+    """Seconds by stage, for the manifest."""
+
+    seconds: Counter[str] = field(default_factory=Counter)
+
+    @contextmanager
+    def of(self, stage: str) -> Iterator[None]:
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[stage] += time.perf_counter() - start
+
+
+def read_ahead(
+    root: Path, paths: Iterable[str], *, ahead: int = 2, max_pixels: int = MAX_PIXELS
+) -> Iterator[Decoded | Failed]:
+    """Decoded pictures in the order of `paths`, at most `ahead` of them waiting while models work."""
+    ready: queue.Queue[Decoded | Failed | BaseException | None] = queue.Queue(maxsize=max(1, ahead))
+    stop = threading.Event()
+
+    def hand_over(item: Decoded | Failed | BaseException | None) -> None:
+        while not stop.is_set():
+            try:
+                return ready.put(item, timeout=0.1)
+            except queue.Full:
+                continue
+
+    def work() -> None:
+        try:
+            for path in paths:
+                if stop.is_set():
+                    return
+                try:
+                    hand_over(decode(root, path, max_pixels=max_pixels))
+                except ImageError as error:
+                    hand_over(_failed(path, "decode", error))
+            hand_over(None)
+        except BaseException as error:  # anything else must surface in the thread that waits for us
+            hand_over(error)
+
+    thread = threading.Thread(target=work, name="samlabel-decode", daemon=True)
+    thread.start()
+    try:
+        while (item := ready.get()) is not None:
+            if isinstance(item, BaseException):
+                raise item
+            yield item
+    finally:
+        stop.set()
+        thread.join(timeout=10)
+
+
+def label(
+    pictures: Iterable[Decoded | Failed],
+    models: Models,
+    thresholds: Thresholds,
+    *,
+    batch: int = 1,
+    clock: Clock | None = None,
+) -> Iterator[Labelled | Failed]:
+    """One result a picture, in order: its labels, or where it failed and why.
+
+    Detection takes up to `batch` pictures of one size at a time. Raises SamlabelError when a plug-in
+    breaks its contract, because then no label of the run could be trusted.
+    """
+    clock = clock or Clock()
+    for group in _batches(pictures, batch):
+        pictures_of_group = [item for item in group if isinstance(item, Decoded)]
+        detected = iter(_detect([item.image for item in pictures_of_group], models, clock))
+        for item in group:
+            if isinstance(item, Failed):
+                yield item
+                continue
+            detections = next(detected)
+            yield detections if isinstance(detections, Failed) else _segment(item, detections, models, thresholds, clock)
+
+
+def _batches(pictures: Iterable[Decoded | Failed], batch: int) -> Iterator[list[Decoded | Failed]]:
+    """Neighbours of one size together; failures end a batch, so that order is kept and nothing waits."""
+    group: list[Any] = []
+    for item in pictures:
+        fits = group and isinstance(item, Decoded) and item.image.size == group[0].image.size and len(group) < batch
+        if group and not fits:
+            yield group
+            group = []
+        if isinstance(item, Failed):
+            yield [item]
+        else:
+            group.append(item)
+            if batch == 1:  # nothing to wait for
+                yield group
+                group = []
+    if group:
+        yield group
+
+
+def _detect(images: list[Image], models: Models, clock: Clock) -> Sequence[Detections | Failed | None]:
+    """Boxes of each image; None where the detector has no stage of its own."""
+    if models.detector is None or models.shared_embedding or not images:
+        return [None] * len(images)
+    try:
+        with clock.of("detect"):
+            found = models.detector.detect(images)
+    except UsageError:
+        raise
+    except _OF_ONE_IMAGE as error:
+        if len(images) == 1:
+            return [_failed(images[0].path, "detect", error)]
+        return [_detect([image], models, clock)[0] for image in images]  # one bad image fails alone
+    if len(found) != len(images):
+        raise SamlabelError(
+            f"detector {models.detector.name!r} gave {len(found)} results for {len(images)} images; wanted one each"
+        )
+    return found
+
+
+def _segment(
+    item: Decoded, detections: Detections | None, models: Models, thresholds: Thresholds, clock: Clock
+) -> Labelled | Failed:
+    image, dropped = item.image, Counter[str]()
+    try:
+        candidates = _candidates(image, detections, models, dropped, clock)
+        kept = select(candidates, thresholds, dropped)
+    except UsageError:
+        raise
+    except _OF_ONE_IMAGE as error:
+        return _failed(image.path, "segment", error)
+    annotations = tuple(replace(annotation, source=models.source) for annotation in kept)
+    return Labelled(ImageRecord(image.path, image.size, annotations), item.sha256, item.stat, dict(dropped))
+
+
+def _candidates(
+    image: Image, detections: Detections | None, models: Models, dropped: Counter[str], clock: Clock
+) -> list[Annotation]:
+    segmenter, embedding = models.segmenter, None
+    if models.detector is None:
+        with clock.of("generate"):
+            return list(segmenter.generate(image))
+    if models.shared_embedding:
+        assert isinstance(models.detector, EmbeddingDetector)
+        with clock.of("embed"):
+            embedding = segmenter.embed(image)
+        with clock.of("detect"):
+            detections = models.detector.detect_embedding(embedding)
+    assert detections is not None
+    detections = usable(detections, image.size, dropped)
+    if len(detections) == 0:  # a real negative; no need to encode it
+        return []
+    if embedding is None:
+        with clock.of("embed"):
+            embedding = segmenter.embed(image)
+    with clock.of("segment"):
+        candidates = list(segmenter.segment(embedding, detections))
+    _check_pairs(candidates, detections, segmenter.name)
+    return candidates
+
+
+def _check_pairs(candidates: list[Annotation], detections: Detections, segmenter: str) -> None:
+    """Refuse a segmenter that lost, added or reordered objects: their labels would be swapped in silence."""
+    wanted = [int(category) for category in detections.category_ids]
+    if [int(candidate.category_id) for candidate in candidates] != wanted:
+        raise SamlabelError(
+            f"segmenter {segmenter!r} gave {len(candidates)} masks for {len(wanted)} boxes, or in another order; "
+            f"labels would be swapped, so the run stops"
+        )
+
+
+def _failed(path: str, stage: str, error: BaseException) -> Failed:
+    reason = " ".join(str(error).split()) or type(error).__name__
+    return Failed(path, stage, reason.removeprefix(f"{path}: "))

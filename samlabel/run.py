@@ -1,0 +1,250 @@
+"""One run over one output folder: what is left to do, what failed, and the files at the end."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from .errors import OutputExists
+from .images import Failed, Source, fingerprint, hash_file
+from .ledger import Journal, Labelled, write_atomically
+from .outputs import HIDDEN, Outputs, edited_message
+from .pipeline import Clock
+from .types import Category, Dataset
+
+SHOWN_FAILURES = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One picture done, for progress displays."""
+
+    path: str
+    done: int  # pictures finished in this run, this one included
+    total: int  # pictures that this run has to do
+    objects: int = 0
+    failed: str | None = None  # `stage: reason`
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What a run did; counts cover the whole dataset, also what earlier runs had finished."""
+
+    output: Path
+    images: int  # pictures found
+    annotated: int  # labelled by this run
+    resumed: int  # labelled by an earlier run
+    failed: int
+    objects: int
+    dropped: Mapping[str, int]  # candidates that became no label, by reason
+    categories: Mapping[str, int]  # objects by class name, absent classes left out
+    outputs: Mapping[str, Path]  # label file or folder by format
+    failures: tuple[Failed, ...]  # the first ones; all are in `output/failed.jsonl`
+    kept: tuple[str, ...] = ()  # copies of files that a person had edited and --overwrite replaced
+    seconds: float = 0.0
+
+    @property
+    def exit_code(self) -> int:
+        """0 done, 1 nothing could be labelled, 3 some images failed."""
+        if not self.failed:
+            return 0
+        return 3 if self.annotated + self.resumed else 1
+
+    def to_json(self) -> dict[str, Any]:
+        """The summary as JSON values."""
+        found = {one.name: getattr(self, one.name) for one in fields(self)}
+        found["output"] = str(self.output)
+        found["dropped"], found["categories"] = dict(self.dropped), dict(self.categories)
+        found["outputs"] = {name: str(path) for name, path in self.outputs.items()}
+        found["failures"] = [asdict(one) for one in self.failures]
+        found["kept"] = list(self.kept)
+        found["seconds"] = round(self.seconds, 3)
+        return found
+
+
+@dataclass(slots=True)
+class Run:
+    """One run over one output folder: what is left to do, what failed, what was written."""
+
+    out: Path
+    source: Source
+    settings: dict[str, Any]
+    categories: tuple[Category, ...]
+    formats: tuple[str, ...]
+    images: str
+    overwrite: bool
+    failed: list[Failed] = field(default_factory=list)
+    annotated: int = 0
+    outputs: Outputs = field(init=False)
+
+    @property
+    def hidden(self) -> Path:
+        return self.out / HIDDEN
+
+    def prepare(self) -> None:
+        """Compare the settings with those of the earlier run; under the lock."""
+        file, journal = self.hidden / "settings.json", self.hidden / "journal.jsonl"
+        if self.overwrite:
+            journal.unlink(missing_ok=True)
+        elif file.exists() and journal.exists() and journal.stat().st_size:
+            before = json.loads(file.read_text(encoding="utf-8"))
+            if before != self.settings:
+                raise OutputExists(
+                    f"{self.out} holds a run with other settings: {describe_difference(before, self.settings)}; "
+                    f"choose another --out, or --overwrite to redo it"
+                )
+        write_atomically(file, json.dumps(self.settings, indent=1, sort_keys=True) + "\n")
+        self.outputs = Outputs(self.out)
+        self.failed = list(self.source.failed)
+
+    def todo(self, journal: Journal) -> list[str]:
+        """Pictures that no earlier run has finished, or that changed since."""
+        return [path for path in self.source.paths if not self._is_done(journal, path)]
+
+    def _is_done(self, journal: Journal, path: str) -> bool:
+        entry = journal.entries.get(path)
+        if entry is None:
+            return False
+        try:
+            if fingerprint(self.source.root / path) == entry.stat:
+                return True
+            return hash_file(self.source.root / path) == entry.sha256
+        except OSError:  # decoding it will say what is wrong
+            del journal.entries[path]
+            return False
+
+    def refuse_edited(self, todo: list[str]) -> None:
+        """Stop before hours of work when a person's edit will be in the way of the result."""
+        if todo and not self.overwrite:
+            for name in self.formats:
+                if edited := self.outputs.edited(name):
+                    raise OutputExists(edited_message(self.out / name, edited))
+
+    def finish(
+        self, done: Labelled | Failed, journal: Journal, total: int, progress: Callable[[Event], None] | None
+    ) -> None:
+        """Put one result where it cannot be lost."""
+        if isinstance(done, Failed):
+            self.failed.append(done)
+            journal.entries.pop(done.path, None)  # what was labelled under this name is another picture
+        else:
+            journal.append(done)
+            self.annotated += 1
+        if progress is not None:
+            count = self.annotated + len(self.failed) - len(self.source.failed)
+            if isinstance(done, Failed):
+                progress(Event(done.path, count, total, failed=f"{done.stage}: {done.reason}"))
+            else:
+                progress(Event(done.record.path, count, total, objects=len(done.record.annotations)))
+
+    def close(self, journal: Journal, clock: Clock, started: float) -> Summary:
+        """Write label files from the journal, then the list of failures and the manifest."""
+        paths = [path for path in self.source.paths if path in journal.entries]
+        totals = journal.totals(paths)
+        kept: list[str] = []
+        unchanged = not self.annotated and not self.failed
+        for name in self.formats if paths else ():
+            digest = settings_hash({"records": totals.digest, "images": self.images, "settings": self.settings})
+            if not self.overwrite and self.outputs.is_current(name, digest):
+                continue
+            unchanged = False
+            dataset = Dataset(self.categories, journal.records(paths), self.source.root)
+            kept += self.outputs.replace(name, digest, _writer(name, dataset, self.images), overwrite=self.overwrite)
+        self._write_failures()
+        names = {category.id: category.name for category in self.categories}
+        counts = {names.get(key, str(key)): totals.categories[key] for key in sorted(totals.categories)}
+        summary = Summary(
+            output=self.out,
+            images=len(self.source.paths) + len(self.source.failed),
+            annotated=self.annotated,
+            resumed=len(paths) - self.annotated,
+            failed=len(self.failed),
+            objects=totals.objects,
+            dropped=MappingProxyType(dict(sorted(totals.dropped.items()))),
+            categories=MappingProxyType(counts),
+            outputs=MappingProxyType({name: where(self.out, name) for name in self.formats} if paths else {}),
+            failures=tuple(sorted(self.failed, key=lambda one: one.path)[:SHOWN_FAILURES]),
+            kept=tuple(kept),
+            seconds=time.perf_counter() - started,
+        )
+        if not (unchanged and (self.out / "manifest.json").exists()):
+            self._write_manifest(summary, clock)
+        return summary
+
+    def _write_failures(self) -> None:
+        file = self.out / "failed.jsonl"
+        if self.failed:
+            lines = sorted(json.dumps(asdict(one), ensure_ascii=False, sort_keys=True) for one in self.failed)
+            write_atomically(file, "".join(line + "\n" for line in lines))
+        else:
+            file.unlink(missing_ok=True)
+
+    def _write_manifest(self, summary: Summary, clock: Clock) -> None:
+        counts = summary.to_json()
+        for name in ("output", "outputs", "failures", "kept"):
+            counts.pop(name)
+        manifest = {
+            "samlabel": self.settings["samlabel"],
+            "settings": self.settings,
+            "formats": self.outputs.formats,
+            "environment": _environment(),
+            "counts": counts,
+            "seconds_by_stage": {stage: round(value, 3) for stage, value in sorted(clock.seconds.items())},
+        }
+        write_atomically(self.out / "manifest.json", json.dumps(manifest, indent=1, ensure_ascii=False) + "\n")
+
+
+def where(out: Path, name: str) -> Path:
+    """The file or folder of a format in an output folder."""
+    return out / name / "annotations.json" if name == "coco" else out / name
+
+
+def settings_hash(settings: Mapping[str, Any]) -> str:
+    """A short name for settings: equal ones have equal names."""
+    import hashlib
+
+    text = json.dumps(settings, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def describe_difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """`detector.conf was 0.25, is 0.4`, for every setting that differs."""
+    old, new = dict(_flat(before)), dict(_flat(now))
+    names = sorted(name for name in {*old, *new} if old.get(name) != new.get(name))
+    return ", ".join(f"{name} was {old.get(name)}, is {new.get(name)}" for name in names)
+
+
+def _flat(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in settings.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
+
+
+def _writer(name: str, dataset: Dataset, images: str) -> Callable[[Path], Any]:
+    import converters
+
+    def write(folder: Path) -> None:
+        target = folder / "annotations.json" if name == "coco" else folder
+        converters.write(dataset, target, format=name, overwrite=True, images=images)
+
+    return write
+
+
+def _environment() -> dict[str, str]:
+    import platform
+    from importlib.metadata import PackageNotFoundError, version
+
+    found = {"python": platform.python_version()}
+    for package in ("torch", "numpy", "pillow"):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found

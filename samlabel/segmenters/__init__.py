@@ -1,0 +1,1 @@
+"""One file a segmenter: a promptable model with `load(variant, *, checkpoint, device, grid) -> Segmenter`."""

@@ -1,0 +1,176 @@
+"""Segment Anything through the bundled `sam` package; the only segmenter that imports it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import ImageError, UnknownName, WeightsError
+from ..images import hash_file
+from ..select import Grid
+from ..types import Annotation, Box, Mask
+
+if TYPE_CHECKING:
+    from sam import Embedding, Sam
+
+    from ..protocols import Image
+    from ..types import Detections
+
+PROMPTS_AT_ONCE = 16
+# Full-size logits are float32: 2**26 of them are 256 MB, so big photos take fewer prompts at once.
+LOGITS_AT_ONCE = 2**26
+STABILITY_OFFSET = 1.0
+
+
+class SamSegmenter:
+    """Masks for boxes, or for a grid of points, from one SAM variant."""
+
+    def __init__(self, model: Sam, *, weights: str, own_weights: bool, grid: Grid) -> None:
+        self.name = model.variant.name
+        self.weights = weights  # SHA-256 of the checkpoint, or of the tensors where there is no file
+        self.own_weights = own_weights  # True with the weights that ship with the variant
+        self._model = model
+        self._grid = grid
+
+    def embed(self, image: Image) -> Embedding:
+        """The image embedding that `segment` takes."""
+        with _our_errors():
+            return self._model.embed(image.pixels)
+
+    def segment(self, embedding: Embedding, detections: Detections) -> Iterator[Annotation]:
+        """One annotation for each detection, in order, however poor its mask is."""
+        height, width = embedding.size
+        step = max(1, min(PROMPTS_AT_ONCE, LOGITS_AT_ONCE // (height * width)))
+        for start in range(0, len(detections), step):
+            with _our_errors():
+                prediction = self._model.predict(embedding, boxes=detections.boxes[start : start + step])
+            logits = prediction.logits()  # (step, 1, H, W)
+            for offset in range(len(prediction)):
+                index = start + offset
+                yield self._annotation(
+                    logits[offset, 0],
+                    float(prediction.predicted_iou[offset, 0]),
+                    detections.boxes[index],
+                    float(detections.scores[index]),
+                    int(detections.category_ids[index]),
+                )
+
+    def generate(self, image: Image, embedding: Embedding | None = None) -> Iterator[Annotation]:
+        """Annotations of category 1 for everything that a grid of points finds."""
+        from sam import SamAutomaticMaskGenerator
+
+        with _our_errors():
+            generator = SamAutomaticMaskGenerator(self._model, output_mode="coco_rle", **asdict(self._grid))
+            found = generator.generate(image.pixels, embedding)
+        for one in found:
+            mask = _mask(one["segmentation"])
+            yield Annotation(
+                category_id=1,
+                box=mask.box,
+                mask=mask,
+                predicted_iou=float(one["predicted_iou"]),
+                stability_score=float(one["stability_score"]),
+                point_coords=tuple((float(x), float(y)) for x, y in one["point_coords"]),
+                crop_box=_corners(one["crop_box"]),
+                source=self.name,
+            )
+
+    def _annotation(self, logits: Any, predicted_iou: float, box: Any, score: float, category: int) -> Annotation:
+        threshold = self._model.mask_threshold
+        mask = Mask.from_pixels((logits > threshold).cpu().numpy())
+        # The stricter mask lies inside the looser one, so their IoU is the ratio of their areas.
+        inner = int((logits > threshold + STABILITY_OFFSET).sum())
+        outer = int((logits > threshold - STABILITY_OFFSET).sum())
+        return Annotation(
+            category_id=category,
+            box=mask.box,
+            mask=mask,
+            score=score,
+            predicted_iou=predicted_iou,
+            stability_score=inner / outer if outer else 0.0,
+            prompt_box=tuple(float(v) for v in box),  # type: ignore[arg-type]
+            source=self.name,
+        )
+
+
+def load(
+    variant: str | None, *, checkpoint: str | Path | None = None, device: str = "cpu", grid: Grid | None = None
+) -> SamSegmenter:
+    """The variant with its own weights or those of `checkpoint`, which alone also tells the variant.
+
+    Raises UnknownName, WeightsError.
+    """
+    import sam
+
+    if variant is not None:
+        variant = _known(variant)
+    if checkpoint is not None and not Path(checkpoint).is_file():
+        raise WeightsError(f"there is no checkpoint at {checkpoint}; wanted a .pth, .pt or .safetensors file")
+    with _our_errors():
+        model = sam.load(variant, checkpoint=checkpoint, device=device)
+    weights = hash_file(Path(checkpoint)) if checkpoint is not None else _hash_tensors(model)
+    return SamSegmenter(model, weights=weights, own_weights=checkpoint is None, grid=grid or Grid())
+
+
+def variants() -> list[dict[str, Any]]:
+    """What can be chosen: `name`, `bundled` (True: works with no download), `url`, `licence`, `params`, `image_size`."""
+    import sam
+
+    return [
+        {
+            "name": one.name,
+            "bundled": one.bundled is not None,
+            "image_size": one.image_size,
+            "params": one.params,
+            "url": one.url,
+            "licence": one.licence,
+        }
+        for one in sam.list_variants()
+    ]
+
+
+def _known(variant: str) -> str:
+    import sam
+
+    names = [one.name for one in sam.list_variants()]
+    aliases = {alias for one in sam.list_variants() for alias in one.aliases}
+    if variant not in names and variant not in aliases:
+        raise UnknownName("SAM variant", variant, names)
+    return variant
+
+
+@contextmanager
+def _our_errors() -> Iterator[None]:
+    """Errors of `sam`, which knows nothing of ours, as errors of ours."""
+    import sam
+
+    try:
+        yield
+    except (sam.ImageError, sam.PromptError) as error:
+        raise ImageError(str(error)) from error
+    except sam.SamError as error:
+        raise WeightsError(str(error)) from error
+
+
+def _hash_tensors(model: Sam) -> str:
+    import hashlib
+
+    digest = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _mask(rle: dict[str, Any]) -> Mask:
+    counts = rle["counts"]
+    height, width = rle["size"]
+    return Mask((int(height), int(width)), counts if isinstance(counts, bytes) else counts.encode("ascii"))
+
+
+def _corners(box: Any) -> Box:
+    x, y, width, height = (float(v) for v in box)
+    return (x, y, x + width, y + height)

@@ -1,0 +1,127 @@
+"""Every threshold with its default, and the one place where candidates are dropped, with a reason."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from .errors import UsageError
+
+if TYPE_CHECKING:
+    from .types import Annotation, Detections
+
+
+@dataclass(frozen=True, slots=True)
+class Detecting:
+    """What a detector is asked for."""
+
+    conf: float = 0.25  # lowest score of a box
+    iou: float = 0.7  # boxes of one class that overlap more are one object
+    imgsz: int = 640  # longest side that the detector looks at, in pixels
+    max_det: int = 300  # most boxes an image
+
+    def __post_init__(self) -> None:
+        _fraction("conf", self.conf)
+        _fraction("iou", self.iou)
+        _whole("imgsz", self.imgsz, lowest=1)
+        _whole("max_det", self.max_det, lowest=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Thresholds:
+    """What a mask must reach to become a label; the defaults drop empty masks only."""
+
+    pred_iou_thresh: float = 0.0
+    stability_score_thresh: float = 0.0
+    min_area: int = 1  # pixels
+
+    def __post_init__(self) -> None:
+        _fraction("pred_iou_thresh", self.pred_iou_thresh)
+        _fraction("stability_score_thresh", self.stability_score_thresh)
+        _whole("min_area", self.min_area, lowest=0)
+
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """How the automatic mask generator works when there is no detector; Segment Anything's own defaults.
+
+    https://github.com/facebookresearch/segment-anything/blob/main/segment_anything/automatic_mask_generator.py
+    """
+
+    points_per_side: int = 32
+    points_per_batch: int = 64
+    pred_iou_thresh: float = 0.88
+    stability_score_thresh: float = 0.95
+    stability_score_offset: float = 1.0
+    box_nms_thresh: float = 0.7
+    crop_n_layers: int = 0
+    crop_nms_thresh: float = 0.7
+    crop_overlap_ratio: float = 512 / 1500
+    crop_n_points_downscale_factor: int = 1
+    min_mask_region_area: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("points_per_side", "points_per_batch", "crop_n_points_downscale_factor"):
+            _whole(name, getattr(self, name), lowest=1)
+        for name in ("crop_n_layers", "min_mask_region_area"):
+            _whole(name, getattr(self, name), lowest=0)
+        for name in ("pred_iou_thresh", "stability_score_thresh", "box_nms_thresh", "crop_nms_thresh",
+                     "crop_overlap_ratio"):
+            _fraction(name, getattr(self, name))
+
+
+def why_dropped(annotation: Annotation, thresholds: Thresholds) -> str | None:
+    """The reason why a candidate is no label, None when it is one."""
+    area = annotation.mask.area if annotation.mask is not None else 0
+    if area == 0:
+        return "empty_mask"
+    if area < thresholds.min_area:
+        return "min_area"
+    if _below(annotation.predicted_iou, thresholds.pred_iou_thresh):
+        return "pred_iou_thresh"
+    if _below(annotation.stability_score, thresholds.stability_score_thresh):
+        return "stability_score_thresh"
+    return None
+
+
+def select(candidates: Iterable[Annotation], thresholds: Thresholds, dropped: Counter[str]) -> list[Annotation]:
+    """The candidates that pass, in order; every other is counted in `dropped` under its reason."""
+    kept = []
+    for candidate in candidates:
+        reason = why_dropped(candidate, thresholds)
+        if reason is None:
+            kept.append(candidate)
+        else:
+            dropped[reason] += 1
+    return kept
+
+
+def usable(detections: Detections, size: tuple[int, int], dropped: Counter[str]) -> Detections:
+    """Detections with boxes clipped to the image; a box with no pixel inside is counted as `bad_box`."""
+    import numpy as np
+
+    height, width = size
+    limits = np.array([width, height, width, height], dtype=np.float32)
+    finite = np.isfinite(detections.boxes).all(axis=1)  # (N,)
+    boxes = np.clip(np.where(finite[:, None], detections.boxes, 0), 0, limits)
+    keep = finite & (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
+    if not keep.all():
+        dropped["bad_box"] += int((~keep).sum())
+    return type(detections)(boxes[keep], detections.scores[keep], detections.category_ids[keep])
+
+
+def _below(value: float | None, limit: float) -> bool:
+    """True when a score misses its limit; NaN misses every limit above 0, an absent score none."""
+    return limit > 0 and value is not None and not value >= limit
+
+
+def _fraction(name: str, value: float) -> None:
+    if not 0 <= value <= 1:
+        raise UsageError(f"{name} is {value}; wanted a number from 0 to 1")
+
+
+def _whole(name: str, value: int, *, lowest: int) -> None:
+    if value != int(value) or value < lowest:
+        raise UsageError(f"{name} is {value}; wanted a whole number of at least {lowest}")
