@@ -13,9 +13,11 @@ pycocotools and OpenCV.
 
 from __future__ import annotations
 
+from .automatic import SamAutomaticMaskGenerator
 from .checkpoint import load, save
 from .errors import ImageError, NoImageSet, PromptError, SamError, UnknownVariant, WeightsError
 from .model import Embedding, Prediction, Sam
+from .predictor import ResizeLongestSide, SamPredictor
 from .registry import Variant
 from .registry import variants as list_variants
 
@@ -25,8 +27,11 @@ __all__ = [
     "NoImageSet",
     "Prediction",
     "PromptError",
+    "ResizeLongestSide",
     "Sam",
+    "SamAutomaticMaskGenerator",
     "SamError",
+    "SamPredictor",
     "UnknownVariant",
     "Variant",
     "WeightsError",

@@ -41,8 +41,10 @@ _TRANSFORMERS = (
     (r"mask_decoder\.upscale_conv1\.", "mask_decoder.output_upscaling.0."),
     (r"mask_decoder\.upscale_layer_norm\.", "mask_decoder.output_upscaling.1."),
     (r"mask_decoder\.upscale_conv2\.", "mask_decoder.output_upscaling.3."),
+    # Their three-layer MLPs are proj_in, layers.0, proj_out: the middle one is numbered from 0.
+    (r"((?:hypernetworks_mlps\.\d+|iou_prediction_head))\.layers\.0\.", r"\1.layers.1."),
     (r"((?:hypernetworks_mlps\.\d+|iou_prediction_head))\.proj_in\.", r"\1.layers.0."),
-    (r"((?:hypernetworks_mlps\.\d+|iou_prediction_head))\.proj_out\.", r"\1.layers.LAST."),
+    (r"((?:hypernetworks_mlps\.\d+|iou_prediction_head))\.proj_out\.", r"\1.layers.2."),
 )
 
 
@@ -71,20 +73,7 @@ def from_transformers(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
             key = re.sub(pattern, replacement, key)
         if key:
             named[key] = value
-    # transformers counts the middle layers of an MLP from 0 between proj_in and proj_out; every
-    # MLP of the mask decoder has three layers, so `layers.0` in the middle is our `layers.1`.
-    middle = r"^(mask_decoder\.(?:output_hypernetworks_mlps\.\d+|iou_prediction_head))\.layers\."
-    last = {}
-    for key, value in named.items():
-        last[re.sub(middle + "LAST", r"\1.layers.2", key)] = value
-    for key, value in state.items():
-        if re.match(middle + r"\d", key):
-            last[re.sub(middle + r"(\d+)", lambda m: f"{m[1]}.layers.{int(m[2]) + 1}", key)] = value
-    for key, value in state.items():
-        match = re.match(r"^(mask_decoder\.(?:output_hypernetworks_mlps\.\d+|iou_prediction_head))\.proj_in\.(.*)", key)
-        if match:
-            last[f"{match[1]}.layers.0.{match[2]}"] = value
-    return last
+    return named
 
 
 def to_official(content: Any, path: str) -> dict[str, Tensor]:

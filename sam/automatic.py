@@ -1,0 +1,250 @@
+"""Masks for everything in an image, from a grid of point prompts and no other input.
+
+Segment Anything, appendix B "Automatic mask generation details" (https://arxiv.org/abs/2304.02643),
+with the options, results and order of its `SamAutomaticMaskGenerator`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from . import rle
+from .crops import CropBox, crop_boxes, point_grids as build_point_grids
+from .errors import ImageError, SamError
+from .scoring import inclusive_boxes, near_crop_edge, stability_score
+from .transforms import check_image, to_original
+
+if TYPE_CHECKING:
+    from .model import Embedding, Prediction, Sam
+
+OUTPUT_MODES = ("binary_mask", "uncompressed_rle", "coco_rle")
+_LOGITS_AT_ONCE = 2**25  # 128 MiB of float32: the full-size logits that are held at one time
+
+
+@dataclass(frozen=True, eq=False)
+class _Found:
+    """One mask with all that is known of it."""
+
+    runs: np.ndarray
+    box: tuple[int, int, int, int]  # inclusive, in pixels of the image
+    predicted_iou: float
+    stability: float
+    point: tuple[float, float]
+    crop_box: CropBox
+
+
+class SamAutomaticMaskGenerator:
+    """Finds the masks of an image; options as in Segment Anything, checked when it is made.
+
+    `point_grids` (one (P, 2) array of x, y in the unit square a crop layer) replaces `points_per_side`,
+    which then must be None. `min_mask_region_area` fills holes and drops islands smaller than that.
+    """
+
+    def __init__(
+        self,
+        model: Sam,
+        points_per_side: int | None = 32,
+        points_per_batch: int = 64,
+        pred_iou_thresh: float = 0.88,
+        stability_score_thresh: float = 0.95,
+        stability_score_offset: float = 1.0,
+        box_nms_thresh: float = 0.7,
+        crop_n_layers: int = 0,
+        crop_nms_thresh: float = 0.7,
+        crop_overlap_ratio: float = 512 / 1500,
+        crop_n_points_downscale_factor: int = 1,
+        point_grids: Sequence[np.ndarray] | None = None,
+        min_mask_region_area: int = 0,
+        output_mode: str = "binary_mask",
+    ) -> None:
+        if (points_per_side is None) == (point_grids is None):
+            raise SamError("wanted exactly one of points_per_side and point_grids; pass points_per_side=None with grids")
+        if output_mode not in OUTPUT_MODES:
+            raise SamError(f"unknown output_mode {output_mode!r}; known: {', '.join(OUTPUT_MODES)}")
+        if points_per_side is not None:
+            if points_per_side < 1 or crop_n_points_downscale_factor < 1:
+                raise SamError("points_per_side and crop_n_points_downscale_factor must be 1 or more")
+            point_grids = build_point_grids(points_per_side, crop_n_layers, crop_n_points_downscale_factor)
+        assert point_grids is not None
+        if len(point_grids) <= crop_n_layers:
+            raise SamError(f"{len(point_grids)} point grids for {crop_n_layers + 1} layers; wanted one for each")
+        if points_per_batch < 1:
+            raise SamError(f"points_per_batch is {points_per_batch}; wanted 1 or more")
+        self.model = model
+        self.point_grids = [np.asarray(grid, dtype=np.float64).reshape(-1, 2) for grid in point_grids]
+        self.points_per_batch = points_per_batch
+        self.pred_iou_thresh = pred_iou_thresh
+        self.stability_score_thresh = stability_score_thresh
+        self.stability_score_offset = stability_score_offset
+        self.box_nms_thresh = box_nms_thresh
+        self.crop_n_layers = crop_n_layers
+        self.crop_nms_thresh = crop_nms_thresh
+        self.crop_overlap_ratio = crop_overlap_ratio
+        self.min_mask_region_area = min_mask_region_area
+        self.output_mode = output_mode
+
+    @torch.no_grad()
+    def generate(self, image: np.ndarray, embedding: Embedding | None = None) -> list[dict[str, Any]]:
+        """One record a mask: `segmentation` (by `output_mode`), `area`, `bbox`, `predicted_iou`,
+        `point_coords`, `stability_score`, `crop_box`; boxes are x, y, width, height in pixels.
+
+        `image` is (H, W, 3) uint8 RGB; `embedding`, when it is at hand, is that of the whole image.
+        `bbox` counts whole pixels, so one pixel is 1 × 1; Segment Anything's own is one less in both.
+        """
+        pixels = check_image(image)
+        size = (pixels.shape[0], pixels.shape[1])
+        if embedding is not None and embedding.size != size:
+            raise ImageError(f"the embedding is of an image of size {embedding.size}, this one is {size}; embed it again")
+        found: list[_Found] = []
+        boxes, layers = crop_boxes(size, self.crop_n_layers, self.crop_overlap_ratio)
+        for box, layer in zip(boxes, layers):
+            found += self._in_crop(pixels, box, self.point_grids[layer], embedding)
+            embedding = None  # the first crop is the whole image; the others are encoded on their own
+        if len(boxes) > 1:
+            # Of masks of one object the one from the smallest crop is the sharpest.
+            areas = torch.tensor([(x1 - x0) * (y1 - y0) for x0, y0, x1, y1 in (one.crop_box for one in found)])
+            found = _suppress(found, 1 / areas, self.crop_nms_thresh)
+        if self.min_mask_region_area > 0:
+            found = self._without_specks(found, size)
+        return [self._record(one, size) for one in found]
+
+    def _in_crop(
+        self, pixels: np.ndarray, crop_box: CropBox, grid: np.ndarray, embedding: Embedding | None
+    ) -> list[_Found]:
+        """What one crop shows, duplicates removed."""
+        x0, y0, x1, y1 = crop_box
+        if embedding is None:
+            embedding = self.model.embed(pixels[y0:y1, x0:x1])
+        points = grid * np.array([x1 - x0, y1 - y0])
+        found: list[_Found] = []
+        for start in range(0, len(points), self.points_per_batch):
+            found += self._from_points(points[start : start + self.points_per_batch], embedding, crop_box, pixels.shape)
+        return _suppress(found, torch.tensor([one.predicted_iou for one in found]), self.box_nms_thresh)
+
+    def _from_points(
+        self, points: np.ndarray, embedding: Embedding, crop_box: CropBox, shape: tuple[int, ...]
+    ) -> Iterator[_Found]:
+        """The good masks of one batch of points, as runs; their pixels are dropped at once."""
+        prediction = self.model.predict(
+            embedding,
+            point_coords=points[:, None],
+            point_labels=np.ones((len(points), 1), dtype=np.int64),
+            multimask_output=True,
+        )
+        size = (shape[0], shape[1])
+        masks_each = prediction.predicted_iou.shape[1]
+        iou = prediction.predicted_iou.flatten()
+        promising = torch.arange(len(iou), device=iou.device)
+        if self.pred_iou_thresh > 0:  # before the masks are enlarged: most of them end here
+            promising = promising[iou > self.pred_iou_thresh]
+        for index, logits in _enlarged(prediction, promising):
+            stability = stability_score(logits, prediction.mask_threshold, self.stability_score_offset)
+            masks = logits > prediction.mask_threshold
+            boxes = inclusive_boxes(masks)
+            keep = ~near_crop_edge(boxes, crop_box, size)
+            if self.stability_score_thresh > 0:
+                keep &= stability >= self.stability_score_thresh
+            for i in keep.nonzero().flatten().tolist():
+                point = points[int(index[i]) // masks_each]
+                x0, y0 = crop_box[:2]
+                left, top, right, bottom = boxes[i].tolist()
+                yield _Found(
+                    runs=rle.to_runs(_placed(masks[i].cpu().numpy(), crop_box, size)),
+                    box=(left + x0, top + y0, right + x0, bottom + y0),
+                    predicted_iou=float(iou[index[i]]),
+                    stability=float(stability[i]),
+                    point=(float(point[0]) + x0, float(point[1]) + y0),
+                    crop_box=crop_box,
+                )
+
+    def _without_specks(self, found: list[_Found], size: tuple[int, int]) -> list[_Found]:
+        """`found` with small holes filled, small islands dropped, and what became a duplicate removed."""
+        cleaned, untouched = [], []
+        for one in found:
+            mask, changed = clean(rle.to_pixels(one.runs, size), self.min_mask_region_area)
+            if changed:
+                box = inclusive_boxes(torch.from_numpy(np.ascontiguousarray(mask))[None])[0].tolist()
+                one = replace(one, runs=rle.to_runs(mask), box=tuple(box))
+            cleaned.append(one)
+            untouched.append(float(not changed))
+        return _suppress(cleaned, torch.tensor(untouched), max(self.box_nms_thresh, self.crop_nms_thresh))
+
+    def _record(self, one: _Found, size: tuple[int, int]) -> dict[str, Any]:
+        x0, y0, x1, y1 = one.box
+        area = rle.area(one.runs)
+        crop_x0, crop_y0, crop_x1, crop_y1 = one.crop_box
+        if self.output_mode == "binary_mask":
+            segmentation: Any = rle.to_pixels(one.runs, size)
+        elif self.output_mode == "coco_rle":
+            segmentation = rle.compressed(one.runs, size)
+        else:
+            segmentation = rle.uncompressed(one.runs, size)
+        return {
+            "segmentation": segmentation,
+            "area": area,
+            "bbox": [x0, y0, x1 - x0 + 1, y1 - y0 + 1] if area else [0, 0, 0, 0],
+            "predicted_iou": one.predicted_iou,
+            "point_coords": [list(one.point)],
+            "stability_score": one.stability,
+            "crop_box": [crop_x0, crop_y0, crop_x1 - crop_x0, crop_y1 - crop_y0],
+        }
+
+
+def clean(mask: np.ndarray, min_area: int) -> tuple[np.ndarray, bool]:
+    """`mask` with holes and islands of fewer than `min_area` pixels removed, and whether it changed.
+
+    When every island is small, the largest stays.
+    """
+    import cv2
+
+    _, regions, stats, _ = cv2.connectedComponentsWithStats((~mask).astype(np.uint8), connectivity=8)
+    holes = [i for i in range(1, len(stats)) if stats[i, cv2.CC_STAT_AREA] < min_area]
+    if holes:
+        mask = mask | np.isin(regions, holes)
+    _, regions, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
+    areas = stats[1:, cv2.CC_STAT_AREA]
+    small = areas < min_area
+    if small.any():
+        kept = np.flatnonzero(~small) if not small.all() else [int(areas.argmax())]
+        mask = np.isin(regions, np.asarray(kept) + 1)
+    return mask, bool(holes) or bool(small.any())
+
+
+def _enlarged(prediction: Prediction, index: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    """Full-size logits (m, H, W) of the masks at `index` of the flattened prediction, a few at a time."""
+    low = prediction.low_res_logits.flatten(0, 1)[:, None]  # (N * C, 1, h, w)
+    largest = max(prediction.size[0] * prediction.size[1], prediction.image_size**2)
+    step = max(1, _LOGITS_AT_ONCE // largest)
+    for some in index.split(step):
+        if len(some):
+            logits = to_original(
+                low[some], side=prediction.image_size, input_size=prediction.input_size, size=prediction.size
+            )
+            yield some, logits[:, 0]
+
+
+def _placed(mask: np.ndarray, crop_box: CropBox, size: tuple[int, int]) -> np.ndarray:
+    """A mask of a crop where it lies in an image of `size`."""
+    if mask.shape == tuple(size):
+        return mask
+    x0, y0, x1, y1 = crop_box
+    whole = np.zeros(size, dtype=bool)
+    whole[y0:y1, x0:x1] = mask
+    return whole
+
+
+def _suppress(found: list[_Found], scores: Tensor, threshold: float) -> list[_Found]:
+    """`found` by falling score, without those whose box overlaps a better one by more than `threshold`."""
+    if not found:
+        return found
+    from torchvision.ops import batched_nms
+
+    boxes = torch.tensor([one.box for one in found], dtype=torch.float32)
+    same_class = torch.zeros(len(found))
+    return [found[i] for i in batched_nms(boxes, scores.float(), same_class, threshold).tolist()]
