@@ -1,0 +1,190 @@
+"""torchvision's detection models by name (torchvision:fasterrcnn_resnet50_fpn; NAME@FILE for your own weights).
+
+Weights of a file are read by `torch.load(weights_only=True)` or safetensors; without a file torchvision
+downloads its own into torch's cache. https://pytorch.org/vision/stable/models.html#object-detection
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from ..errors import UnknownName, UsageError, WeightsError
+from ..protocols import Image
+from ..types import Category, Detections
+from ._batches import inside, same_size
+from ._classes import chosen
+
+REQUIRES = ("torchvision",)
+
+log = logging.getLogger("samlabel")
+
+# Classes are filtered after suppression, so more boxes than max_det must come out of it when some are wanted only.
+MOST_BEFORE_CLASSES = 1000
+
+# In these parameters the first number of the shape grows with the number of classes, and with nothing else.
+CLASS_PARAMETERS = ("cls_score", "classification_head")
+
+
+class TorchvisionDetector:
+    """A torchvision detection model; a category's id is the model's own label, which counts from 1."""
+
+    def __init__(self, model: Any, label: str, *, names: Mapping[int, str], keep: frozenset[int], device: str) -> None:
+        self.name = f"torchvision:{label}"
+        self.categories = tuple(Category(index, names[index]) for index in sorted(keep))
+        self._model = model
+        self._device = device
+        self._keep = keep
+        self._conf, self._max_det = 0.0, 0
+
+    def limit(self, *, conf: float, iou: float, imgsz: int, max_det: int, everything: bool) -> None:
+        """Set score, overlap, size and count where each family of models keeps them."""
+        head = getattr(self._model, "roi_heads", self._model)
+        head.score_thresh, head.nms_thresh = conf, iou
+        head.detections_per_img = max_det if everything else max(max_det, MOST_BEFORE_CLASSES)
+        transform = self._model.transform
+        if transform.fixed_size is None:  # SSD reads one size only
+            transform.min_size, transform.max_size = (imgsz,), imgsz
+        self._conf, self._max_det = conf, max_det
+
+    def detect(self, images: Sequence[Image]) -> list[Detections]:
+        import torch
+
+        found: list[Detections] = [Detections.empty()] * len(images)
+        for group in same_size(images, together=not self._device.startswith("cpu")):
+            batch = [
+                torch.tensor(images[i].pixels).permute(2, 0, 1).to(self._device).float().div_(255) for i in group
+            ]  # each (3, H, W), RGB from 0 to 1
+            with torch.inference_mode():
+                results = self._model(batch)
+            for i, result in zip(group, results, strict=True):
+                found[i] = self._select(result, images[i].size)
+        return found
+
+    def _select(self, result: Mapping[str, Any], size: tuple[int, int]) -> Detections:
+        boxes, scores, labels = (result[key].cpu().numpy() for key in ("boxes", "scores", "labels"))
+        rows = [row for row, label in enumerate(labels) if int(label) in self._keep and scores[row] >= self._conf]
+        rows = rows[: self._max_det]  # torchvision sorts by score
+        return inside(boxes[rows], scores[rows], labels[rows], size)
+
+
+def load(
+    what: str | None,
+    *,
+    device: str = "",
+    conf: float = 0.25,
+    iou: float = 0.7,
+    imgsz: int = 640,
+    max_det: int = 300,
+    classes: Sequence[str | int] | None = None,
+) -> TorchvisionDetector:
+    """The model `what`: a name of torchvision's, or NAME@FILE.
+
+    `imgsz` is the longest side the model sees; SSD models keep their own. Class names come from the weights'
+    metadata; a file may hold `{"model": state_dict, "names": [...]}`, else its classes are "class 1" and so on.
+    """
+    from torchvision.models import get_model, get_model_weights, list_models
+    from torchvision.models import detection as family
+
+    known = list_models(module=family)
+    if not what:
+        raise UsageError(f"the torchvision detector needs a model, e.g. torchvision:{known[0]}")
+    name, at, file = what.partition("@")
+    if name not in known:
+        close = get_close_matches(name, known, n=3)
+        raise UnknownName("torchvision model", name, known, f"Did you mean {' or '.join(close)}?" if close else "")
+    published = get_model_weights(name).DEFAULT
+    names = {i: text for i, text in enumerate(published.meta["categories"]) if i and text != "N/A"}
+    if at:
+        model, names = _from_file(name, Path(file).expanduser(), names)
+    else:
+        _announce(name, published.url)
+        try:
+            model = get_model(name, weights=published)
+        except Exception as error:  # urllib, ssl and torch.hub each raise their own
+            reason = " ".join(str(error).split())
+            raise WeightsError(
+                f"weights of {name} could not be downloaded from {published.url} ({reason}); fetch them and "
+                f"write torchvision:{name}@FILE"
+            ) from error
+    keep = chosen(classes, names)
+    device = device or _best_device()
+    detector = TorchvisionDetector(model.eval().to(device), what, names=names, keep=keep, device=device)
+    detector.limit(conf=conf, iou=iou, imgsz=imgsz, max_det=max_det, everything=len(keep) == len(names))
+    return detector
+
+
+def _announce(name: str, url: str) -> None:
+    import torch
+
+    kept = Path(torch.hub.get_dir()) / "checkpoints" / url.rpartition("/")[2]
+    if not kept.exists():
+        log.warning("weights of %s are not here; downloading %s into %s", name, url, kept.parent)
+
+
+def _from_file(name: str, path: Path, published: dict[int, str]) -> tuple[Any, dict[int, str]]:
+    """Model `name` with as many classes as `path` holds, and their names."""
+    from torchvision.models import get_model
+
+    state, listed = _read(path)
+    state_of = {key: tuple(value.shape) for key, value in state.items()}
+    plain = get_model(name, weights=None, weights_backbone=None)
+    count = _class_count(plain, state_of, path)
+    model = get_model(name, weights=None, weights_backbone=None, num_classes=count)
+    try:
+        model.load_state_dict(state)
+    except RuntimeError as error:
+        differing = " ".join(str(error).split())[:300]
+        raise WeightsError(f"{path}: not the weights of {name}: {differing}") from error
+    if listed:
+        if len(listed) != count - 1:
+            raise WeightsError(f"{path}: {len(listed)} names for {count - 1} classes")
+        return model, {i: str(text) for i, text in enumerate(listed, start=1)}
+    if count == max(published) + 1:
+        return model, published
+    return model, {i: f"class {i}" for i in range(1, count)}
+
+
+def _read(path: Path) -> tuple[dict[str, Any], list[str]]:
+    """State dict and class names (empty where there are none) of a checkpoint, with no code run."""
+    import torch
+
+    if not path.is_file():
+        raise WeightsError(f"{path}: no such weights file")
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            return load_file(path), []
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # pickle, zip and safetensors each raise their own
+        reason = " ".join(str(error).split())[:200]
+        raise WeightsError(f"{path}: cannot be read as plain weights ({reason})") from error
+    names = content.get("names", []) if isinstance(content, dict) else []
+    for key in ("model", "state_dict"):
+        if isinstance(content, dict) and isinstance(content.get(key), dict):
+            content = content[key]
+    if not isinstance(content, dict) or not all(isinstance(value, torch.Tensor) for value in content.values()):
+        raise WeightsError(f"{path}: holds no state dict of tensors")
+    return content, list(names)
+
+
+def _class_count(plain: Any, shapes: Mapping[str, tuple[int, ...]], path: Path) -> int:
+    """Number of classes, background included, from how much larger or smaller the classification layers are."""
+    from torchvision.models.detection import KeypointRCNN
+
+    usual = 2 if isinstance(plain, KeypointRCNN) else 91
+    for key, value in plain.state_dict().items():
+        if key in shapes and shapes[key] and any(part in key for part in CLASS_PARAMETERS):
+            if shapes[key][0] != value.shape[0] and shapes[key][0] * usual % value.shape[0] == 0:
+                return max(2, shapes[key][0] * usual // value.shape[0])
+    return usual
+
+
+def _best_device() -> str:
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"

@@ -1,0 +1,208 @@
+"""Boxes that exist already find the image they belong to, and say what found none."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from samlabel.detectors import load
+from samlabel.errors import FormatError, UnknownName, UsageError
+from samlabel.protocols import Image
+
+CATEGORIES = [{"id": 3, "name": "cat", "supercategory": "animal"}, {"id": 17, "name": "dog"}]
+
+
+def image(path: str, *, height: int = 40, width: int = 60) -> Image:
+    return Image(path, np.zeros((height, width, 3), np.uint8))
+
+
+def coco(folder: Path, names: list[str], annotations: list[dict], **size: int) -> str:
+    images = [{"id": i, "file_name": name, **size} for i, name in enumerate(names, start=1)]
+    content = {"images": images, "annotations": annotations, "categories": CATEGORIES}
+    (folder / "boxes.json").write_text(json.dumps(content), encoding="utf-8")
+    return f"labels:{folder / 'boxes.json'}"
+
+
+def box(image_id: int = 1, *, bbox=(1, 2, 10, 20), category_id: int = 17, **more) -> dict:
+    return {"id": 1, "image_id": image_id, "bbox": list(bbox), "category_id": category_id, **more}
+
+
+def voc(name: str, x: str = "11") -> str:
+    return (
+        f"<annotation><size><width>60</width><height>40</height><depth>3</depth></size><object><name>{name}</name>"
+        f"<bndbox><xmin>{x}</xmin><ymin>6</ymin><xmax>20</xmax><ymax>30</ymax></bndbox></object></annotation>"
+    )
+
+
+def write(folder: Path, files: dict[str, str]) -> str:
+    for name, text in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text, encoding="utf-8")
+    return f"labels:{folder}"
+
+
+def test_coco_boxes_keep_their_category_ids(tmp_path: Path) -> None:
+    detector = load(coco(tmp_path, ["a.jpg", "b.jpg"], [box(), box(2, category_id=3)]))
+    assert [(c.id, c.name, c.supercategory) for c in detector.categories] == [(3, "cat", "animal"), (17, "dog", None)]
+    first, second = detector.detect([image("a.jpg"), image("b.jpg")])
+    assert first.boxes.tolist() == [[1, 2, 11, 22]] and first.category_ids.tolist() == [17]
+    assert first.scores.tolist() == [1.0]
+    assert second.category_ids.tolist() == [3]
+    assert detector.remarks() == []
+
+
+def test_yolo_rows_give_pixel_boxes_and_names(tmp_path: Path) -> None:
+    spec = write(
+        tmp_path,
+        {
+            "data.yaml": "names: [cat, dog]",
+            "labels/sub/ä b.txt": "1 0.5 0.5 0.5 0.25\n\n0 0.1 0.1 0.1 0.1 0.9\n",
+            "labels/polygon.txt": "0 0.25 0.25 0.75 0.25 0.75 0.5\n",
+            "labels/empty.txt": "",
+        },
+    )
+    detector = load(spec)
+    assert [(c.id, c.name) for c in detector.categories] == [(1, "cat"), (2, "dog")]
+    found = detector.detect([image("sub/ä b.png"), image("polygon.jpg"), image("empty.jpg")])
+    assert found[0].boxes.tolist()[0] == [15, 15, 45, 25] and found[0].category_ids.tolist() == [2, 1]
+    assert found[0].scores.tolist() == pytest.approx([1, 0.9])
+    assert found[1].boxes.tolist() == [[15, 10, 45, 20]]
+    assert len(found[2]) == 0
+    assert detector.remarks() == []
+
+
+@pytest.mark.parametrize(
+    ("files", "names"),
+    [
+        ({"classes.txt": "cat\ndog\n"}, ["cat", "dog"]),
+        ({"data.yaml": "names: {0: cat, 1: dog}"}, ["cat", "dog"]),
+        ({}, ["class 0", "class 1"]),
+    ],
+    ids=["classes.txt", "mapping in data.yaml", "no names"],
+)
+def test_yolo_class_names_come_from_where_tools_put_them(files, names, tmp_path: Path) -> None:
+    spec = write(tmp_path, {**files, "a.txt": "1 0.5 0.5 0.5 0.5"})
+    assert [c.name for c in load(spec).categories] == names
+
+
+def test_yolo_classes_are_chosen_by_the_index_of_the_file(tmp_path: Path) -> None:
+    spec = write(tmp_path, {"data.yaml": "names: [cat, dog]", "a.txt": "1 0.5 0.5 0.5 0.5\n0 0.5 0.5 0.2 0.2"})
+    detector = load(spec, classes=[1])
+    assert [(c.id, c.name) for c in detector.categories] == [(2, "dog")]
+    assert detector.detect([image("a.jpg")])[0].category_ids.tolist() == [2]
+
+
+def test_voc_boxes_count_pixels_from_one(tmp_path: Path) -> None:
+    spec = write(tmp_path, {"Annotations/a.xml": voc("dog"), "Annotations/sub/b.xml": voc("cat", "1")})
+    detector = load(spec)
+    assert [(c.id, c.name) for c in detector.categories] == [(1, "cat"), (2, "dog")]
+    a, b = detector.detect([image("a.jpg"), image("sub/b.jpg")])
+    assert a.boxes.tolist() == [[10, 5, 20, 30]] and a.category_ids.tolist() == [2]
+    assert b.boxes.tolist() == [[0, 5, 20, 30]]
+
+
+def test_an_image_elsewhere_is_matched_by_its_file_name_when_only_one_has_it(tmp_path: Path) -> None:
+    names = ["train/a.jpg", "train/b.jpg", "val/b.jpg"]
+    detector = load(coco(tmp_path, names, [box(1), box(2), box(3)]))
+    found = detector.detect([image("a.jpg"), image("b.jpg"), image("val/b.jpg")])
+    assert [len(f) for f in found] == [1, 0, 1]
+    assert detector.remarks() == [
+        "1 image has no entry in the labels: b.jpg",
+        "1 label matched no image: train/b.jpg",
+    ]
+
+
+def test_two_images_of_one_name_never_share_boxes_by_name(tmp_path: Path) -> None:
+    detector = load(coco(tmp_path, ["x/a.jpg"], [box()]))
+    found = detector.detect([image("one/a.jpg"), image("two/a.jpg")])
+    assert [len(f) for f in found] == [1, 0]
+    assert "two/a.jpg" in detector.remarks()[0]
+
+
+def test_the_image_of_the_very_path_gets_its_boxes_and_the_other_is_named(tmp_path: Path) -> None:
+    detector = load(coco(tmp_path, ["x/a.jpg"], [box()]))
+    found = detector.detect([image("a.jpg"), image("x/a.jpg")])
+    assert len(found[1]) == 1
+    assert detector.remarks() == ["1 label went to two images: x/a.jpg (its own image and, by file name, a.jpg)"]
+
+
+def test_boxes_made_for_another_size_are_not_used(tmp_path: Path) -> None:
+    detector = load(coco(tmp_path, ["a.jpg"], [box()], height=60, width=40))
+    assert len(detector.detect([image("a.jpg")])[0]) == 0
+    assert detector.remarks() == [
+        "1 image differs in size from its labels and got none of their boxes: a.jpg (60x40, labels for 40x60)"
+    ]
+
+
+def test_only_boxes_with_a_score_are_judged_by_it(tmp_path: Path) -> None:
+    spec = coco(tmp_path, ["a.jpg"], [box(score=0.1), box(score=0.9), box()])
+    assert [round(float(s), 1) for s in load(spec, conf=0.5).detect([image("a.jpg")])[0].scores] == [0.9, 1.0]
+
+
+def test_crowds_are_left_out_and_counted(tmp_path: Path) -> None:
+    detector = load(coco(tmp_path, ["a.jpg"], [box(iscrowd=1), box()]))
+    assert len(detector.detect([image("a.jpg")])[0]) == 1
+    assert "1 crowd region left out" in detector.remarks()[0]
+
+
+def test_classes_of_a_dataset_are_chosen_by_name_or_its_own_id(tmp_path: Path) -> None:
+    spec = coco(tmp_path, ["a.jpg"], [box(), box(category_id=3)])
+    for classes in (["dog"], [17], ["17"]):
+        assert load(spec, classes=classes).detect([image("a.jpg")])[0].category_ids.tolist() == [17]
+    with pytest.raises(UnknownName, match="17 dog"):
+        load(spec, classes=["bird"])
+
+
+@pytest.mark.parametrize(
+    ("files", "says"),
+    [
+        ({"x.json": "{"}, "x.json: not readable as JSON"),
+        ({"x.json": "[]"}, "bare list of results"),
+        ({"x.json": "{}"}, "wanted a COCO file"),
+        ({"x.json": json.dumps({"images": [{"id": 1}], "annotations": [], "categories": []})}, "broken entry"),
+        ({"a.txt": "0 0.1 0.1 0.1"}, "a.txt:1: 3 numbers after the class"),
+        ({"a.txt": "0 0.1 0.1 0.1 0.1\ncat 1 1 1 1"}, "a.txt:2: could not convert"),
+        ({"a.txt": "0 nan 0.1 0.1 0.1"}, "a.txt:1: wanted a class index"),
+        ({"data.yaml": "names: [cat]", "a.txt": "4 0.1 0.1 0.1 0.1"}, "a.txt:1: class 4, but the names end at 0"),
+        ({"data.yaml": "nothing: 1", "a.txt": ""}, "data.yaml: no readable list 'names'"),
+        ({"a.xml": "<annotation>"}, "a.xml: not readable as XML"),
+        ({"a.xml": '<!DOCTYPE a [<!ENTITY b "c">]><a>&b;</a>'}, "declares entities"),
+        ({"a.xml": voc("dog", "left")}, "a size or bndbox that is no number"),
+        ({"readme.md": "hello"}, "no .txt .YOLO. and no .xml"),
+        ({"x.csv": "a,b"}, "wanted a COCO .json file"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_broken_dataset_gives_one_line_with_the_place(files, says: str, tmp_path: Path) -> None:
+    write(tmp_path, files)
+    only = tmp_path / next(iter(files))
+    target = only if only.suffix in (".json", ".csv") else tmp_path
+    with pytest.raises(FormatError, match=says) as caught:
+        load(f"labels:{target}").detect([image("a.jpg")])
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("annotation", "says"),
+    [
+        ({"bbox": [1, 2, 3]}, "annotation 1: .*four numbers"),
+        ({"bbox": [1, 2, -3, 4]}, "annotation 1: bbox .* not negative"),
+        ({"bbox": [1, 2, float("nan"), 4]}, "annotation 1: bbox .* finite"),
+        ({"category_id": 99}, "annotation 1: category 99 is not among"),
+        ({"image_id": 7}, "annotation 1: KeyError"),
+    ],
+    ids=["three numbers", "negative", "nan", "no category", "no image"],
+)
+def test_a_broken_annotation_is_named_by_its_id(annotation, says: str, tmp_path: Path) -> None:
+    with pytest.raises(FormatError, match=says):
+        load(coco(tmp_path, ["a.jpg"], [{**box(), **annotation}]))
+
+
+def test_a_missing_dataset_or_none_is_a_usage_error(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="no such file or folder"):
+        load(f"labels:{tmp_path / 'nowhere.json'}")
+    with pytest.raises(UsageError, match="needs a dataset"):
+        load("labels")
