@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 
-def scramble(module: nn.Module, seed: int = 0) -> nn.Module:
+def scrambled(module: nn.Module, seed: int = 0) -> nn.Module:
     """Every parameter and statistic of `module` set to seeded values that keep activations near 1.
 
     Built models start with many zeros and ones (positions, biases, norms), where mistakes hide.
@@ -35,6 +35,12 @@ def scramble(module: nn.Module, seed: int = 0) -> nn.Module:
             else:
                 value.copy_(normal(value.shape) / value[0].numel() ** 0.5)
     return module
+
+
+@pytest.fixture(scope="session")
+def scramble():
+    """The function `scrambled`."""
+    return scrambled
 
 
 @pytest.fixture(scope="session")
