@@ -33,7 +33,6 @@ class BoxFile:
     read: Callable[[Any, Size], tuple[Size | None, list[Row]]]
     by_stem: bool  # keys carry no suffix
     first_number: int = 1  # what the dataset calls the class of category id 1: YOLO says 0
-    has_scores: bool = False
     supercategories: dict[int, str] = field(default_factory=dict)
     remarks: list[str] = field(default_factory=list)
 
@@ -90,7 +89,7 @@ def read_coco(path: Path) -> BoxFile:
             entry["key"] = key
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise FormatError(f"{path}: a broken entry in 'images' or 'categories': {error!r}") from error
-    crowds, has_scores = 0, False
+    crowds = 0
     for number, entry in enumerate(content["annotations"]):
         where = f"{path}: annotation {entry.get('id', number) if isinstance(entry, dict) else number}"
         try:
@@ -106,12 +105,11 @@ def read_coco(path: Path) -> BoxFile:
             raise FormatError(f"{where}: category {category_id} is not among the categories")
         if not all(map(math.isfinite, (x, y, width, height))) or width < 0 or height < 0:
             raise FormatError(f"{where}: bbox {entry['bbox']} is not x y width height, finite and not negative")
-        has_scores = has_scores or score is not None
         rows[image["key"]][1].append(Row(category_id, (x, y, x + width, y + height), score))
     remarks = [f"{crowds} crowd region{'s' * (crowds > 1)} left out: a box around many is no prompt"] if crowds else []
     return BoxFile(
         path, names, rows, lambda found, size: found,
-        by_stem=False, has_scores=has_scores, supercategories=supercategories, remarks=remarks,
+        by_stem=False, supercategories=supercategories, remarks=remarks,
     )  # fmt: skip
 
 
@@ -134,7 +132,7 @@ def read_yolo(folder: Path) -> BoxFile:
     known = names
     return BoxFile(
         folder, names, files, lambda file, size: (None, _yolo_rows(file, size, known)),
-        by_stem=True, first_number=0, has_scores=True,
+        by_stem=True, first_number=0,
     )  # fmt: skip
 
 

@@ -25,7 +25,7 @@ MOST_NAMED = 3  # paths spelled out in a remark
 class LabelsDetector:
     """Gives each image the boxes that a dataset holds for it; scores are 1 where the dataset has none."""
 
-    def __init__(self, source: BoxFile, *, keep: frozenset[int], conf: float, max_det: int | None) -> None:
+    def __init__(self, source: BoxFile, *, keep: frozenset[int], conf: float, max_det: int) -> None:
         self.name = f"labels:{source.path.name}"
         self.categories = tuple(
             Category(key, name, source.supercategories.get(key))
@@ -57,8 +57,10 @@ class LabelsDetector:
         if size is not None and size != image.size:
             self._other_size.append(f"{image.path} ({_by(image.size)}, labels for {_by(size)})")
             return Detections.empty()
-        wanted = [row for row in rows if row.category_id in self._keep and (row.score is None or row.score >= self._conf)]
-        wanted = wanted[: self._max_det]
+        wanted = [row for row in rows if row.category_id in self._keep]
+        wanted = [row for row in wanted if row.score is None or row.score >= self._conf]
+        if all(row.score is not None for row in wanted):
+            wanted = sorted(wanted, key=lambda row: -(row.score or 0.0))[: self._max_det]
         boxes = np.array([row.box for row in wanted], dtype=np.float32).reshape(-1, 4)
         scores = np.array([1.0 if row.score is None else row.score for row in wanted], dtype=np.float32)
         ids = np.array([row.category_id for row in wanted], dtype=np.int64)
@@ -115,15 +117,15 @@ def load(
 ) -> LabelsDetector:
     """The boxes in `what`: a COCO JSON file, a folder of YOLO .txt files, or a folder of VOC .xml files.
 
-    A box without a score is a fact, so `conf` judges only those that have one, and `max_det` cuts only there;
-    `device`, `iou` and `imgsz` mean nothing here. `classes` are names or the dataset's own numbers.
+    A box without a score is a fact, so `conf` judges only those that have one, and `max_det` keeps the best of an
+    image only where all have one; `device`, `iou` and `imgsz` mean nothing here. `classes` are names or the dataset's own numbers.
     """
     if not what:
         raise UsageError("the labels detector needs a dataset; write labels:boxes.json or labels:FOLDER")
     source = open_boxes(Path(what).expanduser())
     keep = chosen(classes, source.class_numbers)
     keep = frozenset(source.category_of(number) for number in keep)
-    return LabelsDetector(source, keep=keep, conf=conf, max_det=max_det if source.has_scores else None)
+    return LabelsDetector(source, keep=keep, conf=conf, max_det=max_det)
 
 
 def open_boxes(path: Path) -> BoxFile:

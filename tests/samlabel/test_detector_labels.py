@@ -142,6 +142,13 @@ def test_only_boxes_with_a_score_are_judged_by_it(tmp_path: Path) -> None:
     assert [round(float(s), 1) for s in load(spec, conf=0.5).detect([image("a.jpg")])[0].scores] == [0.9, 1.0]
 
 
+def test_max_det_keeps_the_best_of_scored_boxes_and_all_of_drawn_ones(tmp_path: Path) -> None:
+    scored = coco(tmp_path, ["a.jpg"], [box(score=0.5), box(score=0.9), box(score=0.7)])
+    assert load(scored, max_det=2).detect([image("a.jpg")])[0].scores.tolist() == pytest.approx([0.9, 0.7])
+    drawn = coco(tmp_path, ["a.jpg"], [box(), box(), box()])
+    assert len(load(drawn, max_det=2).detect([image("a.jpg")])[0]) == 3
+
+
 def test_crowds_are_left_out_and_counted(tmp_path: Path) -> None:
     detector = load(coco(tmp_path, ["a.jpg"], [box(iscrowd=1), box()]))
     assert len(detector.detect([image("a.jpg")])[0]) == 1
