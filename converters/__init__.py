@@ -1,0 +1,29 @@
+"""Label formats, one file each: read them, write them, convert between them with a receipt.
+
+A format module has KEEPS (words of FEATURES that survive a round trip), `recognise(path)` (why the files are of
+this format, or None), `read(path) -> Dataset` and `write(dataset, path) -> WriteReport`; further options of the
+last two are keyword-only. Others bring formats through the entry point group `samlabel.formats`.
+"""
+
+from __future__ import annotations
+
+from ._convert import convert, read, write
+from ._registry import FormatInfo, detect_format, formats, get, names
+from ._report import CODES, FEATURES, NOTED, REFUSED, Receipt, WriteReport
+
+__all__ = [
+    "CODES",
+    "FEATURES",
+    "NOTED",
+    "REFUSED",
+    "FormatInfo",
+    "Receipt",
+    "WriteReport",
+    "convert",
+    "detect_format",
+    "formats",
+    "get",
+    "names",
+    "read",
+    "write",
+]

@@ -1,0 +1,204 @@
+"""Files of a dataset: read as JSON, written whole or not at all, never outside the target folder."""
+
+from __future__ import annotations
+
+import filecmp
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+from typing import IO, Any, NoReturn
+
+from samlabel.errors import FormatError, ImageError, OutputExists, UsageError
+
+IMAGE_SUFFIXES = frozenset(".bmp .dng .gif .heic .heif .jp2 .jpeg .jpg .mpo .png .tif .tiff .webp".split())
+TRANSFERS = ("copy", "hardlink", "symlink", "none")
+
+
+def read_text(path: Path) -> str:
+    """The text of a UTF-8 file, with or without a byte-order mark; FormatError when it cannot be read."""
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise FormatError(f"{path}: {error.strerror or error}") from error
+    except UnicodeDecodeError as error:
+        raise FormatError(f"{path}: not UTF-8 text (byte {error.start})") from error
+
+
+def read_json(path: Path) -> Any:
+    """The value in a JSON file; NaN and Infinity, which JSON does not have, are refused like any other fault."""
+
+    def refuse(word: str) -> NoReturn:
+        raise ValueError(f"{word} is not a JSON number")
+
+    try:
+        return json.loads(read_text(path), parse_constant=refuse)
+    except json.JSONDecodeError as error:
+        raise FormatError(f"{path}:{error.lineno}: broken JSON: {error.msg} (column {error.colno})") from error
+    except (ValueError, RecursionError) as error:
+        reason = "nested too deep" if isinstance(error, RecursionError) else str(error)
+        raise FormatError(f"{path}: broken JSON: {reason}") from error
+
+
+def dump_json(value: Any) -> str:
+    """Compact JSON text, keys in their order, letters of any script as they are."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+
+
+def relative_name(name: Any, where: str) -> str:
+    """An image name as a POSIX path inside the dataset; FormatError when it leads out of it.
+
+    Backslashes are separators: files made on Windows carry them, and no dataset means anything else by them.
+    """
+    if not isinstance(name, str) or not name.strip():
+        raise FormatError(f"{where}: file_name is {name!r}, wanted the name of an image file")
+    plain = name.replace("\\", "/")
+    path = PurePosixPath(plain)
+    drive = len(plain) > 1 and plain[1] == ":"
+    if path.is_absolute() or drive or ".." in path.parts or "\0" in plain or not path.parts:
+        raise FormatError(f"{where}: file_name {name!r} leaves the dataset folder")
+    return str(path)
+
+
+def inside(root: Path, relative: str) -> Path:
+    """`root / relative`, refused where a name or a symbolic link on the way leads out of `root`."""
+    target = root / relative
+    home = root.resolve()
+    if not target.parent.resolve().is_relative_to(home) or ".." in PurePosixPath(relative).parts:
+        raise UsageError(f"{target}: leads outside {root} (a symbolic link or '..'); nothing was written there")
+    return target
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[IO[bytes]]:
+    """A temporary file beside `path` that takes its place when the block ends well.
+
+    Readers see the old file or the new one, never a part. Equal bytes leave the old file as it is, time and all.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=f".{path.name[:80]}.", suffix=".tmp", dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            yield file
+            file.flush()
+        if path.is_file() and not path.is_symlink() and filecmp.cmp(name, path, shallow=False):
+            os.unlink(name)
+        else:
+            os.chmod(name, 0o666 & ~_umask())
+            os.replace(name, path)
+    except BaseException:
+        if os.path.exists(name):
+            os.unlink(name)
+        raise
+
+
+def write_text(path: Path, text: str) -> None:
+    """`text` as UTF-8 at `path`, whole or not at all."""
+    data = text.encode("utf-8")
+    try:
+        if not path.is_symlink() and path.read_bytes() == data:
+            return
+    except OSError:
+        pass
+    with replacing(path) as file:
+        file.write(data)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def refuse_existing(found: Path | None, overwrite: bool) -> None:
+    """OutputExists when `found` is a label file that this write would replace and nobody asked for that."""
+    if found is not None and not overwrite:
+        raise OutputExists(f"{found} exists already; choose another place, or overwrite=True (--overwrite)")
+
+
+def check_transfer(images: str) -> None:
+    if images not in TRANSFERS:
+        raise UsageError(f"unknown way to place images {images!r}; known: {', '.join(TRANSFERS)}")
+
+
+def place_image(root: Path | None, name: str, target: Path, images: str) -> None:
+    """The image `root / name` at `target`: a copy, a hard link, a symbolic link, or nothing."""
+    if images == "none":
+        return
+    if root is None:
+        raise UsageError(f"the images of this dataset are unknown: name their folder, or place none (image {name})")
+    source = root / name
+    if not source.is_file():
+        raise UsageError(f"{source}: no such image; name the folder of the images, or place none of them")
+    if target.is_file() and os.path.samefile(source, target):
+        if images == "symlink" or not target.is_symlink():
+            return  # already there, or the dataset is written around its own images
+    if images == "copy" and target.is_file() and not target.is_symlink() and filecmp.cmp(source, target, shallow=False):
+        return
+    target.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(prefix=".image.", suffix=".tmp", dir=target.parent)
+    os.close(handle)
+    try:
+        if images == "copy":
+            shutil.copyfile(source, temporary)
+            shutil.copymode(source, temporary)
+        else:
+            os.unlink(temporary)
+            if images == "hardlink":
+                os.link(source.resolve(), temporary)
+            else:
+                os.symlink(source.resolve(), temporary)
+        os.replace(temporary, target)
+    except OSError as error:
+        raise UsageError(f"{source}: cannot {images} to {target}: {error.strerror}; try images='copy'") from error
+    finally:
+        if os.path.lexists(temporary):
+            os.unlink(temporary)
+
+
+def image_size(path: Path) -> tuple[int, int]:
+    """(height, width) of the upright image, from its header; ImageError when it is no image."""
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with Image.open(path) as image:
+            width, height = image.size
+            orientation = image.getexif().get(0x0112, 1)
+    except (OSError, UnidentifiedImageError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise ImageError(f"{path}: not a readable image: {error}") from error
+    return (width, height) if orientation in (5, 6, 7, 8) else (height, width)
+
+
+def find_image_root(names: list[str], candidates: list[Path]) -> Path | None:
+    """The first folder that holds the first of `names` that any of them holds; None when none does."""
+    for name in names[:50]:
+        for folder in candidates:
+            if (folder / name).is_file():
+                return folder
+    return None
+
+
+class Names:
+    """Label file names for images, one each: a later image whose label would take a taken name gets a new one.
+
+    `a.jpg` and `a.png` both want `a.txt`; the later becomes `a_png`, then `a_png_2`. Letter case does not tell
+    names apart, since some file systems see none.
+    """
+
+    def __init__(self) -> None:
+        self._taken: set[str] = set()
+
+    def take(self, path: str) -> str:
+        """The image path to write `path` as: itself where its stem is free."""
+        image = PurePosixPath(path)
+        stem, suffix, tries = image.stem, image.suffix, 1
+        while str(image.with_name(stem + suffix).with_suffix("")).casefold() in self._taken:
+            extension = suffix[1:] or "file"
+            stem = f"{PurePosixPath(path).stem}_{extension}" + (f"_{tries}" if tries > 1 else "")
+            tries += 1
+        image = image.with_name(stem + suffix)
+        self._taken.add(str(image.with_suffix("")).casefold())
+        return str(image)

@@ -1,0 +1,107 @@
+"""Which formats there are: modules of this package, and entry points of the group `samlabel.formats`."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import pkgutil
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib.metadata import entry_points
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from samlabel.errors import FormatError, MissingDependency, SamlabelError, UnknownName, UsageError
+
+GROUP = "samlabel.formats"
+
+
+@dataclass(frozen=True)
+class FormatInfo:
+    """One format of the listing; `problem` says why it cannot be used, None when it can."""
+
+    name: str
+    origin: str
+    summary: str
+    keeps: tuple[str, ...]
+    problem: str | None = None
+
+
+@lru_cache(maxsize=1)
+def _modules() -> dict[str, str]:
+    """Format name -> module to import, ours and those that other distributions bring."""
+    package = __name__.rpartition(".")[0]
+    paths = importlib.import_module(package).__path__
+    found = {m.name: f"{package}.{m.name}" for m in pkgutil.iter_modules(paths) if not m.name.startswith("_")}
+    for point in entry_points(group=GROUP):
+        if point.name in found:
+            raise SamlabelError(
+                f"two formats are called {point.name!r}: {found[point.name]} and {point.value}; uninstall one of them"
+            )
+        found[point.name] = point.value.partition(":")[0]
+    return dict(sorted(found.items()))
+
+
+def names() -> list[str]:
+    """Every format's name, sorted, without importing any."""
+    return list(_modules())
+
+
+def get(name: str) -> ModuleType:
+    """The module of the format `name`: KEEPS, recognise(), read(), write()."""
+    known = _modules()
+    if name not in known:
+        raise UnknownName("format", name, list(known))
+    try:
+        module = importlib.import_module(known[name])
+    except ModuleNotFoundError as error:
+        raise MissingDependency(f"format {name!r} needs the package {error.name!r}: pip install {error.name}") from error
+    except Exception as error:  # whatever a third party's module does, the others must stay usable
+        raise SamlabelError(f"format {name!r} ({known[name]}) cannot be imported: {error}") from error
+    missing = [word for word in ("KEEPS", "read", "write") if not hasattr(module, word)]
+    if missing:
+        raise SamlabelError(f"format {name!r} ({known[name]}) lacks {', '.join(missing)}")
+    return module
+
+
+def formats() -> list[FormatInfo]:
+    """Every format with what it keeps; one that cannot be imported stays, with its reason."""
+    listing = []
+    for name, origin in _modules().items():
+        try:
+            module = get(name)
+        except SamlabelError as error:
+            listing.append(FormatInfo(name, origin, "", (), " ".join(str(error).split())))
+        else:
+            summary = (module.__doc__ or "").strip().partition("\n")[0]
+            listing.append(FormatInfo(name, origin, summary, tuple(sorted(module.KEEPS))))
+    return listing
+
+
+def detect_format(path: Path | str) -> tuple[str, str]:
+    """The format of the labels at `path`, and what in the files says so; FormatError when none or several fit."""
+    path = Path(path)
+    if not path.exists():
+        raise UsageError(f"{path}: no such file or folder")
+    found: dict[str, str] = {}
+    for info in formats():
+        recognise = None if info.problem else getattr(get(info.name), "recognise", None)
+        why = recognise(path) if recognise else None
+        if why:
+            found[info.name] = why
+    if len(found) == 1:
+        return next(iter(found.items()))
+    if not found:
+        raise FormatError(f"{path}: no format recognised; name one of {', '.join(names())}")
+    reasons = "; ".join(f"{name} ({why})" for name, why in found.items())
+    raise FormatError(f"{path}: may be {reasons}; say which")
+
+
+def checked_options(function: Any, name: str, options: dict[str, Any]) -> dict[str, Any]:
+    """`options` if `function` of the format `name` takes each of them, else a UsageError naming those it takes."""
+    takes = [p.name for p in inspect.signature(function).parameters.values() if p.kind is p.KEYWORD_ONLY]
+    for option in options:
+        if option not in takes:
+            raise UsageError(f"format {name!r} has no option {option!r}; it takes {', '.join(takes) or 'none'}")
+    return options

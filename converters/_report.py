@@ -1,0 +1,208 @@
+"""What a conversion did: counted, each loss under a code that never changes its meaning."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from samlabel.types import Annotation, Dataset, ImageRecord
+
+# Words of KEEPS: what a round trip through a format gives back.
+FEATURES: dict[str, str] = {
+    "exact_masks": "every mask comes back bit for bit",
+    "holes": "holes stay holes",
+    "parts": "an object of several parts stays one object",
+    "crowd": "iscrowd",
+    "scores": "the detector's score",
+    "mask_scores": "predicted_iou and stability_score",
+    "source": "which model or person made an object",
+    "prompts": "the points and the crop that a mask was predicted from",
+    "boxes": "boxes of their own, not only the tight box of the mask",
+    "boxes_without_mask": "objects that are a box and nothing more",
+    "empty_images": "images without objects",
+    "category_names": "names of classes",
+    "category_ids": "numbers of classes, gaps included",
+    "supercategories": "the group that a class belongs to",
+    "image_ids": "numbers of images",
+    "annotation_ids": "numbers of objects",
+    "extra_fields": "fields that samlabel does not read",
+}
+
+# Code -> what it says. REFUSED codes stop a conversion unless losses are allowed; NOTED ones are only reported.
+REFUSED: dict[str, str] = {
+    "object-lost": "objects that the format cannot write",
+    "empty-mask-lost": "objects whose mask has no pixel",
+    "no-mask-lost": "boxes without a mask",
+    "holes-lost": "objects whose holes are filled",
+    "parts-lost": "objects whose parts are split or dropped",
+    "mask-changed": "masks that do not come back bit for bit",
+    "crowd-lost": "crowd flags",
+    "score-lost": "detector scores",
+    "mask-score-lost": "predicted IoU and stability scores",
+    "empty-image-lost": "images without objects",
+    "category-name-lost": "objects whose class name is gone",
+    "keypoints-lost": "objects whose keypoints are gone",
+}
+NOTED: dict[str, str] = {
+    "category-ids-changed": "classes with another number",
+    "image-ids-changed": "images whose number is not kept",
+    "annotation-ids-changed": "objects whose number is not kept",
+    "supercategory-lost": "classes whose group is gone",
+    "source-lost": "objects whose maker is not kept",
+    "prompt-lost": "objects whose prompt points or crop are not kept",
+    "box-tightened": "boxes replaced by the tight box of their mask",
+    "fields-lost": "images and objects with further fields that are not kept",
+    "parts-bridged": "objects whose parts the format's usual reader joins by lines one pixel wide",
+    "image-renamed": "images renamed, since another of the same stem came before",
+    "image-empty-file": "images without objects, kept as an empty label file",
+    "sidecar-only": "objects with class, scores or flags that only samlabel reads back, from a file beside the labels",
+}
+CODES: dict[str, str] = {**REFUSED, **NOTED}
+
+
+@dataclass
+class WriteReport:
+    """What a writer wrote."""
+
+    format: str
+    path: str
+    images: int = 0
+    objects: int = 0
+    losses: Counter[str] = field(default_factory=Counter)
+
+    def to_dict(self) -> dict[str, Any]:
+        return {**asdict(self), "losses": dict(sorted(self.losses.items()))}
+
+
+@dataclass
+class Tally:
+    """What passes by in a stream of records."""
+
+    images: int = 0
+    empty_images: int = 0
+    objects: int = 0
+    masks: int = 0
+    holes: int = 0  # objects with at least one
+    parts: int = 0  # objects of two or more
+    crowds: int = 0
+    scores: int = 0
+    mask_scores: int = 0
+
+    def add(self, record: ImageRecord, *, shapes: bool) -> None:
+        """Count a record; `shapes` also counts holes and parts, which means walking every outline."""
+        from samlabel.geometry import count_parts_and_holes
+
+        self.images += 1
+        self.empty_images += not record.annotations
+        for annotation in record.annotations:
+            self.objects += 1
+            self.masks += annotation.mask is not None
+            self.crowds += annotation.iscrowd
+            self.scores += annotation.score is not None
+            self.mask_scores += annotation.predicted_iou is not None or annotation.stability_score is not None
+            if shapes and annotation.mask is not None:
+                parts, holes = count_parts_and_holes(annotation.mask)
+                self.parts += parts > 1
+                self.holes += holes > 0
+
+    def watch(self, dataset: Dataset) -> Dataset:
+        """The same dataset, counted while its records go by."""
+
+        def records() -> Iterator[ImageRecord]:
+            for record in dataset.records:
+                self.add(record, shapes=True)
+                yield record
+
+        return Dataset(dataset.categories, records(), dataset.image_root, dataset.extra)
+
+
+@dataclass
+class Receipt:
+    """What went in, what came out, and what was lost on the way, by code."""
+
+    source: str
+    target: str
+    source_format: str
+    source_format_why: str
+    target_format: str
+    images_in: int = 0
+    images_out: int = 0
+    objects_in: int = 0
+    objects_out: int = 0
+    found: Tally = field(default_factory=Tally)
+    losses: dict[str, int] = field(default_factory=dict)
+    notes: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def is_lossy(self) -> bool:
+        return bool(self.losses)
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    def lines(self) -> list[str]:
+        """The receipt for people: one fact a line."""
+        seen = self.found
+        lines = [
+            f"{self.source_format} -> {self.target_format} ({self.source_format_why})",
+            f"images  {self.images_in} in, {self.images_out} out, {seen.empty_images} without objects",
+            f"objects {self.objects_in} in, {self.objects_out} out; {seen.holes} with holes, {seen.parts} of several "
+            f"parts, {seen.crowds} crowds, {seen.scores} with a score",
+        ]
+        lines += [f"lost    {count} {code}: {CODES.get(code, '')}" for code, count in self.losses.items()]
+        lines += [f"note    {count} {code}: {CODES.get(code, '')}" for code, count in self.notes.items()]
+        return lines
+
+
+def losses_of(record: ImageRecord, keeps: frozenset[str]) -> Counter[str]:
+    """What a format with these KEEPS will lose of a record, by code."""
+    lost: Counter[str] = Counter()
+    if not record.annotations and "empty_images" not in keeps:
+        lost["empty-image-lost"] += 1
+    if record.id is not None and "image_ids" not in keeps:
+        lost["image-ids-changed"] += 1
+    if record.extra and "extra_fields" not in keeps:
+        lost["fields-lost"] += 1
+    for annotation in record.annotations:
+        lost.update(_object_losses(annotation, keeps))
+    return lost
+
+
+def _object_losses(annotation: Annotation, keeps: frozenset[str]) -> Iterator[str]:
+    mask = annotation.mask
+    if mask is None:
+        if "boxes_without_mask" not in keeps:
+            yield "no-mask-lost"
+            return
+    elif not {"holes", "parts"} <= keeps:
+        from samlabel.geometry import count_parts_and_holes
+
+        parts, holes = count_parts_and_holes(mask)
+        if holes and "holes" not in keeps:
+            yield "holes-lost"
+        if parts > 1 and "parts" not in keeps:
+            yield "parts-lost"
+    if mask is not None and "boxes" not in keeps and annotation.id is not None and _differ(annotation.box, mask.box):
+        yield "box-tightened"
+    if annotation.iscrowd and "crowd" not in keeps:
+        yield "crowd-lost"
+    if annotation.score is not None and "scores" not in keeps:
+        yield "score-lost"
+    if (annotation.predicted_iou, annotation.stability_score) != (None, None) and "mask_scores" not in keeps:
+        yield "mask-score-lost"
+    if annotation.source is not None and "source" not in keeps:
+        yield "source-lost"
+    if (annotation.point_coords or annotation.crop_box) and "prompts" not in keeps:
+        yield "prompt-lost"
+    if "category_names" not in keeps:
+        yield "category-name-lost"
+    if annotation.id is not None and "annotation_ids" not in keeps:
+        yield "annotation-ids-changed"
+    if annotation.extra and "extra_fields" not in keeps:
+        yield "keypoints-lost" if "keypoints" in annotation.extra else "fields-lost"
+
+
+def _differ(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
+    return any(abs(a - b) > 1e-6 for a, b in zip(one, other))

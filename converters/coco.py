@@ -1,0 +1,412 @@
+"""COCO instances: one JSON file with images, annotations and categories.
+
+https://cocodataset.org/#format-data; masks as compressed RLE with text counts, uncompressed RLE or polygons.
+Fields that samlabel does not read pass through in `extra`.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from math import isfinite
+from pathlib import Path
+from typing import IO, Any
+
+from samlabel.errors import FormatError, UsageError
+from samlabel.geometry import (
+    PIXELS_MAX,
+    box_from_xywh,
+    box_to_xywh,
+    mask_from_counts,
+    mask_from_uncompressed,
+    polygons_to_mask,
+)
+from samlabel.types import Annotation, Box, Category, Dataset, ImageRecord, Mask, Size
+
+from ._files import (
+    check_transfer,
+    dump_json,
+    find_image_root,
+    inside,
+    place_image,
+    read_json,
+    refuse_existing,
+    relative_name,
+    replacing,
+)
+from ._report import FEATURES, WriteReport
+
+KEEPS = frozenset(FEATURES)
+FILE = "annotations.json"
+
+_IMAGE_KEYS = frozenset(("id", "file_name", "width", "height"))
+_READ_KEYS = frozenset(
+    "id image_id category_id segmentation area bbox iscrowd score predicted_iou stability_score source "
+    "point_coords crop_box".split()
+)
+
+
+def recognise(path: Path) -> str | None:
+    """Why `path` is COCO instances, None when it is not."""
+    file = _find(path)
+    if file is None:
+        return None
+    with open(file, "rb") as handle:
+        head = handle.read(1 << 20).lstrip(b"\xef\xbb\xbf \t\r\n")
+    if head[:1] != b"{" or not (b'"images"' in head or b'"annotations"' in head and b'"categories"' in head):
+        return None
+    return f"{file.name} is a JSON object with images, annotations and categories"
+
+
+def _find(path: Path) -> Path | None:
+    """The COCO file that `path` is or holds."""
+    if path.is_file():
+        return path if path.suffix.lower() == ".json" else None
+    named = [path / FILE, path / "_annotations.coco.json", path / "annotations" / FILE]
+    found = next((file for file in named if file.is_file()), None)
+    if found is None and path.is_dir():
+        files = sorted([*path.glob("instances_*.json"), *path.glob("annotations/instances_*.json")])
+        if len(files) > 1:
+            listing = ", ".join(file.name for file in files)
+            raise FormatError(f"{path}: several COCO files ({listing}); name one of them")
+        found = files[0] if files else None
+    return found
+
+
+def read(path: Path, *, image_root: Path | None = None) -> Dataset:
+    """The dataset of a COCO file, or of a folder with `annotations.json`; records sorted by file name.
+
+    `image_root` is where file names start; without it, the folders where COCO is usually unpacked are tried.
+    Raises FormatError with the file, the id and the rule that is broken.
+    """
+    file = _find(Path(path))
+    if file is None:
+        raise FormatError(f"{path}: no COCO file here; wanted a .json file or a folder with {FILE}")
+    content = read_json(file)
+    if not isinstance(content, dict) or not isinstance(content.get("images"), list):
+        raise FormatError(f"{file}: not COCO: wanted an object with a list of images")
+    categories = _read_categories(content, file)
+    images, names = _read_images(content["images"], file)
+    grouped = _group(content.get("annotations", []), images, file)
+    if image_root is None:
+        parent = file.parent
+        usual = [parent, parent / "images", parent.parent, parent.parent / "images"]
+        usual += [folder / file.stem.rpartition("_")[2] for folder in usual if file.stem.startswith("instances_")]
+        image_root = find_image_root(sorted(names), usual)
+    extra = {key: value for key, value in content.items() if key not in ("images", "annotations", "categories")}
+    known = frozenset(category.id for category in categories)
+    return Dataset(categories, _Records(file, known, images, names, grouped), image_root, extra)
+
+
+@dataclass(frozen=True)
+class _Records:
+    """Records in order of their names; iterate as often as you like."""
+
+    file: Path
+    categories: frozenset[int]
+    images: dict[Any, dict[str, Any]]
+    names: dict[str, Any]
+    grouped: dict[Any, list[dict[str, Any]]]
+
+    def __iter__(self) -> Iterator[ImageRecord]:
+        for name in sorted(self.names):
+            key = self.names[name]
+            image = self.images[key]
+            size = (image["height"], image["width"])
+            annotations = tuple(_read_object(raw, size, self.categories, self.file) for raw in self.grouped.get(key, ()))
+            extra = {k: v for k, v in image.items() if k not in _IMAGE_KEYS}
+            number = key if isinstance(key, int) else None
+            if number is None:
+                extra["id"] = key  # ids of text: some tools write them; kept beside a number of ours
+            yield ImageRecord(name, size, annotations, number, extra)
+
+
+def _read_categories(content: Mapping[str, Any], file: Path) -> tuple[Category, ...]:
+    found: dict[int, Category] = {}
+    raw = content.get("categories", [])
+    if not isinstance(raw, list):
+        raise FormatError(f"{file}: categories is not a list")
+    for entry in raw:
+        number = _whole(entry.get("id") if isinstance(entry, dict) else None)
+        if number is None or not isinstance(entry.get("name"), str):
+            raise FormatError(f"{file}: category {entry!r:.80} needs a whole number as id and a name")
+        if number in found:
+            raise FormatError(f"{file}: two categories have the id {number}")
+        group = entry.get("supercategory")
+        found[number] = Category(number, entry["name"], group if isinstance(group, str) and group else None)
+    return tuple(found[number] for number in sorted(found))
+
+
+def _read_images(raw: list[Any], file: Path) -> tuple[dict[Any, dict[str, Any]], dict[str, Any]]:
+    images: dict[Any, dict[str, Any]] = {}
+    names: dict[str, Any] = {}
+    for entry in raw:
+        if not isinstance(entry, dict):
+            raise FormatError(f"{file}: image {entry!r:.80} is not an object")
+        key = _key(entry.get("id"))
+        where = f"{file}: image {key!r}"
+        if key is None:
+            raise FormatError(f"{file}: image {entry.get('file_name')!r} has no id")
+        if key in images:
+            raise FormatError(f"{where}: two images have this id")
+        name = relative_name(entry.get("file_name"), where)
+        if name in names:
+            raise FormatError(f"{where}: {name} is already image {names[name]!r}")
+        height, width = _whole(entry.get("height")), _whole(entry.get("width"))
+        if height is None or width is None or height <= 0 or width <= 0 or height * width > PIXELS_MAX:
+            raise FormatError(f"{where}: height {entry.get('height')!r} and width {entry.get('width')!r} are no size")
+        images[key] = {**entry, "height": height, "width": width}
+        names[name] = key
+    return images, names
+
+
+def _group(raw: Any, images: Mapping[Any, Any], file: Path) -> dict[Any, list[dict[str, Any]]]:
+    """Annotations by image, each image's in the order of the file."""
+    if not isinstance(raw, list):
+        raise FormatError(f"{file}: annotations is not a list")
+    grouped: dict[Any, list[dict[str, Any]]] = {}
+    seen: set[Any] = set()
+    for entry in raw:
+        if not isinstance(entry, dict):
+            raise FormatError(f"{file}: annotation {entry!r:.80} is not an object")
+        key = _key(entry.get("id"))
+        if key is not None:
+            if key in seen:
+                raise FormatError(f"{file}: two annotations have the id {key!r}")
+            seen.add(key)
+        image = _key(entry.get("image_id"))
+        if image not in images:
+            raise FormatError(f"{file}: annotation {key!r} is on image {entry.get('image_id')!r}, which is not listed")
+        grouped.setdefault(image, []).append(entry)
+    return grouped
+
+
+def _read_object(raw: dict[str, Any], size: Size, categories: frozenset[int], file: Path) -> Annotation:
+    where = f"{file}: annotation {raw.get('id')!r}"
+    category = _whole(raw.get("category_id"))
+    if category is None or category not in categories:
+        raise FormatError(f"{where}: category_id {raw.get('category_id')!r} is not a listed category")
+    mask = _read_mask(raw.get("segmentation"), size, where)
+    box: Box
+    if raw.get("bbox") is not None:
+        values = _numbers(raw["bbox"], where, "bbox", length=4)
+        if values[2] < 0 or values[3] < 0:
+            raise FormatError(f"{where}: bbox {raw['bbox']} has a negative width or height")
+        box = box_from_xywh(values)
+    elif mask is not None:
+        box = mask.box
+    else:
+        raise FormatError(f"{where}: neither segmentation nor bbox")
+    key = _key(raw.get("id"))
+    extra = {k: v for k, v in raw.items() if k not in _READ_KEYS}
+    if key is not None and not isinstance(key, int):
+        extra["id"] = key
+    points = raw.get("point_coords")
+    if points is not None:
+        if not isinstance(points, list):
+            raise FormatError(f"{where}: point_coords is not a list of points")
+        points = tuple(tuple(_numbers(point, where, "point_coords", length=2)) for point in points)
+    crop = raw.get("crop_box")
+    source = raw.get("source")
+    if source is not None and not isinstance(source, str):
+        extra["source"], source = source, None
+    return Annotation(
+        category,
+        box,
+        mask,
+        score=_score(raw, "score", where),
+        predicted_iou=_score(raw, "predicted_iou", where),
+        stability_score=_score(raw, "stability_score", where),
+        iscrowd=bool(raw.get("iscrowd", 0)),
+        source=source,
+        point_coords=points or (),
+        crop_box=None if crop is None else box_from_xywh(_numbers(crop, where, "crop_box", length=4)),
+        id=key if isinstance(key, int) else None,
+        extra=extra,
+    )
+
+
+def _read_mask(raw: Any, size: Size, where: str) -> Mask | None:
+    """The mask of a `segmentation`; None when it is absent, null or an empty list, which COCO uses for 'box only'."""
+    if raw is None or raw == []:
+        return None
+    try:
+        if isinstance(raw, list):
+            return polygons_to_mask(raw, size)
+        if not isinstance(raw, dict) or "counts" not in raw:
+            raise ValueError("segmentation is neither polygons nor RLE")
+        claimed = raw.get("size")
+        if not isinstance(claimed, list) or [_whole(v) for v in claimed] != list(size):
+            raise ValueError(f"RLE size {claimed} differs from the image's [height, width] {list(size)}")
+        counts = raw["counts"]
+        if isinstance(counts, str):
+            return mask_from_counts(counts, size)
+        if not isinstance(counts, list):
+            raise ValueError("RLE counts are neither text nor a list")
+        return mask_from_uncompressed(counts, size)
+    except ValueError as error:
+        raise FormatError(f"{where}: {error}") from error
+
+
+def _score(raw: Mapping[str, Any], key: str, where: str) -> float | None:
+    return None if raw.get(key) is None else _numbers([raw[key]], where, key, length=1)[0]
+
+
+def _numbers(values: Any, where: str, what: str, *, length: int) -> list[float]:
+    good = isinstance(values, list) and len(values) == length
+    if good:
+        good = all(isinstance(v, (int, float)) and not isinstance(v, bool) and abs(v) < 1e15 for v in values)
+    if not good:
+        raise FormatError(f"{where}: {what} {values!r:.80} is not {length} finite number{'s' if length > 1 else ''}")
+    return [float(v) for v in values]
+
+
+def _whole(value: Any) -> int | None:
+    """The whole number that `value` is, 3.0 included; None when it is anything else."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return None
+    return int(value) if isfinite(value) and value == int(value) and abs(value) < 2**62 else None
+
+
+def _key(value: Any) -> Any:
+    """An id as we look it up: a whole number, or a text."""
+    return value if isinstance(value, str) else _whole(value)
+
+
+def write(
+    dataset: Dataset,
+    path: Path,
+    *,
+    overwrite: bool = False,
+    images: str = "none",
+    segmentation: str = "rle",
+    keep_ids: bool = True,
+) -> WriteReport:
+    """Write one COCO file: `path` itself when it ends in .json, else `path/annotations.json`.
+
+    Annotations go to disk one by one, the table of images to a second file, so memory does not grow with them.
+    `segmentation` is "rle" (exact) or "polygons" (exact too, on pixel edges). Ids of the source are kept while they are
+    free; an image or object without one gets the next free number, from 1 in the order of the records.
+    """
+    if segmentation not in ("rle", "polygons"):
+        raise UsageError(f"unknown segmentation {segmentation!r}; known: rle, polygons")
+    check_transfer(images)
+    path = Path(path)
+    file = path if path.suffix.lower() == ".json" else path / FILE
+    refuse_existing(file if file.exists() else None, overwrite)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    report = WriteReport("coco", str(file))
+    ids = _Ids(keep_ids)
+    with replacing(file) as out, tempfile.TemporaryFile(dir=file.parent) as table:
+        out.write(b"{")
+        for key, value in dataset.extra.items():
+            if key not in ("images", "annotations", "categories"):
+                out.write(f"{dump_json(key)}:{dump_json(value)},\n".encode())
+        out.write(f'"categories":{dump_json(_category_table(dataset))},\n"annotations":['.encode())
+        for record in dataset.records:
+            number = ids.image(record)
+            _write_line(table, report.images, _image_entry(record, number))
+            report.images += 1
+            for annotation in record.annotations:
+                entry = _object_entry(annotation, ids.annotation(annotation), number, segmentation)
+                _write_line(out, report.objects, entry)
+                report.objects += 1
+            target = inside(file.parent, f"images/{record.path}")
+            place_image(dataset.image_root, record.path, target, images)
+        out.write(b'],\n"images":[')
+        table.seek(0)
+        while chunk := table.read(1 << 20):
+            out.write(chunk)
+        out.write(b"]}\n")
+    report.losses.update(ids.changed)
+    return report
+
+
+def _write_line(out: IO[bytes], before: int, entry: dict[str, Any]) -> None:
+    out.write((",\n" if before else "\n").encode() + dump_json(entry).encode())
+
+
+class _Ids:
+    """Ids for images and objects: their own while it is free, else the next free number."""
+
+    def __init__(self, keep: bool) -> None:
+        self._keep = keep
+        self._images: set[int] = set()
+        self._annotations: set[int] = set()
+        self._next_image = 1
+        self._next_annotation = 1
+        self.changed: dict[str, int] = {}
+
+    def image(self, record: ImageRecord) -> int | str:
+        if isinstance(record.extra.get("id"), str):
+            return record.extra["id"]
+        number, self._next_image = self._take(record.id, self._images, self._next_image, "image-ids-changed")
+        return number
+
+    def annotation(self, annotation: Annotation) -> int | str:
+        if isinstance(annotation.extra.get("id"), str):
+            return annotation.extra["id"]
+        taken, following = self._annotations, self._next_annotation
+        number, self._next_annotation = self._take(annotation.id, taken, following, "annotation-ids-changed")
+        return number
+
+    def _take(self, own: int | None, taken: set[int], following: int, code: str) -> tuple[int, int]:
+        if self._keep and own is not None and own not in taken:
+            taken.add(own)
+            return own, following
+        while following in taken:
+            following += 1
+        taken.add(following)
+        if own is not None and own != following:
+            self.changed[code] = self.changed.get(code, 0) + 1
+        return following, following + 1
+
+
+def _category_table(dataset: Dataset) -> list[dict[str, Any]]:
+    table = []
+    for category in sorted(dataset.categories, key=lambda c: c.id):
+        entry: dict[str, Any] = {"id": category.id, "name": category.name}
+        if category.supercategory is not None:
+            entry["supercategory"] = category.supercategory
+        table.append(entry)
+    return table
+
+
+def _image_entry(record: ImageRecord, number: int | str) -> dict[str, Any]:
+    height, width = record.size
+    entry = {"id": number, "file_name": record.path, "width": int(width), "height": int(height)}
+    return {**entry, **{k: v for k, v in record.extra.items() if k not in entry}}
+
+
+def _object_entry(annotation: Annotation, number: int | str, image: int | str, segmentation: str) -> dict[str, Any]:
+    mask = annotation.mask
+    entry: dict[str, Any] = {"id": number, "image_id": image, "category_id": annotation.category_id}
+    # A box that came with its object from a file is somebody's; one of our own runs is the mask's.
+    box = annotation.box if mask is None or annotation.id is not None else mask.box
+    if mask is None:
+        entry["segmentation"] = []
+    elif segmentation == "polygons" and not annotation.iscrowd and (polygons := mask.to_polygons()):
+        entry["segmentation"] = polygons
+    else:
+        entry["segmentation"] = {"size": list(mask.size), "counts": mask.counts.decode("ascii")}
+    entry["area"] = mask.area if mask is not None else plain((box[2] - box[0]) * (box[3] - box[1]))
+    entry["bbox"] = [plain(v) for v in box_to_xywh(box)]
+    entry["iscrowd"] = int(annotation.iscrowd)
+    for key in ("score", "predicted_iou", "stability_score"):
+        value = getattr(annotation, key)
+        if value is not None:
+            entry[key] = float(value)
+    if annotation.source is not None:
+        entry["source"] = annotation.source
+    if annotation.point_coords:
+        entry["point_coords"] = [[plain(v) for v in point] for point in annotation.point_coords]
+    if annotation.crop_box is not None:
+        entry["crop_box"] = [plain(v) for v in box_to_xywh(annotation.crop_box)]
+    return {**entry, **{k: v for k, v in annotation.extra.items() if k not in entry}}
+
+
+def plain(value: float) -> int | float:
+    """A number as it is written: rounded to 6 decimals, whole ones without a point."""
+    rounded = round(float(value), 6)
+    return int(rounded) if rounded == int(rounded) else rounded
