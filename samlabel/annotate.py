@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import time
 from collections.abc import Callable, Sequence
@@ -11,13 +12,13 @@ from typing import Any
 
 from . import detectors
 from .errors import OutputExists, UnknownName, UsageError
-from .images import MAX_PIXELS, Data, Source, hash_file, scan
+from .images import MAX_PIXELS, Data, Source, hash_tree, scan
 from .ledger import Journal, Lock
 from .outputs import foreign_labels
 from .pipeline import Clock, Models, label, read_ahead
 from .protocols import Detector, EmbeddingDetector, Segmenter
 from .run import Event, Run, Summary, settings_hash
-from .select import Detecting, Grid, Thresholds
+from .select import DETECTING, Detecting, Grid, Thresholds
 
 IMAGE_MODES = ("copy", "hardlink", "symlink", "none")
 CHECKPOINT_SUFFIXES = (".pt", ".pth", ".safetensors")
@@ -28,10 +29,10 @@ def auto_annotate(
     det_model: str | None = "nano",
     sam_model: str | None = None,
     device: str = "",
-    conf: float = Detecting.conf,
-    iou: float = Detecting.iou,
-    imgsz: int = Detecting.imgsz,
-    max_det: int = Detecting.max_det,
+    conf: float = DETECTING.conf,
+    iou: float = DETECTING.iou,
+    imgsz: int = DETECTING.imgsz,
+    max_det: int = DETECTING.max_det,
     classes: Sequence[str | int] | None = None,
     output_dir: str | os.PathLike[str] | None = None,
     *,
@@ -39,7 +40,7 @@ def auto_annotate(
     sam_checkpoint: str | os.PathLike[str] | None = None,
     thresholds: Thresholds | None = None,
     grid: Grid | None = None,
-    images: str = "copy",
+    images: str | None = None,
     overwrite: bool = False,
     detector: Detector | None = None,
     segmenter: Segmenter | None = None,
@@ -52,8 +53,9 @@ def auto_annotate(
     `det_model` is a detector `NAME[:WHAT]` or a model file for ultralytics; `None` or "none" covers
     each picture with a grid of points instead. `sam_model` is a variant ("nano" when absent) or a
     checkpoint file. `classes` keeps classes by name or number. Labels go to `output_dir`, one folder a
-    format, or beside the data to `<data>_auto_annotate_labels`. `detector` and `segmenter` take
-    objects of your own. The arguments up to `output_dir` are those of ultralytics' `auto_annotate`.
+    format, or beside the data to `<data>_auto_annotate_labels`. `images` says how formats that hold
+    pictures get them: copy, hardlink, symlink, none, or `None` for each format's own way. `detector`
+    and `segmenter` take objects of your own. The arguments up to `output_dir` are those of ultralytics' `auto_annotate`.
 
     Started again with the same settings it continues; a finished dataset stays as it is. Raises
     UsageError for what cannot be meant, OutputExists before anything is overwritten.
@@ -61,9 +63,7 @@ def auto_annotate(
     started = time.perf_counter()
     thresholds, grid, clock = thresholds or Thresholds(), grid or Grid(), Clock()
     detecting = Detecting(conf, iou, imgsz, max_det)
-    formats = _check_formats(formats)
-    if images not in IMAGE_MODES:
-        raise UnknownName("way to place images", images, list(IMAGE_MODES))
+    formats = _check_formats(formats, images)
     out = Path(os.path.abspath(output_dir if output_dir is not None else beside(data)))
     source = scan(data, exclude=_ours(out))
     if out.exists() and not out.is_dir():
@@ -183,10 +183,10 @@ def _settings(
 
 
 def _hash_what(det_model: str | None) -> str | None:
-    """SHA-256 of the file that a detector was loaded from, when its name shows one."""
+    """SHA-256 of the file or folder that a detector was loaded from, when its name shows one."""
     what = detectors.parse(str(det_model))[1] if det_model is not None else None
     path = Path(what).expanduser() if what else None
-    return hash_file(path) if path is not None and path.is_file() else None
+    return hash_tree(path) if path is not None and path.exists() else None
 
 
 def _relative(root: Path, out: Path) -> str:
@@ -201,19 +201,22 @@ def _ours(out: Path) -> list[Path]:
     """Folders below an output that hold copies of pictures: they are not input."""
     import converters
 
-    return [out, *(out / name for name in (*_format_names(converters), "kept", "view"))]
+    return [out, *(out / name for name in (*converters.names(), "kept", "view"))]
 
 
-def _check_formats(formats: Sequence[str]) -> tuple[str, ...]:
+def _check_formats(formats: Sequence[str], images: str | None) -> tuple[str, ...]:
     import converters
 
-    known = _format_names(converters)
     wanted = (formats,) if isinstance(formats, str) else tuple(dict.fromkeys(formats))
     if not wanted:
-        raise UsageError(f"no format was asked for; known: {', '.join(known)}")
+        raise UsageError(f"no format was asked for; known: {', '.join(converters.names())}")
+    if images is not None and images not in IMAGE_MODES:
+        raise UnknownName("way to place pictures", images, list(IMAGE_MODES))
     for name in wanted:
-        if name not in known:
-            raise UnknownName("format", name, known)
+        # Now, not after hours of work: UnknownName, or a UsageError for a format that cannot place pictures.
+        if images is not None and "images" not in inspect.signature(converters.get(name).write).parameters:
+            raise UsageError(f"the format {name!r} holds no pictures; leave --images out")
+        converters.get(name)
     return wanted
 
 

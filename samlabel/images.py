@@ -7,7 +7,6 @@ import hashlib
 import io
 import os
 import stat
-import threading
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -21,13 +20,12 @@ if TYPE_CHECKING:
     import numpy as np
 
 SUFFIXES = frozenset(
-    ".jpg .jpeg .jpe .jfif .png .bmp .dib .gif .webp .tif .tiff .ppm .pgm .pbm .pnm .jp2 .j2k .avif .tga .mpo".split()
+    ".jpg .jpeg .jpe .jfif .png .bmp .dib .gif .webp .tif .tiff .ppm .pgm .pbm .pnm .jp2 .j2k .avif .mpo".split()
 )
 # Pillow picks a decoder by content; EPS would start Ghostscript, so only plain raster formats are let in.
-_DECODERS = ("JPEG", "MPO", "PNG", "BMP", "DIB", "GIF", "WEBP", "TIFF", "PPM", "JPEG2000", "AVIF", "TGA")
+_DECODERS = ("JPEG", "PNG", "BMP", "DIB", "GIF", "WEBP", "TIFF", "PPM", "JPEG2000", "AVIF")
 MAX_PIXELS = 2**27  # 134 megapixels: a 12000 x 9000 photo passes, a bomb does not
 MAX_BYTES = 2**31
-_pillow_limit = threading.Lock()
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,30 +101,20 @@ def decode(root: Path, path: str, *, max_pixels: int = MAX_PIXELS) -> Decoded:
     Transparent parts become white, 16-bit values keep their high byte, EXIF orientation is applied
     once. The pixels are checked against `max_pixels` before they are decoded.
     """
-    from PIL import Image as pillow
-    from PIL import UnidentifiedImageError
-
     data, fingerprint = _read(root / path, path)
     sha256 = hashlib.sha256(data).hexdigest()
     if not data:
         raise ImageError(f"{path}: the file is empty")
     try:
-        with _pillow_limit:  # the limit is a global of Pillow's: held for this one picture only
-            before, pillow.MAX_IMAGE_PIXELS = pillow.MAX_IMAGE_PIXELS, max_pixels
-            try:
-                with pillow.open(io.BytesIO(data), formats=_decoders()) as opened:
-                    width, height = opened.size
-                    if width * height > max_pixels:
-                        raise ImageError(_too_large(path, width, height, max_pixels))
-                    pixels = _to_rgb(_upright(opened))
-            finally:
-                pillow.MAX_IMAGE_PIXELS = before
+        opened = _open(data)
+        if opened is None:
+            raise ImageError(f"{path}: not a picture in a known format (it starts with {data[:8]!r})")
+        width, height = opened.size
+        if width * height > max_pixels:
+            raise ImageError(f"{path}: {width} x {height} pixels are more than {max_pixels}; raise max_pixels if you trust it")
+        pixels = _to_rgb(_upright(opened))
     except ImageError:
         raise
-    except UnidentifiedImageError as error:
-        raise ImageError(f"{path}: not a picture in a known format (it starts with {data[:8]!r})") from error
-    except pillow.DecompressionBombError as error:
-        raise ImageError(f"{path}: {error}; raise max_pixels if you trust it") from error
     except Exception as error:  # Pillow leaks struct.error, SyntaxError, zlib.error and more on broken bytes
         raise ImageError(f"{path}: cannot be decoded: {' '.join(str(error).split()) or type(error).__name__}") from error
     return Decoded(Image(path, pixels), sha256, fingerprint)
@@ -145,6 +133,15 @@ def hash_file(path: Path) -> str:
         while chunk := stream.read(1 << 20):
             digest.update(chunk)
     return digest.hexdigest()
+
+
+def hash_tree(path: Path) -> str:
+    """SHA-256 of a file's bytes, or of the names and bytes of all files in a folder, in hex."""
+    if not path.is_dir():
+        return hash_file(path)
+    files = sorted(one for one in path.rglob("*") if one.is_file())
+    lines = [f"{one.relative_to(path).as_posix()} {hash_file(one)}" for one in files]
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
 def _expand(item: str | os.PathLike[str]) -> tuple[Path, list[Path]]:
@@ -267,6 +264,27 @@ def _decoders() -> tuple[str, ...]:
     return tuple(name for name in _DECODERS if name in pillow.OPEN)
 
 
+def _open(data: bytes) -> Any:
+    """The picture in `data` with only its head read; None when no decoder knows it.
+
+    Not `Image.open`: ultralytics replaces that function by one that prints to stdout and wants to
+    install packages, and it would try decoders that are not in our list.
+    """
+    import struct
+
+    from PIL import Image as pillow
+
+    for name in _decoders():
+        factory, accept = pillow.OPEN[name]
+        accepted = accept is not None and accept(data[:16])
+        if accepted and not isinstance(accepted, str):  # text says which library this Pillow lacks
+            try:
+                return factory(io.BytesIO(data), "")
+            except (SyntaxError, IndexError, TypeError, struct.error):
+                continue
+    return None
+
+
 def _upright(opened: Any) -> Any:
     from PIL import ImageOps
 
@@ -298,10 +316,6 @@ def _grey_to_rgb(values: np.ndarray) -> np.ndarray:
 
     grey = np.clip(values, 0, 255).astype(np.uint8)
     return np.repeat(grey[:, :, None], 3, axis=2)
-
-
-def _too_large(path: str, width: int, height: int, limit: int) -> str:
-    return f"{path}: {width} x {height} pixels are more than {limit}; raise max_pixels if you trust it"
 
 
 def _show(data: Any) -> str:

@@ -267,11 +267,15 @@ def _annotation_from_json(found: Mapping[str, Any]) -> Annotation:
 
 
 def _filled(value: Annotation | ImageRecord) -> dict[str, Any]:
-    """The fields that say something: not None, not False, not empty."""
+    """The fields that say something: not None, not False, not empty. Scores may be numpy's, so nothing is compared."""
     found = {name: getattr(value, name) for name in value.__dataclass_fields__}
     if "extra" in found:
         found["extra"] = dict(found["extra"])
-    return {name: one for name, one in found.items() if one is not None and one is not False and one not in ((), {})}
+    return {name: one for name, one in found.items() if one is not None and one is not False and not _is_empty(one)}
+
+
+def _is_empty(value: Any) -> bool:
+    return isinstance(value, (tuple, dict)) and not value
 
 
 def _count(record: ImageRecord) -> dict[str, int]:

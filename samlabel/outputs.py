@@ -45,6 +45,10 @@ class Outputs:
         known = self._known.get(name, {})
         return known.get("digest") == digest and all((self.out / name / file).exists() for file in known["files"])
 
+    def losses(self, name: str) -> dict[str, int]:
+        """What the format could not hold when it was written last, by code."""
+        return dict(sorted(self._known.get(name, {}).get("losses", {}).items()))
+
     def edited(self, name: str) -> list[str]:
         """Files of `OUT/name` that we wrote and somebody changed since, sorted."""
         folder = self.out / name
@@ -55,8 +59,8 @@ class Outputs:
         written = set(self._written(name))
         return [file for file in _files(self.out / name) if file not in written]
 
-    def replace(self, name: str, digest: str, write: Callable[[Path], Any], *, overwrite: bool) -> list[str]:
-        """Swap in a new `OUT/name` that `write` makes in the folder it is given.
+    def replace(self, name: str, digest: str, write: Callable[[Path], dict[str, int]], *, overwrite: bool) -> list[str]:
+        """Swap in a new `OUT/name` that `write` makes in the folder it is given and tells the losses of.
 
         Gives the places where edited files were kept. Raises OutputExists, with nothing changed, when
         an edited file is in the way and not `overwrite`, or a file of a person's has a name that we need.
@@ -67,7 +71,7 @@ class Outputs:
         build, target = self.out / f".{name}.new", self.out / name  # as deep, so that relative links hold
         shutil.rmtree(build, ignore_errors=True)
         build.mkdir()
-        write(build)
+        losses = write(build)
         made = {file: _describe(build / file) for file in _files(build)}
         taken = [file for file in self.foreign(name) if file in made]
         if taken:
@@ -83,7 +87,7 @@ class Outputs:
             os.replace(target, self._old(name))
         os.replace(build, target)
         self._carry_over(name)
-        self._known[name] = {"digest": digest, "files": made}
+        self._known[name] = {"digest": digest, "files": made, "losses": losses}
         self._remember()
         return kept
 

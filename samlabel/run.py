@@ -44,6 +44,7 @@ class Summary:
     dropped: Mapping[str, int]  # candidates that became no label, by reason
     categories: Mapping[str, int]  # objects by class name, absent classes left out
     outputs: Mapping[str, Path]  # label file or folder by format
+    losses: Mapping[str, Mapping[str, int]]  # what a format could not hold, by its code in `converters.CODES`
     failures: tuple[Failed, ...]  # the first ones; all are in `output/failed.jsonl`
     kept: tuple[str, ...] = ()  # copies of files that a person had edited and --overwrite replaced
     seconds: float = 0.0
@@ -61,6 +62,7 @@ class Summary:
         found["output"] = str(self.output)
         found["dropped"], found["categories"] = dict(self.dropped), dict(self.categories)
         found["outputs"] = {name: str(path) for name, path in self.outputs.items()}
+        found["losses"] = dict(self.losses)
         found["failures"] = [asdict(one) for one in self.failures]
         found["kept"] = list(self.kept)
         found["seconds"] = round(self.seconds, 3)
@@ -76,7 +78,7 @@ class Run:
     settings: dict[str, Any]
     categories: tuple[Category, ...]
     formats: tuple[str, ...]
-    images: str
+    images: str | None
     overwrite: bool
     failed: list[Failed] = field(default_factory=list)
     annotated: int = 0
@@ -167,7 +169,8 @@ class Run:
             objects=totals.objects,
             dropped=MappingProxyType(dict(sorted(totals.dropped.items()))),
             categories=MappingProxyType(counts),
-            outputs=MappingProxyType({name: where(self.out, name) for name in self.formats} if paths else {}),
+            outputs=MappingProxyType({name: where(self.out / name) for name in self.formats} if paths else {}),
+            losses=MappingProxyType({name: self.outputs.losses(name) for name in self.formats}),
             failures=tuple(sorted(self.failed, key=lambda one: one.path)[:SHOWN_FAILURES]),
             kept=tuple(kept),
             seconds=time.perf_counter() - started,
@@ -199,9 +202,10 @@ class Run:
         write_atomically(self.out / "manifest.json", json.dumps(manifest, indent=1, ensure_ascii=False) + "\n")
 
 
-def where(out: Path, name: str) -> Path:
-    """The file or folder of a format in an output folder."""
-    return out / name / "annotations.json" if name == "coco" else out / name
+def where(folder: Path) -> Path:
+    """What to name to a reader of a format's folder: its only file, or the folder."""
+    files = [one for one in folder.iterdir() if not one.name.startswith(".")]
+    return files[0] if len(files) == 1 and files[0].is_file() else folder
 
 
 def settings_hash(settings: Mapping[str, Any]) -> str:
@@ -227,12 +231,11 @@ def _flat(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, 
             yield f"{prefix}{name}", value
 
 
-def _writer(name: str, dataset: Dataset, images: str) -> Callable[[Path], Any]:
+def _writer(name: str, dataset: Dataset, images: str | None) -> Callable[[Path], Any]:
     import converters
 
-    def write(folder: Path) -> None:
-        target = folder / "annotations.json" if name == "coco" else folder
-        converters.write(dataset, target, format=name, overwrite=True, images=images)
+    def write(folder: Path) -> dict[str, int]:
+        return dict(converters.write(dataset, folder, format=name, overwrite=True, images=images).losses)
 
     return write
 

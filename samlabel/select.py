@@ -13,6 +13,16 @@ if TYPE_CHECKING:
     from .types import Annotation, Detections
 
 
+def _fraction(name: str, value: float) -> None:
+    if not 0 <= value <= 1:
+        raise UsageError(f"{name} is {value}; wanted a number from 0 to 1")
+
+
+def _whole(name: str, value: int, *, lowest: int) -> None:
+    if value != int(value) or value < lowest:
+        raise UsageError(f"{name} is {value}; wanted a whole number of at least {lowest}")
+
+
 @dataclass(frozen=True, slots=True)
 class Detecting:
     """What a detector is asked for."""
@@ -72,6 +82,9 @@ class Grid:
             _fraction(name, getattr(self, name))
 
 
+DETECTING, THRESHOLDS, GRID = Detecting(), Thresholds(), Grid()  # the defaults, for signatures and help
+
+
 def why_dropped(annotation: Annotation, thresholds: Thresholds) -> str | None:
     """The reason why a candidate is no label, None when it is one."""
     area = annotation.mask.area if annotation.mask is not None else 0
@@ -115,13 +128,3 @@ def usable(detections: Detections, size: tuple[int, int], dropped: Counter[str])
 def _below(value: float | None, limit: float) -> bool:
     """True when a score misses its limit; NaN misses every limit above 0, an absent score none."""
     return limit > 0 and value is not None and not value >= limit
-
-
-def _fraction(name: str, value: float) -> None:
-    if not 0 <= value <= 1:
-        raise UsageError(f"{name} is {value}; wanted a number from 0 to 1")
-
-
-def _whole(name: str, value: int, *, lowest: int) -> None:
-    if value != int(value) or value < lowest:
-        raise UsageError(f"{name} is {value}; wanted a whole number of at least {lowest}")

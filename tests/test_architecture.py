@@ -23,14 +23,17 @@ STEPS = {
     "images": 2,
     "select": 2,
     "ledger": 2,
+    "outputs": 2,
     "weights": 2,
     "detectors": 3,
     "segmenters": 3,
     "view": 3,
     "pipeline": 4,
+    "run": 4,
     "annotate": 5,
     "training": 5,
     "cli": 6,
+    "__main__": 7,
 }
 
 MAY_IMPORT_SAM = ("samlabel.segmenters.sam", "samlabel.detectors.nano", "samlabel.training")

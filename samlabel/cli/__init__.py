@@ -1,0 +1,112 @@
+"""The command `samlabel`: one thin file a command, every error one line, exit codes that a script can trust.
+
+0 done, 1 failure, 2 usage, 3 finished but some images failed, 4 a lossy conversion was refused.
+"""
+
+from __future__ import annotations
+
+import sys
+from types import FrameType
+from typing import Annotated
+
+import typer
+
+from .. import __version__
+from ..errors import SamlabelError
+from .annotate import annotate
+from .convert import convert
+from .formats import formats
+from .models import detectors, models
+from .view import view
+
+app = typer.Typer(
+    name="samlabel",
+    help="Turn folders of photos into segmentation labels: COCO, YOLO, SA-1B and more.",
+    epilog="Exit codes: 0 done, 1 failure, 2 usage, 3 finished but some images failed, 4 lossy conversion refused.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"samlabel {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")
+    ] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error; goes anywhere.")] = False,
+) -> None:
+    pass
+
+
+for _command in (annotate, convert, view, models, detectors, formats):
+    app.command()(_command)
+
+
+def main(args: list[str] | None = None) -> None:
+    """Run the command line and end the process with its exit code."""
+    _end_on_sigterm()
+    words = list(sys.argv[1:] if args is None else args)
+    debug = "--debug" in words
+    sys.exit(_run([word for word in words if word != "--debug"], debug=debug))
+
+
+def _run(words: list[str], *, debug: bool) -> int:
+    """The exit code of one command; its errors become one line on stderr."""
+    try:
+        code = app(words, prog_name="samlabel", standalone_mode=False)
+        sys.stdout.flush()
+        return code if isinstance(code, int) else 0
+    except (KeyboardInterrupt, typer.Abort):
+        _say("interrupted; run the same command again to continue")
+        return 130
+    except BrokenPipeError:  # `samlabel formats | head`
+        sys.stderr.close()
+        return 1
+    except SamlabelError as error:
+        if debug:
+            raise
+        _say(str(error))
+        return error.exit_code
+    except Exception as error:
+        if hasattr(error, "format_message") and hasattr(error, "exit_code"):  # click's usage errors, whoever ships click
+            return _usage(error)
+        if debug:
+            raise
+        reason = f"{error.strerror}: {error.filename}" if isinstance(error, OSError) and error.strerror else str(error)
+        hint = "" if isinstance(error, OSError) else "; --debug shows where, please report it"
+        _say(f"{type(error).__name__}: {reason}{hint}")
+        return 1
+
+
+def _usage(error: Exception) -> int:
+    context = getattr(error, "ctx", None)
+    if type(error).__name__ == "NoArgsIsHelpError":
+        typer.echo(context.get_help(), err=True)
+    else:
+        path = context.command_path if context is not None else "samlabel"
+        _say(f"{error.format_message().rstrip('.')} (see {path} --help)")  # type: ignore[attr-defined]
+    return int(error.exit_code)  # type: ignore[attr-defined]
+
+
+def _say(message: str) -> None:
+    print("samlabel: error: " + " ".join(message.split()), file=sys.stderr)
+
+
+def _end_on_sigterm() -> None:
+    """SIGTERM unwinds like an interrupt, so that files are closed and the lock is freed; exit code 143."""
+    import signal
+
+    def end(number: int, frame: FrameType | None) -> None:
+        raise SystemExit(128 + number)
+
+    try:
+        signal.signal(signal.SIGTERM, end)
+    except ValueError:  # not the main thread
+        pass

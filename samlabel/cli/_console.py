@@ -1,0 +1,116 @@
+"""Results on stdout, progress on stderr: a bar on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ..run import Event, Summary
+
+_LINE_SECONDS = 5.0  # off a terminal: one line in this time, so that a log of 50,000 photos stays short
+
+
+class Progress:
+    """Shows each `Event` that it is called with."""
+
+    def __init__(self, *, quiet: bool) -> None:
+        self._quiet = quiet
+        self._objects = 0
+        self._bar: Any = None
+        self._task: Any = None
+        self._last = time.monotonic()
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def __call__(self, event: Event) -> None:
+        self._objects += event.objects
+        if event.failed is not None:
+            self._line(f"failed: {event.path}: {event.failed}")
+        if self._quiet:
+            return
+        if sys.stderr.isatty():
+            self._show(event)
+        elif event.done == event.total or time.monotonic() - self._last > _LINE_SECONDS:
+            self._last = time.monotonic()
+            self._line(f"{event.done}/{event.total} images, {self._objects} objects")
+
+    def _line(self, text: str) -> None:
+        if self._bar is not None:
+            self._bar.console.print(text, markup=False, highlight=False)
+        else:
+            print(text, file=sys.stderr, flush=True)
+
+    def _show(self, event: Event) -> None:
+        if self._bar is None:
+            from rich.console import Console
+            from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+            from rich.progress import Progress as Bar
+
+            self._bar = Bar(
+                TextColumn("Labelling"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TimeRemainingColumn(),
+                TextColumn("{task.fields[objects]} objects"),
+                console=Console(stderr=True),
+            )
+            self._task = self._bar.add_task("label", total=event.total, objects=0)
+            self._bar.start()
+        self._bar.update(self._task, completed=event.done, objects=self._objects)
+
+
+def print_summary(summary: Summary) -> None:
+    """The end of a run for people: what there is, what was left out, where it lies."""
+    before = f", {summary.resumed} from an earlier run" if summary.resumed else ""
+    print(
+        f"{summary.annotated + summary.resumed} of {summary.images} images labelled{before}: "
+        f"{summary.objects} objects in {summary.seconds:.1f} s"
+    )
+    if summary.categories:
+        print("  " + ", ".join(f"{name} {count}" for name, count in summary.categories.items()))
+    if summary.dropped:
+        print("  dropped: " + ", ".join(f"{reason} {count}" for reason, count in summary.dropped.items()))
+    for name, path in summary.outputs.items():
+        lost = ", ".join(f"{code} {count}" for code, count in summary.losses[name].items())
+        print(f"  {name}: {path}" + (f" (not in this format: {lost})" if lost else ""))
+    for path in summary.kept:
+        print(f"  your edited file was kept: {path}")
+    if summary.failed:
+        print(f"  {summary.failed} failed, see {summary.output / 'failed.jsonl'}; the next run tries them again")
+        shown = summary.failures
+        print_table(("image", "stage", "reason"), [(one.path, one.stage, one.reason) for one in shown])
+
+
+def print_json(value: Any) -> None:
+    """One JSON document on stdout."""
+    print(json.dumps(value, indent=1, ensure_ascii=False))
+
+
+def print_table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """A table on stdout: drawn on a terminal, tab-separated lines elsewhere."""
+    if not sys.stdout.isatty():
+        for row in rows:
+            print("\t".join(str(cell) for cell in row))
+        return
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(*head, box=None, pad_edge=False, header_style="bold")
+    for row in rows:
+        table.add_row(*(Text(str(cell)) for cell in row))
+    Console().print(table)
+
+
+def split(values: Sequence[str] | None) -> list[str]:
+    """`["a,b", "c"]` as `["a", "b", "c"]`."""
+    return [part.strip() for value in values or () for part in value.split(",") if part.strip()]

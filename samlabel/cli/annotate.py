@@ -1,0 +1,194 @@
+"""`samlabel annotate`: a folder of photos in, label files out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..select import DETECTING, GRID, THRESHOLDS
+from ._console import Progress, print_json, print_summary, split
+
+_MODELS, _MASKS, _GRID, _OUTPUT = "Models", "Masks", "Without a detector (--detector none)", "Output"
+
+
+def _two_defaults(name: str) -> str:
+    return f"{getattr(THRESHOLDS, name)} with a detector, {getattr(GRID, name)} without"
+
+
+def annotate(
+    images: Annotated[
+        list[str], typer.Argument(metavar="IMAGES...", help="Folder of pictures, or pictures, or a quoted glob pattern.")
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", show_default="IMAGES_auto_annotate_labels", help="Folder for the labels."),
+    ] = None,
+    formats: Annotated[
+        list[str], typer.Option("--format", "-f", help="Label format; may be repeated. See samlabel formats.")
+    ] = ["coco"],  # noqa: B006  typer copies it
+    detector: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME[:WHAT]",
+            help="What finds objects: see samlabel detectors. A model file alone means ultralytics; "
+            "none covers each picture with a grid of points.",
+            rich_help_panel=_MODELS,
+        ),
+    ] = "nano",
+    sam: Annotated[
+        str | None,
+        typer.Option(
+            metavar="VARIANT",
+            help="What outlines them: see samlabel models.",
+            show_default="nano, or what --sam-checkpoint holds",
+            rich_help_panel=_MODELS,
+        ),
+    ] = None,
+    sam_checkpoint: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Weights for --sam: .pth, .pt or .safetensors.", rich_help_panel=_MODELS),
+    ] = None,
+    device: Annotated[
+        str,
+        typer.Option(
+            help="cpu, cuda, 0, mps, ...", show_default="a GPU where there is one, else cpu", rich_help_panel=_MODELS
+        ),
+    ] = "",
+    conf: Annotated[float, typer.Option(help="Lowest score of a box.", rich_help_panel=_MODELS)] = DETECTING.conf,
+    iou: Annotated[
+        float, typer.Option(help="Boxes that overlap more are one object.", rich_help_panel=_MODELS)
+    ] = DETECTING.iou,
+    imgsz: Annotated[
+        int, typer.Option(help="Longest side that the detector looks at, in pixels.", rich_help_panel=_MODELS)
+    ] = DETECTING.imgsz,
+    max_det: Annotated[int, typer.Option(help="Most boxes an image.", rich_help_panel=_MODELS)] = DETECTING.max_det,
+    classes: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Keep these classes only, by name or number; repeat it or separate by commas.",
+            show_default="all",
+            rich_help_panel=_MODELS,
+        ),
+    ] = None,
+    pred_iou_thresh: Annotated[
+        float | None,
+        typer.Option(
+            help="Lowest predicted IoU of a mask.",
+            show_default=_two_defaults("pred_iou_thresh"),
+            rich_help_panel=_MASKS,
+        ),
+    ] = None,
+    stability_score_thresh: Annotated[
+        float | None,
+        typer.Option(
+            help="Lowest stability score of a mask.",
+            show_default=_two_defaults("stability_score_thresh"),
+            rich_help_panel=_MASKS,
+        ),
+    ] = None,
+    min_area: Annotated[
+        int, typer.Option(help="Fewest pixels of a mask.", rich_help_panel=_MASKS)
+    ] = THRESHOLDS.min_area,
+    points_per_side: Annotated[
+        int, typer.Option(help="Points along one side of the grid.", rich_help_panel=_GRID)
+    ] = GRID.points_per_side,
+    points_per_batch: Annotated[
+        int, typer.Option(help="Points decoded at once.", rich_help_panel=_GRID)
+    ] = GRID.points_per_batch,
+    stability_score_offset: Annotated[
+        float, typer.Option(help="Shift of the cutoff for the stability score.", rich_help_panel=_GRID)
+    ] = GRID.stability_score_offset,
+    box_nms_thresh: Annotated[
+        float, typer.Option(help="Masks whose boxes overlap more are one.", rich_help_panel=_GRID)
+    ] = GRID.box_nms_thresh,
+    crop_n_layers: Annotated[
+        int, typer.Option(help="Layers of crops that are searched too.", rich_help_panel=_GRID)
+    ] = GRID.crop_n_layers,
+    crop_nms_thresh: Annotated[
+        float, typer.Option(help="The same between crops.", rich_help_panel=_GRID)
+    ] = GRID.crop_nms_thresh,
+    crop_overlap_ratio: Annotated[
+        float, typer.Option(help="Overlap of crops, as a part of the image.", rich_help_panel=_GRID)
+    ] = GRID.crop_overlap_ratio,
+    crop_n_points_downscale_factor: Annotated[
+        int, typer.Option(help="How much coarser the grid gets a layer.", rich_help_panel=_GRID)
+    ] = GRID.crop_n_points_downscale_factor,
+    min_mask_region_area: Annotated[
+        int, typer.Option(help="Smaller holes and islands are removed, in pixels.", rich_help_panel=_GRID)
+    ] = GRID.min_mask_region_area,
+    place: Annotated[
+        str | None,
+        typer.Option(
+            "--images",
+            metavar="copy|hardlink|symlink|none",
+            help="How formats that hold pictures get them.",
+            show_default="each format's own way",
+            rich_help_panel=_OUTPUT,
+        ),
+    ] = None,
+    overwrite: Annotated[
+        bool,
+        typer.Option("--overwrite", help="Redo what samlabel wrote; other files stay.", rich_help_panel=_OUTPUT),
+    ] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the summary as JSON on stdout.", rich_help_panel=_OUTPUT)
+    ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.", rich_help_panel=_OUTPUT)] = False,
+) -> None:
+    """Label pictures: find objects, outline them, write the formats asked for.
+
+    Run again with the same settings it continues where it stopped; new pictures cost only themselves.
+    """
+    from dataclasses import replace
+
+    from ..annotate import auto_annotate
+    from ..errors import UsageError
+
+    given = {
+        "points_per_side": points_per_side,
+        "points_per_batch": points_per_batch,
+        "stability_score_offset": stability_score_offset,
+        "box_nms_thresh": box_nms_thresh,
+        "crop_n_layers": crop_n_layers,
+        "crop_nms_thresh": crop_nms_thresh,
+        "crop_overlap_ratio": crop_overlap_ratio,
+        "crop_n_points_downscale_factor": crop_n_points_downscale_factor,
+        "min_mask_region_area": min_mask_region_area,
+    }
+    both = {"pred_iou_thresh": pred_iou_thresh, "stability_score_thresh": stability_score_thresh}
+    both = {name: value for name, value in both.items() if value is not None}
+    thresholds, grid = replace(THRESHOLDS, min_area=min_area), replace(GRID, **given)
+    if detector == "none":
+        grid = replace(grid, **both)
+    else:
+        thresholds = replace(thresholds, **both)
+        idle = [name for name, value in given.items() if value != getattr(GRID, name)]
+        if idle:
+            raise UsageError(f"--{idle[0].replace('_', '-')} has no effect with a detector; add --detector none")
+    with Progress(quiet=quiet) as progress:
+        summary = auto_annotate(
+            images[0] if len(images) == 1 else images,
+            detector,
+            sam,
+            device,
+            conf,
+            iou,
+            imgsz,
+            max_det,
+            split(classes) or None,
+            out,
+            formats=split(formats),
+            sam_checkpoint=sam_checkpoint,
+            thresholds=thresholds,
+            grid=grid,
+            images=place,
+            overwrite=overwrite,
+            progress=progress,
+        )
+    if as_json:
+        print_json(summary.to_json())
+    else:
+        print_summary(summary)
+    raise typer.Exit(summary.exit_code)
