@@ -64,7 +64,7 @@ class SamAutomaticMaskGenerator:
         output_mode: str = "binary_mask",
     ) -> None:
         if (points_per_side is None) == (point_grids is None):
-            raise SamError("wanted exactly one of points_per_side and point_grids; pass points_per_side=None with grids")
+            raise SamError("wanted exactly one of points_per_side and point_grids; one of them must be None")
         if output_mode not in OUTPUT_MODES:
             raise SamError(f"unknown output_mode {output_mode!r}; known: {', '.join(OUTPUT_MODES)}")
         if points_per_side is not None:
@@ -100,7 +100,7 @@ class SamAutomaticMaskGenerator:
         pixels = check_image(image)
         size = (pixels.shape[0], pixels.shape[1])
         if embedding is not None and embedding.size != size:
-            raise ImageError(f"the embedding is of an image of size {embedding.size}, this one is {size}; embed it again")
+            raise ImageError(f"the embedding is of an image of size {embedding.size}, not {size}; embed this one")
         found: list[_Found] = []
         boxes, layers = crop_boxes(size, self.crop_n_layers, self.crop_overlap_ratio)
         for box, layer in zip(boxes, layers):
@@ -201,7 +201,10 @@ def clean(mask: np.ndarray, min_area: int) -> tuple[np.ndarray, bool]:
 
     When every island is small, the largest stays.
     """
-    import cv2
+    try:
+        import cv2
+    except ImportError:
+        raise SamError("min_mask_region_area needs OpenCV: pip install opencv-python-headless") from None
 
     _, regions, stats, _ = cv2.connectedComponentsWithStats((~mask).astype(np.uint8), connectivity=8)
     holes = [i for i in range(1, len(stats)) if stats[i, cv2.CC_STAT_AREA] < min_area]

@@ -75,8 +75,10 @@ def read_state(path: str | os.PathLike[str]) -> dict[str, Tensor]:
         raise WeightsError(f"{path}: no such file; wanted a SAM checkpoint")
     with path.open("rb") as file:
         head = file.read(9)
+    from safetensors import SafetensorError
+
     try:
-        if len(head) == 9 and head[8:] == b"{" and struct.unpack("<Q", head[:8])[0] < path.stat().st_size:
+        if head[8:] == b"{" and struct.unpack("<Q", head[:8])[0] < path.stat().st_size:
             from safetensors.torch import load_file
 
             content: Any = load_file(path)
@@ -89,14 +91,9 @@ def read_state(path: str | os.PathLike[str]) -> dict[str, Tensor]:
                 "save its state dict alone, or as safetensors"
             ) from None
         raise WeightsError(f"{path}: damaged or not a checkpoint; download it again") from None
-    except (RuntimeError, EOFError, ValueError, KeyError, OSError, zipfile.BadZipFile, pickle.PickleError) as error:
+    except (SafetensorError, RuntimeError, EOFError, ValueError, KeyError, OSError, zipfile.BadZipFile) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise WeightsError(f"{path}: damaged or not a checkpoint ({reason}); download it again") from None
-    except Exception as error:
-        # safetensors raises a class of its own, SafetensorError, derived from Exception alone.
-        if type(error).__module__.partition(".")[0] not in ("safetensors", "builtins", "safetensors_rust"):
-            raise
-        raise WeightsError(f"{path}: damaged or not a checkpoint ({error}); download it again") from None
     state = to_official(content, str(path))
     return {key: value.float() if value.is_floating_point() else value for key, value in state.items()}
 
@@ -135,9 +132,10 @@ def _bundled(variant: Variant | None) -> Path:
     """The weights that ship with `variant`."""
     assert variant is not None, "without a checkpoint there is a name"
     if variant.bundled is not None:
-        if (WEIGHTS / variant.bundled).is_file():
-            return WEIGHTS / variant.bundled
-        raise WeightsError(f"{WEIGHTS / variant.bundled} is absent from this installation; install again, or give checkpoint=")
+        path = WEIGHTS / variant.bundled
+        if path.is_file():
+            return path
+        raise WeightsError(f"{path} is absent from this installation; install it again, or give checkpoint=")
     raise WeightsError(
         f"no weights for {variant.name}: download {variant.url} and give its path as checkpoint="
         " (or seed=0 for random weights)"
@@ -151,9 +149,9 @@ def _named(state: Mapping[str, Tensor], variant: Variant | None, path: Path) -> 
         if not problems:
             return variant
         other = recognise(state)
-        kind = f"a checkpoint of {other.name}, not of {variant.name}" if other else f"not a checkpoint of {variant.name}"
+        kind = f"a checkpoint of {other.name}, not of" if other else "not a checkpoint of"
         advice = f"; load({other.name!r}, ...) or give no name" if other else ""
-        raise WeightsError(f"{path}: {kind}: {_first(problems)}{advice}")
+        raise WeightsError(f"{path}: {kind} {variant.name}: {_first(problems)}{advice}")
     found = recognise(state)
     if found is not None:
         return found

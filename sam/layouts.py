@@ -51,10 +51,10 @@ _TRANSFORMERS = (
 def unwrap(content: Any, path: str) -> dict[str, Tensor]:
     """The state dict inside what a checkpoint file held; raises `WeightsError` when there is none."""
     for _ in range(3):
-        inner = next((content[w] for w in _WRAPPERS if isinstance(content, dict) and isinstance(content.get(w), dict)), None)
-        if inner is None:
+        inside = [content[key] for key in _WRAPPERS if isinstance(content, dict) and key in content]
+        if not inside or not isinstance(inside[0], dict):
             break
-        content = inner
+        content = inside[0]
     if not isinstance(content, dict) or not content:
         raise WeightsError(f"{path}: holds a {type(content).__name__}, wanted the tensors of a SAM checkpoint by name")
     other = next((key for key, value in content.items() if not isinstance(value, Tensor)), None)

@@ -85,6 +85,30 @@ class Sam(nn.Module):
         """Side in pixels of the padded square that the encoder reads."""
         return self.variant.image_size
 
+    @torch.no_grad()
+    def forward(self, batched_input: list[dict[str, Any]], multimask_output: bool) -> list[dict[str, Tensor]]:
+        """What `segment_anything`'s `Sam` gives: `masks`, `iou_predictions`, `low_res_logits` for each image.
+
+        An input holds `image` (3, h, w), resized, values 0 to 255; `original_size`; and prompts in
+        pixels of the resized image: `point_coords` and `point_labels`, `boxes`, `mask_inputs`.
+        """
+        results = []
+        for record in batched_input:
+            embedding = self.embed_torch(record["image"][None], tuple(record["original_size"]))
+            same = ("point_coords", "point_labels", "boxes")
+            given = {key: record[key] for key in same if record.get(key) is not None}
+            if record.get("mask_inputs") is not None:
+                given["mask_input"] = record["mask_inputs"]
+            if not given:
+                raise PromptError(f"no prompt in {sorted(record)}; wanted point_coords, boxes or mask_inputs")
+            prediction = self.decode(embedding, Prompts(**given), multimask_output=multimask_output)
+            results.append({
+                "masks": prediction.masks(),
+                "iou_predictions": prediction.predicted_iou,
+                "low_res_logits": prediction.low_res_logits,
+            })
+        return results
+
     def preprocess(self, pixels: Tensor) -> Tensor:
         """(B, 3, S, S), normalised and padded, from resized RGB values 0 to 255 of shape (B, 3, h, w)."""
         return normalise_and_pad(pixels, mean=self.pixel_mean, std=self.pixel_std, side=self.image_size)
@@ -139,7 +163,7 @@ class Sam(nn.Module):
         which bounds memory and changes no result. Raises `PromptError`.
         """
         if embedding.variant != self.variant.name:
-            raise PromptError(f"the embedding is of {embedding.variant}, this model is {self.variant.name}; embed again")
+            raise PromptError(f"embedding of {embedding.variant}, model {self.variant.name}; embed with this model")
         if batch_size < 1:
             raise PromptError(f"batch_size is {batch_size}; wanted 1 or more")
         prompts = check_prompts(

@@ -48,7 +48,7 @@ class ResizeLongestSide:
     def apply_coords_torch(self, coords: Tensor, original_size: tuple[int, int]) -> Tensor:
         """x, y in the last axis, float32."""
         size = tuple(original_size)
-        return scale_coords(coords, size, resized(size, self.target_length))
+        return scale_coords(coords, size, resized(size, self.target_length)).float()
 
     def apply_boxes_torch(self, boxes: Tensor, original_size: tuple[int, int]) -> Tensor:
         """(N, 4) XYXY."""
@@ -138,7 +138,7 @@ class SamPredictor:
         if box is not None:
             box = np.asarray(box)
             if box.size != 4:
-                raise PromptError(f"box has shape {box.shape}; wanted four numbers x0 y0 x1 y1 (predict_torch takes many)")
+                raise PromptError(f"box has shape {box.shape}; wanted x0 y0 x1 y1 (predict_torch takes many)")
             box = box.reshape(1, 4)
 
         def one(value: Any) -> np.ndarray | None:

@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 class Prompts:
     """N prompts in pixels of the padded square, as keyword arguments of the prompt encoder."""
 
-    point_coords: Tensor | None = None  # (N, P, 2) float32
+    point_coords: Tensor | None = None  # (N, P, 2) float64, or float32
     point_labels: Tensor | None = None  # (N, P) int64
-    boxes: Tensor | None = None  # (N, 4) float32
+    boxes: Tensor | None = None  # (N, 4) float64, or float32
     mask_input: Tensor | None = None  # (N, 1, h, w) float32
 
     def __len__(self) -> int:
@@ -106,4 +106,6 @@ def check_prompts(
     if len(set(counts.values())) > 1:
         listing = ", ".join(f"{count} in {name}" for name, count in counts.items())
         raise PromptError(f"prompts of different number: {listing}; wanted as many of each")
+    if device.type == "mps":  # has no float64
+        ready = {name: tensor.float() if tensor.dtype == torch.float64 else tensor for name, tensor in ready.items()}
     return Prompts(**{name: tensor.to(device) for name, tensor in ready.items()})

@@ -72,9 +72,9 @@ def normalise_and_pad(pixels: Tensor, *, mean: Tensor, std: Tensor, side: int) -
 
 
 def scale_coords(coords: Tensor, size: tuple[int, int], input_size: tuple[int, int]) -> Tensor:
-    """x, y in the last axis of `coords` from pixels of the image to pixels of the padded square, float32."""
+    """x, y in the last axis of `coords` from pixels of the image to pixels of the padded square, float64."""
     factors = [input_size[1] / size[1], input_size[0] / size[0]]
-    return (coords.double() * torch.tensor(factors, dtype=torch.float64, device=coords.device)).float()
+    return coords.double() * torch.tensor(factors, dtype=torch.float64, device=coords.device)
 
 
 def to_original(logits: Tensor, *, side: int, input_size: Sequence[int], size: Sequence[int]) -> Tensor:

@@ -1,0 +1,178 @@
+"""The mask generator against golden results of the original, and its parts against plain twins."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from pycocotools import mask as coco
+
+import sam
+from sam import SamAutomaticMaskGenerator, rle
+from sam.crops import crop_boxes, point_grid
+from sam.scoring import inclusive_boxes, near_crop_edge, stability_score
+
+GOLDEN = json.loads((Path(__file__).parent / "golden" / "automatic.json").read_text())
+CASES = {name: case["options"] for name, case in GOLDEN.items()}
+
+
+def _iou(ours: dict, theirs: dict) -> float:
+    return float(coco.iou([ours], [theirs], [0])[0, 0])
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_same_masks_in_the_same_order_as_the_original(name, drawn_model, picture):
+    records = SamAutomaticMaskGenerator(drawn_model, output_mode="coco_rle", **CASES[name]).generate(picture)
+    golden = GOLDEN[name]["records"]
+    assert len(golden) >= 5
+    assert len(records) == len(golden)
+    for ours, theirs in zip(records, golden):
+        assert ours["point_coords"] == [pytest.approx(theirs["point_coords"][0])]
+        assert ours["crop_box"] == theirs["crop_box"]
+        assert ours["predicted_iou"] == pytest.approx(theirs["predicted_iou"], abs=1e-5)
+        assert ours["stability_score"] == pytest.approx(theirs["stability_score"], abs=1e-3)
+        # Another processor may round a logit at the edge of a mask to the other side of zero.
+        assert _iou(ours["segmentation"], theirs["segmentation"]) > 0.998
+        assert abs(ours["area"] - theirs["area"]) <= 2
+
+
+def test_most_golden_masks_come_back_bit_for_bit(drawn_model, picture):
+    same = []
+    for name, options in CASES.items():
+        records = SamAutomaticMaskGenerator(drawn_model, output_mode="coco_rle", **options).generate(picture)
+        same += [
+            ours["segmentation"] == theirs["segmentation"]
+            for ours, theirs in zip(records, GOLDEN[name]["records"])
+        ]
+    assert np.mean(same) > 0.99  # all of them on the machine that made the file
+
+
+def test_bbox_counts_whole_pixels_where_the_original_is_one_short(drawn_model, picture):
+    name = "defaults of a small grid"
+    records = SamAutomaticMaskGenerator(drawn_model, output_mode="coco_rle", **CASES[name]).generate(picture)
+    for ours, theirs in zip(records, GOLDEN[name]["records"]):
+        assert ours["bbox"] == coco.toBbox(ours["segmentation"]).tolist()
+        x, y, width, height = theirs["bbox"]
+        assert ours["bbox"] == pytest.approx([x, y, width + 1, height + 1], abs=1)
+
+
+def test_output_modes_hold_the_same_masks(drawn_model, picture):
+    options = {"points_per_side": 5, "stability_score_thresh": 0.7}
+    pixels = SamAutomaticMaskGenerator(drawn_model, **options).generate(picture)
+    packed = SamAutomaticMaskGenerator(drawn_model, output_mode="coco_rle", **options).generate(picture)
+    runs = SamAutomaticMaskGenerator(drawn_model, output_mode="uncompressed_rle", **options).generate(picture)
+    assert len(pixels) == len(packed) == len(runs) > 3
+    for a, b, c in zip(pixels, packed, runs):
+        assert a["segmentation"].shape == picture.shape[:2]
+        assert np.array_equal(a["segmentation"], coco.decode(b["segmentation"]).astype(bool))
+        counts = np.array(c["segmentation"]["counts"])
+        assert np.array_equal(a["segmentation"], rle.to_pixels(counts, picture.shape[:2]))
+        assert a["area"] == a["segmentation"].sum() == b["area"] == c["area"]
+    json.dumps(packed)
+
+
+def test_an_embedding_at_hand_is_used_and_changes_nothing(drawn_model, picture, monkeypatch):
+    generator = SamAutomaticMaskGenerator(drawn_model, 6, output_mode="coco_rle", crop_n_layers=1)
+    expected = generator.generate(picture)
+    embedding = drawn_model.embed(picture)
+    encoded = []
+    embed = drawn_model.embed
+    monkeypatch.setattr(drawn_model, "embed", lambda image: encoded.append(image.shape) or embed(image))
+    assert generator.generate(picture, embedding) == expected
+    assert len(encoded) == 4  # the crops of the one layer, not the whole image
+    with pytest.raises(sam.ImageError, match="size"):
+        generator.generate(picture[:100], embedding)
+
+
+def test_masks_are_enlarged_a_few_at_a_time_with_the_same_result(drawn_model, picture, monkeypatch):
+    generator = SamAutomaticMaskGenerator(drawn_model, 6, output_mode="coco_rle", stability_score_thresh=0.5)
+    expected = generator.generate(picture)
+    monkeypatch.setattr("sam.automatic._LOGITS_AT_ONCE", 1)
+    assert generator.generate(picture) == expected
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 500), (500, 1), (3, 2)], ids=str)
+def test_an_image_of_few_pixels_gives_masks_or_none(drawn_model, shape):
+    image = np.full((*shape, 3), 90, dtype=np.uint8)
+    records = SamAutomaticMaskGenerator(drawn_model, 4, crop_n_layers=1).generate(image)
+    for record in records:
+        assert record["segmentation"].shape == shape
+        assert record["area"] >= 1
+
+
+@pytest.mark.parametrize(
+    ("options", "word"),
+    [
+        ({"points_per_side": None}, "exactly one"),
+        ({"point_grids": [point_grid(2)]}, "exactly one"),
+        ({"output_mode": "png"}, "output_mode"),
+        ({"points_per_side": 0}, "points_per_side"),
+        ({"points_per_batch": 0}, "points_per_batch"),
+        ({"points_per_side": None, "point_grids": [point_grid(2)], "crop_n_layers": 1}, "point grids"),
+    ],
+    ids=["no points", "two kinds of points", "unknown mode", "no side", "empty batch", "a grid too few"],
+)
+def test_options_that_cannot_be_meant_are_refused(drawn_model, options, word):
+    with pytest.raises(sam.SamError, match=word):
+        SamAutomaticMaskGenerator(drawn_model, **options)
+
+
+def test_own_point_grids_are_followed(drawn_model, picture):
+    grid = np.array([[0.25, 0.5], [0.75, 0.8]])
+    generator = SamAutomaticMaskGenerator(
+        drawn_model, None, point_grids=[grid], pred_iou_thresh=0, stability_score_thresh=0, box_nms_thresh=1
+    )
+    points = {tuple(record["point_coords"][0]) for record in generator.generate(picture)}
+    assert points == {(55.0, 75.0), (165.0, 120.0)}
+
+
+def _plain_box(mask: np.ndarray) -> list[int]:
+    ys, xs = np.nonzero(mask)
+    return [xs.min(), ys.min(), xs.max(), ys.max()] if len(xs) else [0, 0, 0, 0]
+
+
+def test_boxes_and_stability_match_a_plain_twin():
+    rng = np.random.default_rng(3)
+    logits = rng.normal(0, 2, (12, 9, 14)) - np.linspace(0, 8, 12)[:, None, None]
+    logits[-1] = -50  # empty at every threshold
+    boxes = inclusive_boxes(torch.from_numpy(logits > 0))
+    assert boxes.tolist() == [_plain_box(one > 0) for one in logits]
+    score = stability_score(torch.from_numpy(logits), 0.0, 1.0)
+    plain = [(one > 1).sum() / (one > -1).sum() if (one > -1).any() else 0.0 for one in logits]
+    assert score.tolist() == pytest.approx(plain)
+
+
+def test_stability_of_a_very_wide_mask_does_not_overflow():
+    # Rows summed as int16, as elsewhere, wrap around above 32767.
+    assert stability_score(torch.full((1, 1, 40000), 5.0), 0.0, 1.0).item() == 1.0
+
+
+def test_only_edges_inside_the_image_count_as_cut():
+    boxes = torch.tensor([[0, 0, 50, 50], [30, 30, 99, 60], [30, 30, 60, 60]])
+    assert near_crop_edge(boxes, (0, 0, 100, 100), (400, 400)).tolist() == [False, True, False]
+    assert near_crop_edge(boxes, (0, 0, 100, 100), (100, 100)).tolist() == [False, False, False]
+    assert near_crop_edge(boxes, (200, 200, 300, 300), (400, 400)).tolist() == [True, True, False]
+
+
+def test_crops_of_a_layer_cover_the_image():
+    boxes, layers = crop_boxes((150, 220), 2, 512 / 1500)
+    assert layers == [0] + [1] * 4 + [2] * 16
+    for layer in range(3):
+        seen = np.zeros((150, 220), dtype=int)
+        for (x0, y0, x1, y1), of in zip(boxes, layers):
+            if of == layer:
+                seen[y0:y1, x0:x1] += 1
+        assert seen.min() >= 1
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_runs_are_those_of_pycocotools(seed):
+    mask = np.random.default_rng(seed).random((7, 5)) > (0, 1, 0.5, 0.2, 0.8)[seed]
+    runs = rle.to_runs(mask)
+    assert np.array_equal(rle.to_pixels(runs, mask.shape), mask)
+    assert rle.area(runs) == mask.sum()
+    theirs = coco.encode(np.asfortranarray(mask, dtype=np.uint8))
+    assert rle.compressed(runs, mask.shape)["counts"] == theirs["counts"].decode()
