@@ -74,7 +74,7 @@ def convert(
     receipt.losses, receipt.notes = _split(before)
     if receipt.losses and not (allow_lossy or dry_run):
         summary = ", ".join(f"{count} {code}" for code, count in receipt.losses.items())
-        raise LossyConversion(f"{name} to {to} would lose something: {summary}; allow_lossy (--allow-lossy) accepts that")
+        raise LossyConversion(f"{name} to {to} would lose something: {summary}; --allow-lossy accepts that")
     dataset = receipt.found.watch(read(source, name, image_root=image_root))
     if dry_run:
         for _ in dataset.records:
@@ -90,13 +90,13 @@ def _expected_losses(dataset: Dataset, module: Any, options: Mapping[str, Any]) 
     expected: Counter[str] = Counter()
     if "supercategories" not in keeps:
         expected["supercategory-lost"] += sum(c.supercategory is not None for c in dataset.categories)
-    if hasattr(module, "category_losses"):
-        expected.update(module.category_losses(dataset.categories))
-    check = getattr(module, "losses", None)
+    audit = module.Audit(dataset.categories) if hasattr(module, "Audit") else None
     for record in dataset.records:
         expected.update(losses_of(record, keeps))
-        if check is not None:
-            expected.update(check(record))
+        if audit is not None:
+            audit.add(record)
+    if audit is not None:
+        expected.update(audit.losses())
     return +expected
 
 
@@ -111,7 +111,7 @@ def _dropped(losses: Mapping[str, int]) -> int:
 
 
 def _close(receipt: Receipt, written: Mapping[str, int], images: int, objects: int) -> Receipt:
-    """The receipt with what the writer itself reported; it saw the same records, so the larger count of a code holds."""
+    """The receipt with what the writer reported; it saw the same records, so the larger count of a code holds."""
     lost, noted = _split(written)
     for mine, theirs in ((receipt.losses, lost), (receipt.notes, noted)):
         for code, count in theirs.items():

@@ -56,7 +56,8 @@ def get(name: str) -> ModuleType:
     try:
         module = importlib.import_module(known[name])
     except ModuleNotFoundError as error:
-        raise MissingDependency(f"format {name!r} needs the package {error.name!r}: pip install {error.name}") from error
+        package = error.name
+        raise MissingDependency(f"format {name!r} needs the package {package!r}: pip install {package}") from error
     except Exception as error:  # whatever a third party's module does, the others must stay usable
         raise SamlabelError(f"format {name!r} ({known[name]}) cannot be imported: {error}") from error
     missing = [word for word in ("KEEPS", "read", "write") if not hasattr(module, word)]

@@ -14,6 +14,7 @@ FEATURES: dict[str, str] = {
     "exact_masks": "every mask comes back bit for bit",
     "holes": "holes stay holes",
     "parts": "an object of several parts stays one object",
+    "empty_masks": "objects whose mask has no pixel",
     "crowd": "iscrowd",
     "scores": "the detector's score",
     "mask_scores": "predicted_iou and stability_score",
@@ -38,6 +39,7 @@ REFUSED: dict[str, str] = {
     "holes-lost": "objects whose holes are filled",
     "parts-lost": "objects whose parts are split or dropped",
     "mask-changed": "masks that do not come back bit for bit",
+    "box-became-mask": "boxes without a mask, written as a filled rectangle",
     "crowd-lost": "crowd flags",
     "score-lost": "detector scores",
     "mask-score-lost": "predicted IoU and stability scores",
@@ -56,7 +58,8 @@ NOTED: dict[str, str] = {
     "fields-lost": "images and objects with further fields that are not kept",
     "parts-bridged": "objects whose parts the format's usual reader joins by lines one pixel wide",
     "image-renamed": "images renamed, since another of the same stem came before",
-    "image-empty-file": "images without objects, kept as an empty label file",
+    "score-filled": "masks that nothing predicted, given the scores 1.0 that the format insists on",
+    "left-over-label": "label files of an earlier run that are still there",
     "sidecar-only": "objects with class, scores or flags that only samlabel reads back, from a file beside the labels",
 }
 CODES: dict[str, str] = {**REFUSED, **NOTED}
@@ -176,7 +179,11 @@ def _object_losses(annotation: Annotation, keeps: frozenset[str]) -> Iterator[st
         if "boxes_without_mask" not in keeps:
             yield "no-mask-lost"
             return
-    elif not {"holes", "parts"} <= keeps:
+    else:
+        if "empty_masks" not in keeps and not mask.area:
+            yield "empty-mask-lost"
+            return
+    if mask is not None and not {"holes", "parts"} <= keeps:
         from samlabel.geometry import count_parts_and_holes
 
         parts, holes = count_parts_and_holes(mask)

@@ -9,20 +9,12 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from math import isfinite
 from pathlib import Path
 from typing import IO, Any
 
 from samlabel.errors import FormatError, UsageError
-from samlabel.geometry import (
-    PIXELS_MAX,
-    box_from_xywh,
-    box_to_xywh,
-    mask_from_counts,
-    mask_from_uncompressed,
-    polygons_to_mask,
-)
-from samlabel.types import Annotation, Box, Category, Dataset, ImageRecord, Mask, Size
+from samlabel.geometry import box_from_xywh, box_to_xywh
+from samlabel.types import Annotation, Box, Dataset, ImageRecord, Size
 
 from ._files import (
     check_transfer,
@@ -36,6 +28,17 @@ from ._files import (
     replacing,
 )
 from ._report import FEATURES, WriteReport
+from ._values import (
+    category_table,
+    id_of,
+    numbers,
+    plain,
+    read_categories,
+    read_mask,
+    score_of,
+    size_of,
+    whole,
+)
 
 KEEPS = frozenset(FEATURES)
 FILE = "annotations.json"
@@ -86,7 +89,7 @@ def read(path: Path, *, image_root: Path | None = None) -> Dataset:
     content = read_json(file)
     if not isinstance(content, dict) or not isinstance(content.get("images"), list):
         raise FormatError(f"{file}: not COCO: wanted an object with a list of images")
-    categories = _read_categories(content, file)
+    categories = read_categories(content.get("categories", []), file)
     images, names = _read_images(content["images"], file)
     grouped = _group(content.get("annotations", []), images, file)
     if image_root is None:
@@ -114,28 +117,13 @@ class _Records:
             key = self.names[name]
             image = self.images[key]
             size = (image["height"], image["width"])
-            annotations = tuple(_read_object(raw, size, self.categories, self.file) for raw in self.grouped.get(key, ()))
+            raws = self.grouped.get(key, ())
+            annotations = tuple(_read_object(raw, size, self.categories, self.file) for raw in raws)
             extra = {k: v for k, v in image.items() if k not in _IMAGE_KEYS}
             number = key if isinstance(key, int) else None
             if number is None:
                 extra["id"] = key  # ids of text: some tools write them; kept beside a number of ours
             yield ImageRecord(name, size, annotations, number, extra)
-
-
-def _read_categories(content: Mapping[str, Any], file: Path) -> tuple[Category, ...]:
-    found: dict[int, Category] = {}
-    raw = content.get("categories", [])
-    if not isinstance(raw, list):
-        raise FormatError(f"{file}: categories is not a list")
-    for entry in raw:
-        number = _whole(entry.get("id") if isinstance(entry, dict) else None)
-        if number is None or not isinstance(entry.get("name"), str):
-            raise FormatError(f"{file}: category {entry!r:.80} needs a whole number as id and a name")
-        if number in found:
-            raise FormatError(f"{file}: two categories have the id {number}")
-        group = entry.get("supercategory")
-        found[number] = Category(number, entry["name"], group if isinstance(group, str) and group else None)
-    return tuple(found[number] for number in sorted(found))
 
 
 def _read_images(raw: list[Any], file: Path) -> tuple[dict[Any, dict[str, Any]], dict[str, Any]]:
@@ -144,7 +132,7 @@ def _read_images(raw: list[Any], file: Path) -> tuple[dict[Any, dict[str, Any]],
     for entry in raw:
         if not isinstance(entry, dict):
             raise FormatError(f"{file}: image {entry!r:.80} is not an object")
-        key = _key(entry.get("id"))
+        key = id_of(entry.get("id"))
         where = f"{file}: image {key!r}"
         if key is None:
             raise FormatError(f"{file}: image {entry.get('file_name')!r} has no id")
@@ -153,9 +141,7 @@ def _read_images(raw: list[Any], file: Path) -> tuple[dict[Any, dict[str, Any]],
         name = relative_name(entry.get("file_name"), where)
         if name in names:
             raise FormatError(f"{where}: {name} is already image {names[name]!r}")
-        height, width = _whole(entry.get("height")), _whole(entry.get("width"))
-        if height is None or width is None or height <= 0 or width <= 0 or height * width > PIXELS_MAX:
-            raise FormatError(f"{where}: height {entry.get('height')!r} and width {entry.get('width')!r} are no size")
+        height, width = size_of(entry.get("height"), entry.get("width"), where)
         images[key] = {**entry, "height": height, "width": width}
         names[name] = key
     return images, names
@@ -170,12 +156,12 @@ def _group(raw: Any, images: Mapping[Any, Any], file: Path) -> dict[Any, list[di
     for entry in raw:
         if not isinstance(entry, dict):
             raise FormatError(f"{file}: annotation {entry!r:.80} is not an object")
-        key = _key(entry.get("id"))
+        key = id_of(entry.get("id"))
         if key is not None:
             if key in seen:
                 raise FormatError(f"{file}: two annotations have the id {key!r}")
             seen.add(key)
-        image = _key(entry.get("image_id"))
+        image = id_of(entry.get("image_id"))
         if image not in images:
             raise FormatError(f"{file}: annotation {key!r} is on image {entry.get('image_id')!r}, which is not listed")
         grouped.setdefault(image, []).append(entry)
@@ -184,13 +170,13 @@ def _group(raw: Any, images: Mapping[Any, Any], file: Path) -> dict[Any, list[di
 
 def _read_object(raw: dict[str, Any], size: Size, categories: frozenset[int], file: Path) -> Annotation:
     where = f"{file}: annotation {raw.get('id')!r}"
-    category = _whole(raw.get("category_id"))
+    category = whole(raw.get("category_id"))
     if category is None or category not in categories:
         raise FormatError(f"{where}: category_id {raw.get('category_id')!r} is not a listed category")
-    mask = _read_mask(raw.get("segmentation"), size, where)
+    mask = read_mask(raw.get("segmentation"), size, where)
     box: Box
     if raw.get("bbox") is not None:
-        values = _numbers(raw["bbox"], where, "bbox", length=4)
+        values = numbers(raw["bbox"], where, "bbox", length=4)
         if values[2] < 0 or values[3] < 0:
             raise FormatError(f"{where}: bbox {raw['bbox']} has a negative width or height")
         box = box_from_xywh(values)
@@ -198,7 +184,7 @@ def _read_object(raw: dict[str, Any], size: Size, categories: frozenset[int], fi
         box = mask.box
     else:
         raise FormatError(f"{where}: neither segmentation nor bbox")
-    key = _key(raw.get("id"))
+    key = id_of(raw.get("id"))
     extra = {k: v for k, v in raw.items() if k not in _READ_KEYS}
     if key is not None and not isinstance(key, int):
         extra["id"] = key
@@ -206,7 +192,7 @@ def _read_object(raw: dict[str, Any], size: Size, categories: frozenset[int], fi
     if points is not None:
         if not isinstance(points, list):
             raise FormatError(f"{where}: point_coords is not a list of points")
-        points = tuple(tuple(_numbers(point, where, "point_coords", length=2)) for point in points)
+        points = tuple(tuple(numbers(point, where, "point_coords", length=2)) for point in points)
     crop = raw.get("crop_box")
     source = raw.get("source")
     if source is not None and not isinstance(source, str):
@@ -215,63 +201,16 @@ def _read_object(raw: dict[str, Any], size: Size, categories: frozenset[int], fi
         category,
         box,
         mask,
-        score=_score(raw, "score", where),
-        predicted_iou=_score(raw, "predicted_iou", where),
-        stability_score=_score(raw, "stability_score", where),
+        score=score_of(raw, "score", where),
+        predicted_iou=score_of(raw, "predicted_iou", where),
+        stability_score=score_of(raw, "stability_score", where),
         iscrowd=bool(raw.get("iscrowd", 0)),
         source=source,
         point_coords=points or (),
-        crop_box=None if crop is None else box_from_xywh(_numbers(crop, where, "crop_box", length=4)),
+        crop_box=None if crop is None else box_from_xywh(numbers(crop, where, "crop_box", length=4)),
         id=key if isinstance(key, int) else None,
         extra=extra,
     )
-
-
-def _read_mask(raw: Any, size: Size, where: str) -> Mask | None:
-    """The mask of a `segmentation`; None when it is absent, null or an empty list, which COCO uses for 'box only'."""
-    if raw is None or raw == []:
-        return None
-    try:
-        if isinstance(raw, list):
-            return polygons_to_mask(raw, size)
-        if not isinstance(raw, dict) or "counts" not in raw:
-            raise ValueError("segmentation is neither polygons nor RLE")
-        claimed = raw.get("size")
-        if not isinstance(claimed, list) or [_whole(v) for v in claimed] != list(size):
-            raise ValueError(f"RLE size {claimed} differs from the image's [height, width] {list(size)}")
-        counts = raw["counts"]
-        if isinstance(counts, str):
-            return mask_from_counts(counts, size)
-        if not isinstance(counts, list):
-            raise ValueError("RLE counts are neither text nor a list")
-        return mask_from_uncompressed(counts, size)
-    except ValueError as error:
-        raise FormatError(f"{where}: {error}") from error
-
-
-def _score(raw: Mapping[str, Any], key: str, where: str) -> float | None:
-    return None if raw.get(key) is None else _numbers([raw[key]], where, key, length=1)[0]
-
-
-def _numbers(values: Any, where: str, what: str, *, length: int) -> list[float]:
-    good = isinstance(values, list) and len(values) == length
-    if good:
-        good = all(isinstance(v, (int, float)) and not isinstance(v, bool) and abs(v) < 1e15 for v in values)
-    if not good:
-        raise FormatError(f"{where}: {what} {values!r:.80} is not {length} finite number{'s' if length > 1 else ''}")
-    return [float(v) for v in values]
-
-
-def _whole(value: Any) -> int | None:
-    """The whole number that `value` is, 3.0 included; None when it is anything else."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return None
-    return int(value) if isfinite(value) and value == int(value) and abs(value) < 2**62 else None
-
-
-def _key(value: Any) -> Any:
-    """An id as we look it up: a whole number, or a text."""
-    return value if isinstance(value, str) else _whole(value)
 
 
 def write(
@@ -303,7 +242,7 @@ def write(
         for key, value in dataset.extra.items():
             if key not in ("images", "annotations", "categories"):
                 out.write(f"{dump_json(key)}:{dump_json(value)},\n".encode())
-        out.write(f'"categories":{dump_json(_category_table(dataset))},\n"annotations":['.encode())
+        out.write(f'"categories":{dump_json(category_table(dataset.categories))},\n"annotations":['.encode())
         for record in dataset.records:
             number = ids.image(record)
             _write_line(table, report.images, _image_entry(record, number))
@@ -363,16 +302,6 @@ class _Ids:
         return following, following + 1
 
 
-def _category_table(dataset: Dataset) -> list[dict[str, Any]]:
-    table = []
-    for category in sorted(dataset.categories, key=lambda c: c.id):
-        entry: dict[str, Any] = {"id": category.id, "name": category.name}
-        if category.supercategory is not None:
-            entry["supercategory"] = category.supercategory
-        table.append(entry)
-    return table
-
-
 def _image_entry(record: ImageRecord, number: int | str) -> dict[str, Any]:
     height, width = record.size
     entry = {"id": number, "file_name": record.path, "width": int(width), "height": int(height)}
@@ -404,9 +333,3 @@ def _object_entry(annotation: Annotation, number: int | str, image: int | str, s
     if annotation.crop_box is not None:
         entry["crop_box"] = [plain(v) for v in box_to_xywh(annotation.crop_box)]
     return {**entry, **{k: v for k, v in annotation.extra.items() if k not in entry}}
-
-
-def plain(value: float) -> int | float:
-    """A number as it is written: rounded to 6 decimals, whole ones without a point."""
-    rounded = round(float(value), 6)
-    return int(rounded) if rounded == int(rounded) else rounded

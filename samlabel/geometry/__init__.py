@@ -10,8 +10,15 @@ https://github.com/cocodataset/cocoapi/blob/master/common/maskApi.c
 from __future__ import annotations
 
 from .boxes import bounding_points, box_from_xywh, box_to_xywh, clip_box
-from .polygons import count_parts_and_holes, mask_to_contour, mask_to_polygons, polygons_to_mask, simplify
-from .runs import PIXELS_MAX, mask_from_counts, mask_from_uncompressed, mask_runs
+from .polygons import (
+    count_parts_and_holes,
+    join_contours,
+    mask_to_contours,
+    mask_to_polygons,
+    polygons_to_mask,
+    simplify,
+)
+from .runs import PIXELS_MAX, innermost_point, mask_from_counts, mask_from_uncompressed, mask_runs
 
 __all__ = [
     "PIXELS_MAX",
@@ -20,10 +27,12 @@ __all__ = [
     "box_to_xywh",
     "clip_box",
     "count_parts_and_holes",
+    "innermost_point",
+    "join_contours",
     "mask_from_counts",
     "mask_from_uncompressed",
     "mask_runs",
-    "mask_to_contour",
+    "mask_to_contours",
     "mask_to_polygons",
     "polygons_to_mask",
     "simplify",

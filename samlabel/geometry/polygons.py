@@ -66,15 +66,19 @@ def mask_to_polygons(mask: Mask, *, tolerance: float = 0.0) -> list[list[float]]
     return [[int(v) if v == int(v) else v for v in points.ravel().tolist()] for points in polygons]
 
 
-def mask_to_contour(mask: Mask, *, inset: float) -> np.ndarray:
-    """One closed contour (K, 2) of x, y for the whole mask: holes and parts joined by zero-width seams.
+def mask_to_contours(mask: Mask, *, inset: float) -> list[np.ndarray]:
+    """One closed contour (K, 2) of x, y a part, holes joined by zero-width seams through the middle of pixels.
 
     Every corner lies `inset` pixels inside its pixel, so that a reader that cuts coordinates down to whole pixels
-    and paints the boundary (OpenCV's fillPoly) fills the mask's own pixels. Seams to holes run through the mask;
-    seams between parts take the shortest way that their corners allow. Below 0.1, pycocotools snaps the inset away
-    and gives the mask back bit for bit. Shape (0, 2) for an empty mask.
+    and paints the boundary (OpenCV's fillPoly) fills the part's own pixels. An inset below 0.1 is snapped away by
+    pycocotools, which then gives the mask back bit for bit.
     """
-    return join_parts(sew_parts(trace(mask), inset=inset))
+    return sew_parts(trace(mask), inset=inset)
+
+
+def join_contours(contours: list[np.ndarray]) -> np.ndarray:
+    """All contours as one (K, 2), joined by zero-width seams between their nearest corners; (0, 2) for none."""
+    return join_parts(contours)
 
 
 def simplify(points: np.ndarray, tolerance: float) -> np.ndarray:

@@ -87,3 +87,22 @@ def _check_runs(runs: np.ndarray, size: Size) -> None:
     if len(runs) and runs.max() > pixels or int(runs.sum()) != pixels:
         total = sum(int(run) for run in runs)  # whole numbers of Python, since the sum may not fit 64 bits
         raise ValueError(f"RLE counts cover {total} pixels; size {list(size)} has {pixels}")
+
+
+def innermost_point(mask: Mask) -> tuple[float, float]:
+    """The centre (x, y) of the pixel inside `mask` that is farthest, in city blocks, from every pixel outside it.
+
+    The image's border counts as outside; of several the first in reading order. ValueError for an empty mask.
+    """
+    if not mask.area:
+        raise ValueError("an empty mask has no innermost point")
+    x0, y0, x1, y1 = (int(v) for v in mask.box)
+    inside = np.pad(mask.to_pixels()[y0:y1, x0:x1], 1)
+    distance = np.where(inside, inside.size, 0)
+    for axis in (0, 1):
+        steps = np.expand_dims(np.arange(inside.shape[axis]), 1 - axis)
+        for flip in (slice(None), slice(None, None, -1)):
+            view = np.swapaxes(np.swapaxes(distance, 0, axis)[flip], 0, axis)
+            view[...] = np.minimum.accumulate(view - steps, axis=axis) + steps
+    y, x = np.unravel_index(int(np.argmax(distance)), distance.shape)
+    return (x0 + int(x) - 0.5, y0 + int(y) - 0.5)

@@ -1,0 +1,100 @@
+"""Values of JSON label files, checked one by one: FormatError names the place and the rule."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from math import isfinite
+from pathlib import Path
+from typing import Any
+
+from samlabel.errors import FormatError
+from samlabel.geometry import PIXELS_MAX, mask_from_counts, mask_from_uncompressed, polygons_to_mask
+from samlabel.types import Category, Mask, Size
+
+
+def read_mask(raw: Any, size: Size, where: str) -> Mask | None:
+    """The mask of a `segmentation`; None when it is absent, null or an empty list, which COCO uses for 'box only'."""
+    if raw is None or raw == []:
+        return None
+    try:
+        if isinstance(raw, list):
+            return polygons_to_mask(raw, size)
+        if not isinstance(raw, dict) or "counts" not in raw:
+            raise ValueError("segmentation is neither polygons nor RLE")
+        claimed = raw.get("size")
+        if not isinstance(claimed, list) or [whole(v) for v in claimed] != list(size):
+            raise ValueError(f"RLE size {claimed} differs from the image's [height, width] {list(size)}")
+        counts = raw["counts"]
+        if isinstance(counts, str):
+            return mask_from_counts(counts, size)
+        if not isinstance(counts, list):
+            raise ValueError("RLE counts are neither text nor a list")
+        return mask_from_uncompressed(counts, size)
+    except ValueError as error:
+        raise FormatError(f"{where}: {error}") from error
+
+
+def score_of(raw: Mapping[str, Any], key: str, where: str) -> float | None:
+    return None if raw.get(key) is None else numbers([raw[key]], where, key, length=1)[0]
+
+
+def numbers(values: Any, where: str, what: str, *, length: int) -> list[float]:
+    good = isinstance(values, list) and len(values) == length
+    if good:
+        good = all(isinstance(v, (int, float)) and not isinstance(v, bool) and abs(v) < 1e15 for v in values)
+    if not good:
+        raise FormatError(f"{where}: {what} {values!r:.80} is not {length} finite number{'s' if length > 1 else ''}")
+    return [float(v) for v in values]
+
+
+def whole(value: Any) -> int | None:
+    """The whole number that `value` is, 3.0 included; None when it is anything else."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return None
+    return int(value) if isfinite(value) and value == int(value) and abs(value) < 2**62 else None
+
+
+def id_of(value: Any) -> Any:
+    """An id as we look it up: a whole number, or a text."""
+    return value if isinstance(value, str) else whole(value)
+
+
+def plain(value: float) -> int | float:
+    """A number as it is written: rounded to 6 decimals, whole ones without a point."""
+    rounded = round(float(value), 6)
+    return int(rounded) if rounded == int(rounded) else rounded
+
+
+def size_of(height: Any, width: Any, where: str) -> Size:
+    """(height, width) of an image as two whole numbers above 0."""
+    high, wide = whole(height), whole(width)
+    if high is None or wide is None or high <= 0 or wide <= 0 or high * wide > PIXELS_MAX:
+        raise FormatError(f"{where}: height {height!r} and width {width!r} are no size of an image")
+    return high, wide
+
+
+def read_categories(raw: Any, file: Path) -> tuple[Category, ...]:
+    """The categories of a COCO table, by id."""
+    found: dict[int, Category] = {}
+    if not isinstance(raw, list):
+        raise FormatError(f"{file}: categories is not a list")
+    for entry in raw:
+        number = whole(entry.get("id") if isinstance(entry, dict) else None)
+        if number is None or not isinstance(entry.get("name"), str):
+            raise FormatError(f"{file}: category {entry!r:.80} needs a whole number as id and a name")
+        if number in found:
+            raise FormatError(f"{file}: two categories have the id {number}")
+        group = entry.get("supercategory")
+        found[number] = Category(number, entry["name"], group if isinstance(group, str) and group else None)
+    return tuple(found[number] for number in sorted(found))
+
+
+def category_table(categories: Iterable[Category]) -> list[dict[str, Any]]:
+    """The COCO table of categories, by id."""
+    table = []
+    for category in sorted(categories, key=lambda c: c.id):
+        entry: dict[str, Any] = {"id": category.id, "name": category.name}
+        if category.supercategory is not None:
+            entry["supercategory"] = category.supercategory
+        table.append(entry)
+    return table

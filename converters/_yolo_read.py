@@ -1,0 +1,270 @@
+"""Reading YOLO folders: `data.yaml` with splits and list files, or bare folders of images and labels."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from math import isfinite
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from samlabel.errors import FormatError, ImageError
+from samlabel.types import Annotation, Category, Dataset, ImageRecord, Size
+
+from ._files import IMAGE_SUFFIXES, image_size, read_text
+from ._yolo_rows import read_polygon
+
+NAME_FILES = ("classes.txt", "obj.names", "_darknet.labels", "names.txt")
+SPLIT_KEYS = ("train", "val", "validation", "test", "minival")
+
+
+def label_path(image: str) -> str:
+    """Where ultralytics looks for an image's label: the last folder `images` becomes `labels`, else beside it."""
+    parts = list(PurePosixPath(image).with_suffix(".txt").parts)
+    for place in range(len(parts) - 2, -1, -1):
+        if parts[place] == "images":
+            parts[place] = "labels"
+            break
+    return "/".join(parts)
+
+
+def recognise(path: Path) -> str | None:
+    """Why `path` is a YOLO dataset, None when it is not."""
+    yaml_file = _yaml_of(path)
+    if yaml_file is not None:
+        head = yaml_file.read_bytes()[:65536].decode("utf-8", "replace")
+        if any(line.startswith(("names:", "nc:")) for line in head.lstrip("\ufeff").splitlines()):
+            return f"{yaml_file.name} names the classes of a YOLO dataset"
+        return None
+    if not path.is_dir():
+        return None
+    for name in NAME_FILES[:3]:
+        if (path / name).is_file():
+            return f"{name} names the classes of a YOLO dataset"
+    labels = path / "labels"
+    first = next((f for f in labels.rglob("*.txt") if _looks_like_rows(f)), None) if labels.is_dir() else None
+    return None if first is None else f"labels/{first.relative_to(labels).as_posix()} holds YOLO rows"
+
+
+def _yaml_of(path: Path) -> Path | None:
+    if path.is_file():
+        return path if path.suffix.lower() in (".yaml", ".yml") else None
+    for name in ("data.yaml", "data.yml", "dataset.yaml"):
+        if (path / name).is_file():
+            return path / name
+    found = sorted(path.glob("*.yaml"))
+    return found[0] if len(found) == 1 else None
+
+
+def _looks_like_rows(file: Path) -> bool:
+    words = file.read_bytes()[:4096].decode("utf-8", "replace").split("\n", 1)[0].split()
+    try:
+        return len(words) >= 5 and all(isfinite(float(word)) for word in words[:5])
+    except ValueError:
+        return False
+
+
+def read(path: Path) -> Dataset:
+    """The dataset of a `data.yaml`, of the folder that holds one, or of a folder of images with labels.
+
+    Image sizes come from the headers of the images, upright. Rows of four numbers after the class are boxes, with no
+    mask. An image without a label file has no objects. Raises FormatError with file, line and rule.
+    """
+    path = Path(path)
+    yaml_file = _yaml_of(path)
+    base = path if path.is_dir() else path.parent
+    if yaml_file is None:
+        if not path.is_dir():
+            raise FormatError(f"{path}: not a YOLO dataset; wanted its data.yaml or its folder")
+        names = None
+        images = sorted(_walk(base))
+    else:
+        content = _load_yaml(yaml_file)
+        names = _names(content, yaml_file)
+        base = _base(content, yaml_file)
+        images = sorted(_listed(content, base, yaml_file))
+    if not images:
+        raise FormatError(f"{path}: no images here; YOLO labels say nothing about an image's size without it")
+    relative = [_below(image, base, path) for image in images]
+    _refuse_orphans(base, relative)
+    if names is None:
+        names = _bare_names(base, relative)
+    prefix = "images/" if all(name.startswith("images/") for name in relative) else ""
+    categories = tuple(Category(index, name) for index, name in sorted(names.items()))
+    records = _Records(base, prefix, tuple(relative), frozenset(names))
+    return Dataset(categories, records, base / prefix if prefix else base)
+
+
+@dataclass(frozen=True)
+class _Records:
+    base: Path
+    prefix: str
+    images: tuple[str, ...]
+    classes: frozenset[int]
+
+    def __iter__(self) -> Iterator[ImageRecord]:
+        for image in self.images:
+            try:
+                size = image_size(self.base / image)
+            except ImageError as error:
+                raise FormatError(str(error)) from error
+            label = self.base / label_path(image)
+            annotations = tuple(_rows(label, size, self.classes)) if label.is_file() else ()
+            yield ImageRecord(image[len(self.prefix) :], size, annotations)
+
+
+def _rows(file: Path, size: Size, classes: frozenset[int]) -> Iterator[Annotation]:
+    height, width = size
+    for line, text in enumerate(read_text(file).splitlines(), start=1):
+        if not text.strip():
+            continue
+        where = f"{file}:{line}"
+        index, values = _numbers(text, where)
+        if index not in classes:
+            raise FormatError(f"{where}: class {index} is beyond the {len(classes)} classes of this dataset")
+        if len(values) == 4:
+            cx, cy, w, h = values
+            if w < 0 or h < 0:
+                raise FormatError(f"{where}: a box of negative width or height")
+            box = ((cx - w / 2) * width, (cy - h / 2) * height, (cx + w / 2) * width, (cy + h / 2) * height)
+            yield Annotation(index, tuple(round(v, 4) for v in box))
+            continue
+        try:
+            mask = read_polygon(values, size)
+        except ValueError as error:
+            raise FormatError(f"{where}: {error}") from error
+        yield Annotation(index, mask.box, mask)
+
+
+def _numbers(text: str, where: str) -> tuple[int, list[float]]:
+    try:
+        first, *values = [float(word) for word in text.split()]
+    except ValueError:
+        raise FormatError(f"{where}: {text[:60]!r} is not a row of numbers") from None
+    if not isfinite(first) or first != int(first) or first < 0:
+        raise FormatError(f"{where}: class {text.split()[0]} is not a whole number from 0")
+    if len(values) < 4 or len(values) % 2:
+        count = len(values)
+        raise FormatError(f"{where}: {count} numbers after the class; a box needs 4, a polygon x y pairs, 6 or more")
+    outside = [v for v in values if not -0.01 <= v <= 1.01]  # NaN is outside as well
+    if outside:
+        raise FormatError(f"{where}: {outside[0]:g} is not a share of the image's size, from 0 to 1")
+    return int(first), values
+
+
+def _load_yaml(file: Path) -> dict[str, Any]:
+    import yaml
+
+    try:
+        content = yaml.safe_load(read_text(file))
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f":{mark.line + 1}" if mark else ""
+        raise FormatError(f"{file}{line}: broken YAML: {getattr(error, 'problem', None) or error}") from error
+    if not isinstance(content, dict):
+        raise FormatError(f"{file}: not a YOLO data file; wanted names and the places of images")
+    return content
+
+
+def _names(content: dict[str, Any], file: Path) -> dict[int, str]:
+    names, count = content.get("names"), content.get("nc")
+    if isinstance(names, list):
+        names = dict(enumerate(names))
+    if names is None and isinstance(count, int) and 0 <= count <= 100_000:
+        return {index: f"class_{index}" for index in range(count)}
+    if not isinstance(names, dict) or not all(isinstance(k, int) and k >= 0 for k in names):
+        raise FormatError(f"{file}: names is neither a list nor a table from class index to name")
+    if isinstance(count, int) and count != len(names):
+        raise FormatError(f"{file}: nc is {count}, but there are {len(names)} names")
+    return {index: str(name) for index, name in names.items()}
+
+
+def _base(content: dict[str, Any], file: Path) -> Path:
+    root = content.get("path")
+    if root is None or root == "":
+        return file.parent
+    if not isinstance(root, str):
+        raise FormatError(f"{file}: path is {root!r}, wanted the name of a folder")
+    # A relative path is meant from the file, though ultralytics reads it from where it was started.
+    return file.parent / root if (file.parent / root).is_dir() else file.parent
+
+
+def _listed(content: dict[str, Any], base: Path, file: Path) -> set[Path]:
+    places: list[tuple[str, Any]] = []
+    for key in SPLIT_KEYS:
+        value = content.get(key)
+        places += [(key, entry) for entry in (value if isinstance(value, list) else [value]) if entry]
+    found: set[Path] = set()
+    for key, entry in places:
+        if not isinstance(entry, str):
+            raise FormatError(f"{file}: {key} is {entry!r}, wanted a folder or a list file")
+        place = base / entry
+        if not place.exists() and entry.startswith("../"):  # as Roboflow writes it; ultralytics forgives it too
+            place = base / entry[3:]
+        if place.is_dir():
+            found.update(_walk(place))
+        elif place.suffix.lower() == ".txt" and place.is_file():
+            found.update(_from_list(place, base))
+        elif place.is_file():
+            found.add(place)
+        elif key in ("train", "val") and len(places) == 1:
+            raise FormatError(f"{file}: {key}: {entry} does not exist")
+    if places and not found:
+        raise FormatError(f"{file}: none of {', '.join(key for key, _ in places)} holds images")
+    return found or set(_walk(base))
+
+
+def _from_list(file: Path, base: Path) -> Iterator[Path]:
+    for line, text in enumerate(read_text(file).splitlines(), start=1):
+        name = text.strip().replace("\\", "/")
+        if not name:
+            continue
+        tries = [file.parent / name, base / name]
+        image = next((one for one in tries if one.is_file()), None)
+        if image is None:
+            raise FormatError(f"{file}:{line}: no such image {name}")
+        yield image
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    for where, folders, files in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        yield from (Path(where, f) for f in files if Path(f).suffix.lower() in IMAGE_SUFFIXES and f[0] != ".")
+
+
+def _below(image: Path, base: Path, path: Path) -> str:
+    """`image` from `base`, '..' worked out in words only, so that links inside the dataset stay what they are."""
+    name = os.path.relpath(os.path.abspath(image), os.path.abspath(base))
+    if name.startswith(".."):
+        raise FormatError(f"{path}: image {image} lies outside {base}")
+    return Path(name).as_posix()
+
+
+def _refuse_orphans(base: Path, images: list[str]) -> None:
+    """A label without its image would be lost in silence, since its size is unknown: say so instead."""
+    wanted = {label_path(image) for image in images}
+    for folder in sorted({str(PurePosixPath(label).parent) for label in wanted}):
+        for file in sorted((base / folder).glob("*.txt")) if (base / folder).is_dir() else ():
+            name = file.relative_to(base).as_posix()
+            if name not in wanted and file.name not in NAME_FILES and _looks_like_rows(file):
+                raise FormatError(f"{file}: a label without its image; put the image in place or move the label away")
+
+
+def _bare_names(base: Path, images: list[str]) -> dict[int, str]:
+    """Class names of a folder without data.yaml: from a names file, else class_0, class_1, ... as far as used."""
+    for folder in (base, base / "labels"):
+        for name in NAME_FILES:
+            if (folder / name).is_file():
+                lines = [line.strip() for line in read_text(folder / name).splitlines()]
+                return dict(enumerate(line for line in lines if line))
+    highest = -1
+    for image in images:
+        label = base / label_path(image)
+        if label.is_file():
+            for line, text in enumerate(read_text(label).splitlines(), start=1):
+                if text.strip():
+                    highest = max(highest, _numbers(text, f"{label}:{line}")[0])
+    if highest > 100_000:
+        raise FormatError(f"{base}: a class number of {highest}; wanted at most 100000")
+    return {index: f"class_{index}" for index in range(highest + 1)}
