@@ -6,6 +6,7 @@ only one of its file name; `remarks()` says after a run what found no partner.
 
 from __future__ import annotations
 
+import hashlib
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
@@ -13,6 +14,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from ..errors import FormatError, UsageError
+from ..images import hash_file
 from ..protocols import Image
 from ..types import Category, Detections
 from ._batches import inside
@@ -32,6 +34,7 @@ class LabelsDetector:
             for key, name in sorted(source.names.items())
             if key in keep
         )
+        self.weights = _digest(source)
         self._source = source
         self._keep = keep
         self._conf = conf
@@ -92,6 +95,15 @@ class LabelsDetector:
             *self._source.remarks,
         ]  # fmt: skip
         return [line for line in lines if line]
+
+
+def _digest(source: BoxFile) -> str:
+    """SHA-256 of all label files: boxes decide what is labelled as much as weights do."""
+    if source.path.is_file():
+        return hash_file(source.path)
+    files = sorted(path for path in source.path.rglob("*") if path.suffix in (".txt", ".xml"))
+    lines = "".join(f"{hash_file(path)} {path.relative_to(source.path).as_posix()}\n" for path in files)
+    return hashlib.sha256(lines.encode()).hexdigest()
 
 
 def _remark(paths: list[str], one: str, many: str) -> str:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UnknownName, UsageError, WeightsError
+from ..images import hash_file
 from ..protocols import Image
 from ..types import Category, Detections
 from ._batches import inside, same_size
@@ -32,8 +33,11 @@ CLASS_PARAMETERS = ("cls_score", "classification_head")
 class TorchvisionDetector:
     """A torchvision detection model; a category's id is the model's own label, which counts from 1."""
 
-    def __init__(self, model: Any, label: str, *, names: Mapping[int, str], keep: frozenset[int], device: str) -> None:
-        self.name = f"torchvision:{label}"
+    def __init__(
+        self, model: Any, name: str, weights: str, *, names: Mapping[int, str], keep: frozenset[int], device: str
+    ) -> None:
+        self.name = f"torchvision:{name}"
+        self.weights = weights  # SHA-256 of the file, or the published name, which holds the start of it
         self.categories = tuple(Category(index, names[index]) for index in sorted(keep))
         self._model = model
         self._device = device
@@ -99,8 +103,11 @@ def load(
     published = get_model_weights(name).DEFAULT
     names = {i: text for i, text in enumerate(published.meta["categories"]) if i and text != "N/A"}
     if at:
-        model, names = _from_file(name, Path(file).expanduser(), names)
+        path = Path(file).expanduser()
+        model, names = _from_file(name, path, names)
+        weights = hash_file(path)
     else:
+        weights = published.url.rpartition("/")[2]
         _announce(name, published.url)
         try:
             model = get_model(name, weights=published)
@@ -112,7 +119,7 @@ def load(
             ) from error
     keep = chosen(classes, names)
     device = device or _best_device()
-    detector = TorchvisionDetector(model.eval().to(device), what, names=names, keep=keep, device=device)
+    detector = TorchvisionDetector(model.eval().to(device), name, weights, names=names, keep=keep, device=device)
     detector.limit(conf=conf, iou=iou, imgsz=imgsz, max_det=max_det, everything=len(keep) == len(names))
     return detector
 

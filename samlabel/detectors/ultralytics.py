@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import MissingDependency, SamlabelError, UnknownName, UsageError, WeightsError
+from ..images import hash_file
 from ..protocols import Image
 from ..types import Category, Detections
 from ._batches import inside, same_size
@@ -35,12 +36,13 @@ BOX_TASKS = ("detect", "segment", "pose", "obb")
 class UltralyticsDetector:
     """A loaded ultralytics model; a category's id is the model's class index plus 1."""
 
-    def __init__(self, model: Any, label: str, *, keep: frozenset[int], options: dict[str, Any]) -> None:
-        self.name = f"ultralytics:{label}"
+    def __init__(self, model: Any, path: Path, *, keep: frozenset[int], options: dict[str, Any]) -> None:
+        self.name = f"ultralytics:{path.name}"
+        self.weights = hash_file(path) if path.is_file() else None  # exports may be folders
         self.categories = tuple(Category(index + 1, str(model.names[index])) for index in sorted(keep))
         self._model = model
         self._options = options
-        self._together = str(label).endswith(".pt") and _on_gpu(options["device"])
+        self._together = path.suffix == ".pt" and _on_gpu(options["device"])
         if len(keep) < len(model.names):
             self._options = {**options, "classes": sorted(keep)}
 
@@ -114,7 +116,7 @@ def load(
         "verbose": False,
         "save": False,
     }
-    return UltralyticsDetector(model, path.name, keep=keep, options=options)
+    return UltralyticsDetector(model, path, keep=keep, options=options)
 
 
 @contextlib.contextmanager

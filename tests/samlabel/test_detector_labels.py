@@ -149,6 +149,14 @@ def test_max_det_keeps_the_best_of_scored_boxes_and_all_of_drawn_ones(tmp_path: 
     assert len(load(drawn, max_det=2).detect([image("a.jpg")])[0]) == 3
 
 
+def test_another_label_anywhere_gives_another_digest(tmp_path: Path) -> None:
+    spec = write(tmp_path, {"a.txt": "0 0.5 0.5 0.5 0.5", "b.txt": ""})
+    before = load(spec).weights
+    assert load(spec).weights == before
+    write(tmp_path, {"b.txt": "0 0.5 0.5 0.5 0.5"})
+    assert load(spec).weights != before
+
+
 def test_crowds_are_left_out_and_counted(tmp_path: Path) -> None:
     detector = load(coco(tmp_path, ["a.jpg"], [box(iscrowd=1), box()]))
     assert len(detector.detect([image("a.jpg")])[0]) == 1

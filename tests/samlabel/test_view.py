@@ -82,9 +82,10 @@ def test_a_box_is_drawn_where_a_detector_made_it_and_not_where_a_mask_says_the_s
 
 
 @pytest.mark.parametrize(
-    ("size", "longest"), [((10, 14), 640), ((700, 500), 700), ((3000, 2000), 1280), ((1, 5000), 1280), ((5000, 1), 1280)],
+    ("size", "longest"),
+    [((10, 14), 640), ((700, 500), 700), ((3000, 2000), 1280), ((1, 5000), 1280), ((5000, 1), 1280)],
     ids=str,
-)  # fmt: skip
+)
 def test_the_longer_side_stays_legible_and_small(size: tuple[int, int], longest: int) -> None:
     mask = square(0, 0, 5, size=size)
     picture = draw(np.zeros((*size, 3), np.uint8), [found(mask, score=0.5)], CATEGORIES).picture
