@@ -202,14 +202,16 @@ def _listed(content: dict[str, Any], base: Path, file: Path) -> set[Path]:
         place = base / entry
         if not place.exists() and entry.startswith("../"):  # as Roboflow writes it; ultralytics forgives it too
             place = base / entry[3:]
+        if not place.exists() and key == "val":  # Roboflow again: data.yaml says valid, the folder is called val
+            place = place.parent.parent / "val" / place.name if place.parent.name == "valid" else place
         if place.is_dir():
             found.update(_walk(place))
         elif place.suffix.lower() == ".txt" and place.is_file():
             found.update(_from_list(place, base))
         elif place.is_file():
             found.add(place)
-        elif key in ("train", "val") and len(places) == 1:
-            raise FormatError(f"{file}: {key}: {entry} does not exist")
+        elif key != "test":  # a declared test split is often not shipped; any other would lose objects in silence
+            raise FormatError(f"{file}: {key}: {entry} does not exist below {base}")
     if places and not found:
         raise FormatError(f"{file}: none of {', '.join(key for key, _ in places)} holds images")
     return found or set(_walk(base))

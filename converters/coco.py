@@ -95,7 +95,7 @@ def read(path: Path, *, image_root: Path | None = None) -> Dataset:
     if image_root is None:
         parent = file.parent
         usual = [parent, parent / "images", parent.parent, parent.parent / "images"]
-        usual += [folder / file.stem.rpartition("_")[2] for folder in usual if file.stem.startswith("instances_")]
+        usual += [folder / file.stem.rpartition("_")[2] for folder in usual if "_" in file.stem]
         image_root = find_image_root(sorted(names), usual)
     extra = {key: value for key, value in content.items() if key not in ("images", "annotations", "categories")}
     known = frozenset(category.id for category in categories)

@@ -101,7 +101,8 @@ def write(
             rows = (path / label).read_text(encoding="utf-8").splitlines()
             write_text(inside(path, label), "".join(f"{box_row_as_polygon(row, size)}\n" for row in rows))
     report.losses.update(losses)
-    report.losses["left-over-label"] += sum(f.relative_to(path).as_posix() not in written for f in labels.rglob("*.txt"))
+    present = (file.relative_to(path).as_posix() for file in labels.rglob("*.txt"))
+    report.losses["left-over-label"] += sum(name not in written for name in present)
     write_text(inside(path, "data.yaml"), _data_yaml(categories, tops))
     report.losses = +report.losses
     return report

@@ -1,0 +1,312 @@
+"""SA-1B: one JSON file an image, with its masks as COCO RLE and their quality.
+
+The record is the one that https://github.com/facebookresearch/segment-anything#dataset defines, key for key. SA-1B
+has no classes: what it cannot say goes to `samlabel.jsonl` beside it, one line an image, which other readers never
+see and samlabel reads back.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from samlabel.errors import FormatError, UsageError
+from samlabel.geometry import box_from_xywh, box_to_xywh, innermost_point
+from samlabel.types import Annotation, Category, Dataset, ImageRecord, Mask
+
+from ._files import (
+    Names,
+    check_transfer,
+    dump_json,
+    inside,
+    place_image,
+    read_json,
+    refuse_existing,
+    relative_name,
+    replacing,
+    write_text,
+)
+from ._report import FEATURES, WriteReport
+from ._values import category_table, id_of, numbers, plain, read_categories, read_mask, score_of, size_of, whole
+
+KEEPS = frozenset(FEATURES) - {"boxes_without_mask", "extra_fields"}
+SIDECAR = "samlabel.jsonl"
+OBJECT = Category(1, "object")
+
+_IN_SIDECAR = frozenset("crowd scores source prompts category_names category_ids supercategories".split())
+
+
+def keeps(*, sidecar: bool = True, **_: Any) -> frozenset[str]:
+    """What survives with these options of `write`."""
+    return KEEPS if sidecar else KEEPS - _IN_SIDECAR
+
+
+def recognise(path: Path) -> str | None:
+    """Why `path` is SA-1B, None when it is not."""
+    file = path if path.is_file() else next(_json_files(path), None)
+    if file is None or file.suffix.lower() != ".json":
+        return None
+    with open(file, "rb") as handle:
+        head = handle.read(4096)
+    if b'"image"' not in head or not (b'"image_id"' in head or b'"annotations"' in head) or b'"images"' in head:
+        return None
+    return f"{file.name} is a record of one image and its annotations"
+
+
+def _json_files(folder: Path) -> Iterator[Path]:
+    """JSON files below a folder in the order of their paths; nothing hidden."""
+    for where, folders, files in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        yield from (Path(where, f) for f in sorted(files) if f.lower().endswith(".json") and not f.startswith("."))
+
+
+def read(path: Path, *, image_root: Path | None = None) -> Dataset:
+    """The dataset of a folder of SA-1B records, or of one such file.
+
+    Without the file beside them that `write` makes, every object is of the category 1, "object".
+    """
+    path = Path(path)
+    base = path if path.is_dir() else path.parent
+    files = tuple(_json_files(path)) if path.is_dir() else (path,)
+    categories, lines = _read_sidecar(base / SIDECAR)
+    if not files and not (base / SIDECAR).is_file():
+        raise FormatError(f"{path}: no SA-1B records here; wanted JSON files, one an image")
+    return Dataset(categories, _Records(base, files, frozenset(c.id for c in categories), lines), image_root or base)
+
+
+@dataclass(frozen=True)
+class _Records:
+    base: Path
+    files: tuple[Path, ...]
+    categories: frozenset[int]
+    lines: dict[str, int]  # label file -> where its line starts in the file beside them
+
+    def __iter__(self) -> Iterator[ImageRecord]:
+        for file in self.files:
+            name = file.relative_to(self.base).as_posix()
+            yield _read_record(file, name, self.categories, self._aside(name))
+
+    def _aside(self, name: str) -> dict[Any, dict[str, Any]]:
+        if name not in self.lines:
+            return {}
+        with open(self.base / SIDECAR, "rb") as file:
+            file.seek(self.lines[name])
+            entry = json.loads(file.readline())
+        return {item.get("id"): item for item in entry["objects"]}
+
+
+def _read_sidecar(file: Path) -> tuple[tuple[Category, ...], dict[str, int]]:
+    """Categories, and where each label file's line starts, so that memory holds no objects."""
+    if not file.is_file():
+        return (OBJECT,), {}
+    categories: tuple[Category, ...] | None = None
+    lines: dict[str, int] = {}
+    at = 0
+    with open(file, "rb") as handle:
+        for number, line in enumerate(handle, start=1):
+            try:
+                entry = json.loads(line)
+                if categories is None:
+                    categories = read_categories(entry["categories"], file)
+                elif isinstance(entry["objects"], list) and all(isinstance(item, dict) for item in entry["objects"]):
+                    lines[str(entry["file"])] = at
+                else:
+                    raise ValueError("objects is not a list of objects")
+            except (ValueError, KeyError, TypeError, RecursionError) as error:
+                raise FormatError(f"{file}:{number}: not a line that samlabel wrote: {error}") from error
+            at += len(line)
+    return categories or (OBJECT,), lines
+
+
+def _read_record(
+    file: Path, name: str, categories: frozenset[int], aside: dict[Any, dict[str, Any]]
+) -> ImageRecord:
+    content = read_json(file)
+    image = content.get("image") if isinstance(content, dict) else None
+    raws = content.get("annotations") if isinstance(content, dict) else None
+    if not isinstance(image, dict) or not isinstance(raws, list):
+        raise FormatError(f"{file}: not SA-1B: wanted an object with image and a list of annotations")
+    where = f"{file}: image {image.get('image_id')!r}"
+    size = size_of(image.get("height"), image.get("width"), where)
+    path = str(PurePosixPath(name).parent / relative_name(image.get("file_name"), where))
+    seen: set[Any] = set()
+    annotations = []
+    for raw in raws:
+        if not isinstance(raw, dict):
+            raise FormatError(f"{file}: annotation {raw!r:.80} is not an object")
+        key = id_of(raw.get("id"))
+        here = f"{file}: annotation {raw.get('id')!r}"
+        if key is not None and key in seen:
+            raise FormatError(f"{here}: two annotations have this id")
+        seen.add(key)
+        mask = read_mask(raw.get("segmentation"), size, here)
+        if mask is None:
+            raise FormatError(f"{here}: no segmentation")
+        annotations.append(_read_object(raw, key, mask, aside.get(key, {}), categories, here))
+    return ImageRecord(path, size, tuple(annotations), whole(image.get("image_id")))
+
+
+def _read_object(
+    raw: dict[str, Any], key: Any, mask: Mask, aside: dict[str, Any], categories: frozenset[int], where: str
+) -> Annotation:
+    filled = aside.get("filled", ())
+    category = aside.get("category_id", OBJECT.id)
+    if category not in categories:
+        raise FormatError(f"{where}: category_id {category!r} is not among the categories in {SIDECAR}")
+    box = mask.box if raw.get("bbox") is None else box_from_xywh(numbers(raw["bbox"], where, "bbox", length=4))
+    if box[2] < box[0] or box[3] < box[1]:
+        raise FormatError(f"{where}: bbox {raw['bbox']} has a negative width or height")
+    points = raw.get("point_coords") if "point_coords" not in filled else None
+    if points is not None and not isinstance(points, list):
+        raise FormatError(f"{where}: point_coords is not a list of points")
+    crop = raw.get("crop_box") if "crop_box" not in filled else None
+    return Annotation(
+        category,
+        box,
+        mask,
+        score=score_of(aside, "score", where),
+        predicted_iou=None if "predicted_iou" in filled else score_of(raw, "predicted_iou", where),
+        stability_score=None if "stability_score" in filled else score_of(raw, "stability_score", where),
+        iscrowd=bool(aside.get("iscrowd", 0)),
+        source=aside.get("source"),
+        point_coords=tuple(tuple(numbers(p, where, "point_coords", length=2)) for p in points or ()),
+        crop_box=None if crop is None else box_from_xywh(numbers(crop, where, "crop_box", length=4)),
+        id=key if isinstance(key, int) and "id" not in filled else None,
+    )
+
+
+def write(
+    dataset: Dataset,
+    path: Path,
+    *,
+    overwrite: bool = False,
+    images: str = "copy",
+    sidecar: bool = True,
+) -> WriteReport:
+    """Write SA-1B records below the folder `path`: `sub/a.json` for the image `sub/a.jpg`, placed beside it.
+
+    The format insists on values that some objects lack. A mask that nothing predicted gets the scores 1.0; one that no
+    point prompted gets its innermost point; one without a crop gets the whole image. `sidecar` writes samlabel.jsonl:
+    classes, crowd flags, detector scores, and which values were filled in.
+    """
+    check_transfer(images)
+    path = Path(path)
+    present = next(_json_files(path), None) if path.is_dir() else None
+    refuse_existing(present, overwrite)
+    path.mkdir(parents=True, exist_ok=True)
+    report = WriteReport("sa1b", str(path))
+    known = frozenset(category.id for category in dataset.categories)
+    names, written = Names(), set()
+    ids, image_ids = _Ids(), _Ids()
+    with replacing(inside(path, SIDECAR)) if sidecar else _nowhere() as aside:
+        aside.write(f"{dump_json({'categories': category_table(dataset.categories)})}\n".encode())
+        for record in dataset.records:
+            name = names.take(record.path)
+            label = str(PurePosixPath(name).with_suffix(".json"))
+            report.losses["image-renamed"] += name != record.path
+            place_image(dataset.image_root, record.path, inside(path, name), images)
+            shown = name if images != "none" else record.path
+            entries, extras = [], []
+            for annotation in record.annotations:
+                if annotation.category_id not in known:
+                    raise UsageError(
+                        f"{record.path}: category_id {annotation.category_id} is not among the dataset's categories"
+                    )
+                if annotation.mask is None:
+                    report.losses["no-mask-lost"] += 1
+                    continue
+                entry, extra = _entries(annotation, ids.take(annotation.id), record)
+                report.losses["score-filled"] += "predicted_iou" in extra.get("filled", ())
+                entries.append(entry)
+                extras.append(extra)
+            content = {
+                "image": {
+                    "image_id": image_ids.take(record.id),
+                    "width": int(record.size[1]),
+                    "height": int(record.size[0]),
+                    "file_name": PurePosixPath(shown).name,
+                },
+                "annotations": entries,
+            }
+            write_text(inside(path, label), dump_json(content) + "\n")
+            written.add(label)
+            if extras:
+                aside.write(f"{dump_json({'file': label, 'objects': extras})}\n".encode())
+            report.images += 1
+            report.objects += len(entries)
+    report.losses["sidecar-only"] = report.objects if sidecar else 0
+    report.losses["left-over-label"] = sum(f.relative_to(path).as_posix() not in written for f in _json_files(path))
+    report.losses = +report.losses
+    return report
+
+
+def _entries(annotation: Annotation, number: int, record: ImageRecord) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The SA-1B annotation, and beside it what SA-1B has no place for."""
+    mask = annotation.mask
+    assert mask is not None
+    height, width = record.size
+    filled = []
+    iou, stability = annotation.predicted_iou, annotation.stability_score
+    points, crop = annotation.point_coords, annotation.crop_box
+    filled += ["id"] if annotation.id is None else []
+    filled += ["predicted_iou"] if iou is None else []
+    filled += ["stability_score"] if stability is None else []
+    if not points:
+        filled.append("point_coords")
+        points = (innermost_point(mask),) if mask.area else ()
+    if crop is None:
+        filled.append("crop_box")
+        crop = (0.0, 0.0, float(width), float(height))
+    box = mask.box if annotation.id is None else annotation.box
+    entry = {
+        "id": number,
+        "segmentation": {"size": [int(height), int(width)], "counts": mask.counts.decode("ascii")},
+        "bbox": [plain(v) for v in box_to_xywh(box)],
+        "area": mask.area,
+        "predicted_iou": 1.0 if iou is None else float(iou),
+        "stability_score": 1.0 if stability is None else float(stability),
+        "crop_box": [plain(v) for v in box_to_xywh(crop)],
+        "point_coords": [[plain(v) for v in point] for point in points],
+    }
+    extra: dict[str, Any] = {"id": number, "category_id": annotation.category_id}
+    if annotation.iscrowd:
+        extra["iscrowd"] = 1
+    if annotation.score is not None:
+        extra["score"] = float(annotation.score)
+    if annotation.source is not None:
+        extra["source"] = annotation.source
+    if filled:
+        extra["filled"] = filled
+    return entry, extra
+
+
+class _Ids:
+    """Numbers from 1, or the source's own while they are free."""
+
+    def __init__(self) -> None:
+        self._taken: set[int] = set()
+        self._next = 1
+
+    def take(self, own: int | None) -> int:
+        while self._next in self._taken:
+            self._next += 1
+        number = own if own is not None and own not in self._taken else self._next
+        self._taken.add(number)
+        return number
+
+
+class _nowhere:
+    """Stands in for the file beside the labels when none is wanted."""
+
+    def __enter__(self) -> _nowhere:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        return None
+
+    def write(self, _: bytes) -> None:
+        return None
