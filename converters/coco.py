@@ -251,8 +251,9 @@ def write(
                 entry = _object_entry(annotation, ids.annotation(annotation), number, segmentation)
                 _write_line(out, report.objects, entry)
                 report.objects += 1
-            target = inside(file.parent, f"images/{record.path}")
-            place_image(dataset.image_root, record.path, target, images)
+            if images != "none":
+                target = inside(file.parent, f"images/{record.path}")
+                place_image(dataset.image_root, record.path, target, images)
         out.write(b'],\n"images":[')
         table.seek(0)
         while chunk := table.read(1 << 20):

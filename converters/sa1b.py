@@ -16,7 +16,7 @@ from typing import Any
 
 from samlabel.errors import FormatError, UsageError
 from samlabel.geometry import box_from_xywh, box_to_xywh, innermost_point
-from samlabel.types import Annotation, Category, Dataset, ImageRecord, Mask
+from samlabel.types import Annotation, Category, Dataset, ImageRecord, Mask, Size
 
 from ._files import (
     Names,
@@ -143,11 +143,20 @@ def _read_record(
         if key is not None and key in seen:
             raise FormatError(f"{here}: two annotations have this id")
         seen.add(key)
-        mask = read_mask(raw.get("segmentation"), size, here)
+        mask = read_mask(_sized(raw.get("segmentation"), size), size, here)
         if mask is None:
             raise FormatError(f"{here}: no segmentation")
         annotations.append(_read_object(raw, key, mask, aside.get(key, {}), categories, here))
     return ImageRecord(path, size, tuple(annotations), whole(image.get("image_id")))
+
+
+def _sized(segmentation: Any, size: Size) -> Any:
+    """A segmentation without a pixel says nothing by its size, so a turned one of those is taken as meant."""
+    if isinstance(segmentation, dict) and segmentation.get("size") == [size[1], size[0]] != list(size):
+        turned = read_mask(segmentation, (size[1], size[0]), "")
+        if turned is not None and not turned.area:
+            return {"size": list(size), "counts": segmentation["counts"]}
+    return segmentation
 
 
 def _read_object(

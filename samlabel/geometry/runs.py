@@ -49,16 +49,12 @@ def mask_from_counts(counts: str | bytes, size: Size) -> Mask:
     except UnicodeEncodeError:
         raise ValueError("RLE counts are not COCO's compressed text") from None
     mask = Mask((int(size[0]), int(size[1])), data)
-    mask_runs(mask)
-    return mask
+    runs = mask_runs(mask)
+    return mask if (runs[1:] > 0).all() else _encode(runs, mask.size)
 
 
 def mask_from_uncompressed(counts: Sequence[int], size: Size) -> Mask:
     """The mask of COCO uncompressed RLE: run lengths column by column, background first; ValueError when wrong."""
-    from pycocotools import mask as coco
-
-    from ..types import Mask
-
     check_size(size)
     try:
         runs = np.asarray(counts)
@@ -67,9 +63,23 @@ def mask_from_uncompressed(counts: Sequence[int], size: Size) -> Mask:
     if runs.ndim != 1 or runs.dtype.kind not in "iu":
         raise ValueError("RLE counts are not a list of whole numbers")
     _check_runs(runs.astype(np.int64), size)
-    rle = coco.frPyObjects({"size": [int(size[0]), int(size[1])], "counts": runs.tolist()}, *size)
-    # frPyObjects keeps zero runs as they came; merging with nothing writes the one canonical form.
-    return Mask((int(size[0]), int(size[1])), coco.merge([rle, rle])["counts"])
+    return _encode(runs.astype(np.int64), (int(size[0]), int(size[1])))
+
+
+def _encode(runs: np.ndarray, size: Size) -> Mask:
+    """The mask of checked runs in the one canonical form: no run of 0 pixels but the first.
+
+    pycocotools takes such runs up as they come, and then its merge and IoU go wrong on them.
+    """
+    from pycocotools import mask as coco
+
+    from ..types import Mask
+
+    changes, times = np.unique(np.cumsum(runs), return_counts=True)
+    pixels = size[0] * size[1]
+    changes = changes[(times % 2 == 1) & (changes < pixels)]
+    counts = np.diff(np.concatenate(([0], changes, [pixels]))).tolist()
+    return Mask(size, coco.frPyObjects({"size": list(size), "counts": counts}, *size)["counts"])
 
 
 def check_size(size: Size) -> None:
