@@ -7,9 +7,11 @@ stride 16 is the image embedding, strides 8, 4 and 2 sharpen the masks while the
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..layers import LayerNorm2d
 from ..mask_decoder import MaskDecoder
 from ..prompt_encoder import PromptEncoder
 from ..registry import Parts, Variant
@@ -107,11 +109,69 @@ def _double(x: Tensor) -> Tensor:
     return F.interpolate(x, scale_factor=2.0, mode="nearest")
 
 
+class NanoPromptEncoder(PromptEncoder):
+    """The shared prompt encoder plus a picture of the prompts: box coverage and clicks, a quarter as fine as the input.
+
+    Tokens alone leave it to attention to find where a box lies; a small model learns that slowly and
+    never exactly. The picture is added to the dense map, so that every cell knows its place at once.
+    """
+
+    def __init__(self, *, embed_dim: int, image_size: int, grid_size: int) -> None:
+        super().__init__(embed_dim=embed_dim, image_size=image_size, grid_size=grid_size)
+        self.picture = nn.Sequential(
+            nn.Conv2d(2, 16, 2, stride=2),
+            LayerNorm2d(16),
+            nn.GELU(),
+            nn.Conv2d(16, 64, 2, stride=2),
+            LayerNorm2d(64),
+            nn.GELU(),
+            nn.Conv2d(64, embed_dim, 1),
+        )
+
+    def draw(
+        self, *, boxes: Tensor | None, point_coords: Tensor | None, point_labels: Tensor | None, side: int
+    ) -> Tensor:
+        """(N, D, side / 16, side / 16) from prompts in pixels of a square of `side`."""
+        edges = torch.arange(0, side, 4, dtype=torch.float32, device=self.no_mask_embed.weight.device)
+        given = boxes if boxes is not None else point_coords
+        assert given is not None, "there is a box or a point"
+        cover = edges.new_zeros(len(given), len(edges), len(edges))
+        clicks = torch.zeros_like(cover)
+        if boxes is not None:
+            x0, y0, x1, y1 = (v[:, None] for v in boxes.float().unbind(1))
+            across = (x1.minimum(edges + 4) - x0.maximum(edges)).clamp(min=0) / 4  # (N, cells)
+            down = (y1.minimum(edges + 4) - y0.maximum(edges)).clamp(min=0) / 4
+            cover = down[:, :, None] * across[:, None, :]
+        if point_coords is not None:
+            assert point_labels is not None, "points come with labels"
+            sign = (point_labels == 1).float() - (point_labels == 0).float()  # padding points are 0
+            x, y = (point_coords.float() + 0.5).unbind(-1)  # (N, P)
+            near_x, near_y = (torch.exp(-((v[..., None] - edges - 2) ** 2) / 72) for v in (x, y))  # sigma 6 px
+            clicks = (sign[..., None, None] * near_y[..., :, None] * near_x[..., None, :]).sum(1)
+        return self.picture(torch.stack([cover, clicks], 1))
+
+    def forward(
+        self,
+        *,
+        point_coords: Tensor | None = None,
+        point_labels: Tensor | None = None,
+        boxes: Tensor | None = None,
+        mask_input: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        sparse, dense = super().forward(
+            point_coords=point_coords, point_labels=point_labels, boxes=boxes, mask_input=mask_input
+        )
+        if boxes is None and point_coords is None:
+            return sparse, dense
+        drawn = self.draw(boxes=boxes, point_coords=point_coords, point_labels=point_labels, side=self.image_size)
+        return sparse, dense + drawn
+
+
 def build() -> Parts:
     """The modules of nano, weights not yet loaded."""
     return Parts(
         NanoEncoder(),
-        PromptEncoder(embed_dim=DIM, image_size=IMAGE_SIZE, grid_size=IMAGE_SIZE // 16),
+        NanoPromptEncoder(embed_dim=DIM, image_size=IMAGE_SIZE, grid_size=IMAGE_SIZE // 16),
         MaskDecoder(
             dim=DIM,
             transformer=TwoWayTransformer(depth=2, dim=DIM, heads=8, hidden=512),

@@ -1,0 +1,1 @@
+"""The recipe of the shipped nano models: `python -m samlabel.training --help`."""

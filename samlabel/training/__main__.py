@@ -1,0 +1,78 @@
+"""`python -m samlabel.training`: train the nano models, or export what was trained."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(add_completion=False, help="The recipe of the shipped nano models.")
+
+ROOT = Path(__file__).resolve().parents[2]
+SEGMENTER = ROOT / "sam" / "weights" / "nano.safetensors"
+DETECTOR = ROOT / "samlabel" / "detectors" / "weights" / "nano.safetensors"
+
+
+@app.command()
+def train(
+    data: Annotated[Path, typer.Argument(help="Folder with train.json (COCO instances) and its photos.")],
+    out: Annotated[Path, typer.Option(help="Where checkpoint and log go; a checkpoint there is continued.")] = Path(
+        "runs/nano"
+    ),
+    steps: Annotated[int, typer.Option(help="Length of the run in steps.")] = 9000,
+    decay: Annotated[int, typer.Option(help="Steps at the end on whole photos, while the learning rate falls.")] = 2500,
+    batch: Annotated[int, typer.Option(help="Photos a step.")] = 8,
+    seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
+    processes: Annotated[int, typer.Option(help="Processes that share the work; 0 takes one for each core.")] = 0,
+) -> None:
+    """Train segmenter and detector together."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from .loop import Recipe
+    from .loop import train as run
+
+    if not (data / "train.json").is_file():
+        raise typer.BadParameter(f"{data} has no train.json; give the folder that holds it and the photos")
+    recipe = Recipe(steps=steps, decay=decay, batch=batch, seed=seed)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns) as progress:
+        task = progress.add_task("training", total=steps)
+        for entry in run(data, out, recipe, processes=processes or os.cpu_count() or 1):
+            note = f"box {entry.get('box_iou', 0):.2f} click {entry.get('click_iou', 0):.2f} loss {entry['total']:.2f}"
+            progress.update(task, completed=entry["step"], description=note)
+
+
+@app.command()
+def export(
+    checkpoint: Annotated[Path, typer.Argument(help="last.pt of a training run.")] = Path("runs/nano/last.pt"),
+    segmenter: Annotated[Path, typer.Option(help="The SAM variant's weights.")] = SEGMENTER,
+    detector: Annotated[Path, typer.Option(help="The detector's head.")] = DETECTOR,
+) -> None:
+    """Write the averaged weights as the files that ship."""
+    from .loop import export as write
+
+    for file in (segmenter, detector):
+        file.parent.mkdir(parents=True, exist_ok=True)
+    write(checkpoint, segmenter, detector)
+    typer.echo(f"{segmenter}: {segmenter.stat().st_size / 1e6:.1f} MB, {detector}: {detector.stat().st_size / 1e6:.1f} MB")
+
+
+@app.command()
+def quality(
+    data: Annotated[Path, typer.Argument(help="Folder with val.json (COCO instances) and its photos.")],
+    checkpoint: Annotated[Path | None, typer.Option(help="Other nano weights than those that ship.")] = None,
+    limit: Annotated[int | None, typer.Option(help="Only so many photos.")] = None,
+    compare: Annotated[bool, typer.Option(help="Also measure filled box, ellipse and GrabCut.")] = True,
+) -> None:
+    """Print how good the nano models are on photos that they never saw."""
+    from .quality import report
+
+    if not (data / "val.json").is_file():
+        raise typer.BadParameter(f"{data} has no val.json; give the folder that holds it and the photos")
+    typer.echo(report(data, checkpoint=checkpoint, limit=limit, compare=compare))
+
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,308 @@
+"""The training run of the nano models: one process, resumable, logged, averaged weights.
+
+Both models learn together: the detector reads the segmenter's embedding, so one encoder serves two.
+The learning rate is constant and falls to zero over the last `decay` steps; until then the net sees
+windows of two thirds of the canvas (cheaper, twice the photos an hour), afterwards whole canvases.
+"""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import torch.distributed as distributed
+from sam.variants.nano import IMAGE_SIZE, build
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.data import DataLoader
+
+from ..detectors._nano_head import NanoHead
+from .losses import around, box_losses, mask_losses
+from .photos import Windows, collate, read_photos
+from .prompts import corrective_points, noisy_boxes, random_points
+
+MEAN = (123.675, 116.28, 103.53)
+STD = (58.395, 57.12, 57.375)
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """Every number that decides the result."""
+
+    steps: int = 9000
+    decay: int = 2500
+    batch: int = 8
+    masks_per_image: int = 8
+    masks: int = 32  # prompts a step, always as many: kernels are compiled anew for every new shape
+    window: int = 256
+    lr: float = 1e-3
+    warmup: int = 200
+    weight_decay: float = 0.02
+    average: float = 0.998  # decay of the averaged weights
+    paste: float = 0.25
+    seed: int = 0
+
+    def lr_at(self, step: int) -> float:
+        return self.lr * min(1.0, (step + 1) / self.warmup, max(self.steps - step, 0) / self.decay)
+
+    def side_at(self, step: int) -> int:
+        return self.window if step < self.steps - self.decay else IMAGE_SIZE
+
+
+class Nano(nn.Module):
+    """The segmenter's three parts under their checkpoint names, and the detector's head."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.image_encoder, self.prompt_encoder, self.mask_decoder = build()
+        self.detector = NanoHead()
+
+    def loss(self, batch: dict, *, generator: torch.Generator) -> dict[str, Tensor]:
+        pixels = batch["pixels"]
+        side = pixels.shape[-1]
+        embedding, fine2, fine4, fine8 = self.image_encoder(pixels)
+        losses = {"boxes": self._boxes(embedding, fine8, batch)}
+        if len(batch["masks"]):
+            # The window lies anywhere in the canvas, so that positions mean what they will mean there.
+            cells = (IMAGE_SIZE - side) // 16
+            corner = torch.randint(cells + 1, (2,), generator=generator) if cells else torch.zeros(2, dtype=torch.long)
+            grid, n = self.prompt_encoder.dense_pe(), side // 16
+            position = grid[:, :, corner[1] : corner[1] + n, corner[0] : corner[0] + n]
+            owner = batch["owner"]
+            image = embedding[owner], tuple(f[owner] for f in (fine2, fine4, fine8)), position
+            losses |= self._masks(image, batch, corner * 16.0, generator)
+        return losses
+
+    def _boxes(self, embedding: Tensor, fine8: Tensor, batch: dict) -> Tensor:
+        logits, boxes, centres, _ = self.detector(embedding, fine8)
+        return box_losses(logits.float(), boxes, centres, batch["boxes"], batch["classes"], batch["known"])
+
+    def _masks(self, image: tuple, batch: dict, corner: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
+        side = batch["pixels"].shape[-1]
+        target = F.avg_pool2d(batch["masks"][:, None].float() / 255, 2)[:, 0]  # (N, s, s), stride 2
+        near = around(batch["prompt_boxes"], target.shape[-1], stride=2)
+        count = len(target)
+        boxes = noisy_boxes(batch["prompt_boxes"], generator=generator) + corner.repeat(2)
+        points = (2 * random_points(target > 0.5, generator=generator) + corner)[:, None]  # (N, 1, 2)
+        inside = torch.ones(count, 1, dtype=torch.long)
+        by_box = (torch.rand(count, generator=generator) < 0.7)[:, None, None]
+        encode = self.prompt_encoder
+        sparse = torch.where(by_box, encode(boxes=boxes)[0], encode(point_coords=points, point_labels=inside)[0])
+        none = encode.no_mask_embed.weight.reshape(1, -1, 1, 1)
+        drawn_box = encode.draw(boxes=boxes - corner.repeat(2), point_coords=None, point_labels=None, side=side)
+        drawn_point = encode.draw(boxes=None, point_coords=points - corner, point_labels=inside, side=side)
+        drawn = torch.where(by_box[..., None], drawn_box, drawn_point)
+        logits, predicted = self._decode(image, sparse, none + drawn)
+        loss, iou = mask_losses(logits, target, near)
+        single, several = loss[:, 0], loss[:, 1:].amin(1)
+        clear = by_box[:, 0, 0]
+        losses = {
+            "masks": torch.where(clear, single + 0.3 * several, several + 0.1 * single).mean(),
+            "iou": (predicted - iou).square().mean(),
+        }
+        with torch.no_grad():
+            losses["box_iou"] = iou[clear, 0].mean()
+            losses["click_iou"] = iou[~clear, 1:].amax(1).mean()
+
+        # A second round for a third of the prompts: one click where the first mask is wrong.
+        again = torch.rand(count, generator=generator).argsort()[: count // 3]
+        if not len(again):
+            return losses
+        with torch.no_grad():
+            pick = torch.where(clear, torch.zeros(count, dtype=torch.long), 1 + predicted[:, 1:].argmax(1))
+            guess = logits.detach()[torch.arange(count), pick][again]
+        clicks, labels = corrective_points(target[again] > 0.5, guess > 0, generator=generator)
+        clicks = (2 * clicks + corner)[:, None]
+        with_box = encode(point_coords=clicks, point_labels=labels[:, None], boxes=boxes[again])[0]
+        both, signs = torch.cat([points[again], clicks], 1), torch.cat([inside[again], labels[:, None]], 1)
+        with_point = encode(point_coords=both, point_labels=signs)[0]
+        sparse = torch.where(by_box[again], with_box, with_point)
+        drawn_box = encode.draw(
+            boxes=boxes[again] - corner.repeat(2), point_coords=clicks - corner, point_labels=labels[:, None], side=side
+        )
+        drawn_point = encode.draw(boxes=None, point_coords=both - corner, point_labels=signs, side=side)
+        drawn = torch.where(by_box[again][..., None], drawn_box, drawn_point)
+        shown = torch.rand(len(again), 1, 1, 1, generator=generator) < 0.7
+        dense = torch.where(shown, encode.mask_downscaling(F.avg_pool2d(guess[:, None].float(), 2)), none) + drawn
+        embedding, fine, position = image
+        logits, predicted = self._decode((embedding[again], tuple(f[again] for f in fine), position), sparse, dense)
+        loss, iou = mask_losses(logits, target[again], near[again])
+        losses["masks"] = losses["masks"] + 0.5 * (loss[:, 0] + 0.3 * loss[:, 1:].amin(1)).mean()
+        losses["iou"] = losses["iou"] + 0.5 * (predicted - iou).square().mean()
+        losses["refined_iou"] = iou[:, 0].mean()
+        return losses
+
+    def _decode(self, image: tuple, sparse: Tensor, dense: Tensor) -> tuple[Tensor, Tensor]:
+        embedding, fine, position = image
+        logits, predicted = self.mask_decoder.all_masks(
+            image_embedding=embedding, image_pe=position, sparse=sparse, dense=dense, high_res=fine
+        )
+        return logits.float(), predicted.float()
+
+
+def prepare(pixels: Tensor, *, generator: torch.Generator) -> Tensor:
+    """Normalised floats with brightness, contrast, colour and noise changed at random, from (B, 3, S, S) uint8."""
+    x = pixels.float()
+    count = len(x)
+
+    def draw(low: float, high: float) -> Tensor:
+        return low + (high - low) * torch.rand(count, 1, 1, 1, generator=generator)
+
+    grey = x.mean(1, keepdim=True)
+    x = grey + (x - grey) * draw(0.5, 1.4)
+    x = torch.where(draw(0, 1) < 0.05, grey, x)
+    middle = x.mean((2, 3), keepdim=True)
+    x = middle + (x - middle) * draw(0.65, 1.35) + draw(-30, 30)
+    noise = torch.rand(count, 1, *x.shape[-2:], generator=generator)
+    salted = (draw(0, 1) < 0.08) & (noise < 0.02)
+    x = torch.where(salted, (noise < 0.01) * 255.0, x).clamp(0, 255)
+    mean, std = torch.tensor(MEAN).view(3, 1, 1), torch.tensor(STD).view(3, 1, 1)
+    padding = (pixels == torch.tensor([124, 116, 104], dtype=torch.uint8).view(3, 1, 1)).all(1, keepdim=True)
+    x = torch.where(padding, 0.0, (x - mean) / std)
+    return x.contiguous(memory_format=torch.channels_last)
+
+
+def train(
+    data: Path, out: Path, recipe: Recipe, *, processes: int = 1, save_every: int = 250
+) -> Iterator[dict[str, float]]:
+    """Trains on `data/train.json`, yields the log of each step, leaves `out/last.pt` and `out/log.jsonl`.
+
+    An `out/last.pt` that is there already is continued; `recipe.steps` may differ from last time.
+    `processes` share each batch, one thread each: on a CPU that is faster than threads, which wait
+    for one another thousands of times a step.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    meeting = out / "meeting"
+    meeting.unlink(missing_ok=True)
+    helpers = [
+        multiprocessing.get_context("spawn").Process(
+            target=_help, args=(data, out, recipe, rank, processes), daemon=False
+        )
+        for rank in range(1, processes)
+    ]
+    for helper in helpers:
+        helper.start()
+    try:
+        yield from _share(data, out, recipe, 0, processes, save_every=save_every)
+    finally:
+        for helper in helpers:
+            helper.terminate()
+            helper.join()
+        if processes > 1:
+            distributed.destroy_process_group()
+
+
+def _help(data: Path, out: Path, recipe: Recipe, rank: int, processes: int) -> None:
+    for _ in _share(data, out, recipe, rank, processes, save_every=0):
+        pass
+
+
+def _share(
+    data: Path, out: Path, recipe: Recipe, rank: int, processes: int, *, save_every: int
+) -> Iterator[dict[str, float]]:
+    """The part of the run that process `rank` does; rank 0 writes log and checkpoints."""
+    if processes > 1:
+        torch.set_num_threads(1)
+        distributed.init_process_group(
+            "gloo", init_method=f"file://{(out / 'meeting').absolute()}", rank=rank, world_size=processes
+        )
+    torch.manual_seed(recipe.seed)
+    model = Nano().to(memory_format=torch.channels_last)
+    average = {k: v.detach().clone() for k, v in model.state_dict().items()}
+    decayed = [p for p in model.parameters() if p.ndim > 1]
+    others = [p for p in model.parameters() if p.ndim <= 1]
+    groups = [{"params": decayed, "weight_decay": recipe.weight_decay}, {"params": others, "weight_decay": 0.0}]
+    optimiser = torch.optim.AdamW(groups, lr=recipe.lr, betas=(0.9, 0.99))
+    last, step = out / "last.pt", 0
+    if last.exists():
+        state = torch.load(last, weights_only=True)
+        model.load_state_dict(state["model"])
+        optimiser.load_state_dict(state["optimiser"])
+        average, step = state["average"], state["step"]
+    photos = read_photos(data, "train.json")
+    while step < recipe.steps:
+        side = recipe.side_at(step)
+        until = recipe.steps if side == IMAGE_SIZE else recipe.steps - recipe.decay
+        windows = Windows(
+            photos, side=side, canvas=IMAGE_SIZE, most_masks=recipe.masks_per_image, seed=recipe.seed, paste=recipe.paste
+        )
+        mine = range(rank, recipe.batch, processes)  # of the photos of a step
+        order = [[s * recipe.batch + k for k in mine] for s in range(step, until)]
+        loader = DataLoader(windows, batch_sampler=order, num_workers=1, collate_fn=collate, prefetch_factor=6)
+        for batch in loader:
+            entry = _step(model, average, optimiser, batch, step, recipe, rank=rank, processes=processes)
+            step += 1
+            if rank == 0:
+                with (out / "log.jsonl").open("a") as log:
+                    log.write(json.dumps({"step": step, **{k: round(v, 4) for k, v in entry.items()}}) + "\n")
+                if step % save_every == 0 or step == recipe.steps:
+                    state = {"model": model.state_dict(), "average": average, "step": step}
+                    state["optimiser"] = optimiser.state_dict()
+                    torch.save(state, last.with_suffix(".part"))
+                    os.replace(last.with_suffix(".part"), last)
+            yield {"step": step, **entry}
+
+
+def _step(
+    model: Nano, average: dict, optimiser: torch.optim.AdamW, batch: dict, step: int, recipe: Recipe, *, rank: int, processes: int
+) -> dict:
+    started = time.perf_counter()
+    generator = torch.Generator().manual_seed((recipe.seed * 1_000_003 + step) * 64 + rank)
+    for group in optimiser.param_groups:
+        group["lr"] = recipe.lr_at(step)
+    if len(batch["masks"]):
+        count, wanted = len(batch["masks"]), recipe.masks // processes
+        rounds = [torch.randperm(count, generator=generator) for _ in range(-(-wanted // count))]
+        drawn = torch.cat(rounds)[:wanted]
+        batch |= {key: batch[key][drawn] for key in ("masks", "prompt_boxes", "owner")}
+    batch["pixels"] = prepare(batch["pixels"], generator=generator)
+    with torch.autocast("cpu", torch.bfloat16):
+        losses = model.loss(batch, generator=generator)
+    total = losses["boxes"] * 0.5 + losses.get("masks", 0.0) + losses.get("iou", 0.0)
+    optimiser.zero_grad(set_to_none=False)
+    total.backward()
+    if processes > 1:
+        _mean_gradients(model, processes)
+    norm = nn.utils.clip_grad_norm_(model.parameters(), 5.0)
+    if norm.isfinite():
+        optimiser.step()
+    if rank == 0:
+        keep = min(recipe.average, (1 + step) / (20 + step))
+        with torch.no_grad():
+            for name, value in model.state_dict().items():
+                if value.is_floating_point():
+                    average[name].lerp_(value, 1 - keep)
+                else:
+                    average[name].copy_(value)
+    entry = {k: float(v.detach()) for k, v in losses.items()}
+    return {**entry, "total": float(total.detach()), "norm": float(norm), "seconds": time.perf_counter() - started}
+
+
+def _mean_gradients(model: nn.Module, processes: int) -> None:
+    parameters = list(model.parameters())
+    for p in parameters:
+        if p.grad is None:  # a batch without masks leaves the decoder out
+            p.grad = torch.zeros_like(p)
+    flat = torch.cat([p.grad.flatten() for p in parameters])
+    distributed.all_reduce(flat)
+    for p, grad in zip(parameters, flat.split([p.numel() for p in parameters])):
+        p.grad.copy_(grad.view_as(p) / processes)
+
+
+def export(checkpoint: Path, segmenter: Path, detector: Path) -> None:
+    """Writes the averaged weights in half precision: the SAM variant and the detector's head."""
+    import sam
+    from safetensors.torch import save_file
+
+    state = torch.load(checkpoint, weights_only=True)["average"]
+    model = sam.load("nano", seed=0)
+    model.load_state_dict({k: v for k, v in state.items() if not k.startswith("detector.")})
+    sam.save(model, segmenter, half=True)
+    head = {k.removeprefix("detector."): v for k, v in state.items() if k.startswith("detector.")}
+    save_file({k: v.half() if v.ndim > 1 else v for k, v in head.items()}, detector, metadata={"detector": "nano"})

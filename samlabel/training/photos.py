@@ -1,0 +1,249 @@
+"""Training samples from a COCO instances file: a window of a photo, some masks, all boxes.
+
+Large-scale jitter and copy-paste follow https://arxiv.org/abs/2012.07177.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from pycocotools import mask as coco
+from torch.utils.data import Dataset
+
+from ..detectors.nano import CLASS_NAMES
+
+PERSON, ANIMAL, VEHICLE, OBJECT = range(4)
+IGNORE = -1
+
+ANIMALS = frozenset(
+    "bear deer elephant otter turtle tiger bird cat dog horse sheep cow zebra giraffe".split() + ["rhesus monkey"]
+)
+VEHICLES = frozenset("bicycle car motorcycle airplane bus train truck boat".split())
+
+# Which classes a source labels wherever they occur: only there may an empty place count as "none here".
+EXHAUSTIVE = {
+    "coco2017": (PERSON, ANIMAL, VEHICLE, OBJECT),
+    "animals": (ANIMAL,),
+    "cats": (ANIMAL,),
+    "clothing": (PERSON, ANIMAL, VEHICLE),
+    "facade": (ANIMAL, VEHICLE),
+    "nuclei": (PERSON, ANIMAL, VEHICLE, OBJECT),
+    "mushrooms": (PERSON, ANIMAL, VEHICLE, OBJECT),
+}
+# Draws relative to the number of photos, so that a large source of one kind does not drown the others.
+SOURCE_WEIGHT = {"coco2017": 1.7, "facade": 1.5, "nuclei": 2.0, "mushrooms": 1.5, "cats": 0.8}
+PAD = (124, 116, 104)  # nearly zero once normalised, as the predictor's padding is
+PASTE_FROM = frozenset({"coco2017", "animals", "cats"})
+
+
+def class_of(name: str, source: str) -> int:
+    """The detector class of a category, or IGNORE for parts that are no object of their own."""
+    if name == "person":
+        return PERSON
+    if source == "clothing":
+        return IGNORE
+    if name in ANIMALS:
+        return ANIMAL
+    if name in VEHICLES:
+        return VEHICLE
+    if source == "facade":
+        return OBJECT if name in {"window", "shop"} else IGNORE
+    return OBJECT
+
+
+@dataclass(frozen=True, slots=True)
+class Photo:
+    path: Path
+    source: str
+    annotations: tuple[dict[str, Any], ...]  # segmentation, bbox, class
+
+
+def read_photos(data: Path, name: str) -> list[Photo]:
+    """The photos of `data/name` (COCO instances JSON), crowds left out."""
+    table = json.loads((data / name).read_text())
+    names = {c["id"]: c["name"] for c in table["categories"]}
+    images = {i["id"]: i for i in table["images"]}
+    found: dict[int, list[dict[str, Any]]] = {i: [] for i in images}
+    for a in table["annotations"]:
+        if not a["iscrowd"]:
+            kind = class_of(names[a["category_id"]], images[a["image_id"]]["source"])
+            found[a["image_id"]].append({"segmentation": a["segmentation"], "bbox": a["bbox"], "class": kind})
+    return [Photo(data / i["file_name"], i["source"], tuple(found[k])) for k, i in images.items()]
+
+
+@dataclass(slots=True)
+class Sample:
+    """A window of a photo. Boxes are XYXY in window pixels; masks are a choice among them."""
+
+    pixels: np.ndarray  # (S, S, 3) uint8
+    masks: np.ndarray  # (K, S, S) uint8, 0 or 255, antialiased edges
+    boxes: np.ndarray  # (N, 4) float32
+    classes: np.ndarray  # (N,)
+    source: str
+
+
+def _chance(rng: np.random.Generator, p: float) -> bool:
+    return bool(rng.random() < p)
+
+
+def window_of(photo: Photo, *, side: int, canvas: int, most_masks: int, rng: np.random.Generator) -> Sample:
+    """A `side`×`side` window of the photo drawn at a jittered scale of a `canvas`-pixel longest side."""
+    image = Image.open(photo.path).convert("RGB")
+    width, height = image.size
+    scale = canvas / max(width, height)
+    if side < canvas or _chance(rng, 0.6):
+        scale *= math.exp(rng.uniform(math.log(0.6), math.log(1.7)))
+    span = side / scale  # side of the window in photo pixels
+    left, top = 0.0, 0.0
+    if photo.annotations:  # a window around somebody, so that few windows are empty
+        x, y, w, h = photo.annotations[rng.integers(len(photo.annotations))]["bbox"]
+        left, top = x + w / 2 - span * rng.uniform(0.2, 0.8), y + h / 2 - span * rng.uniform(0.2, 0.8)
+    left, top = min(max(left, 0.0), max(width - span, 0.0)), min(max(top, 0.0), max(height - span, 0.0))
+    right, bottom = min(left + span, width), min(top + span, height)
+    out_w, out_h = max(1, min(side, round((right - left) * scale))), max(1, min(side, round((bottom - top) * scale)))
+    area = (left, top, right, bottom)
+    pixels = np.full((side, side, 3), PAD, np.uint8)
+    pixels[:out_h, :out_w] = image.resize((out_w, out_h), Image.Resampling.BILINEAR, box=area)
+
+    boxes, classes, candidates = [], [], []
+    for a in photo.annotations:
+        x, y, w, h = a["bbox"]
+        x0, y0, x1, y1 = max(x, left), max(y, top), min(x + w, right), min(y + h, bottom)
+        if x1 - x0 < 1 or y1 - y0 < 1:
+            continue
+        seen = (x1 - x0) * (y1 - y0) / (w * h)
+        box = ((x0 - left) * scale, (y0 - top) * scale, (x1 - left) * scale, (y1 - top) * scale)
+        if a["class"] != IGNORE and seen > 0.25:
+            boxes.append(box)
+            classes.append(a["class"])
+        if seen > 0.35 and (x1 - x0) * (y1 - y0) * scale**2 > 50:
+            candidates.append(a)
+    masks = []
+    for i in rng.permutation(len(candidates))[:most_masks]:
+        whole = coco.decode(candidates[i]["segmentation"])
+        mask = Image.fromarray(whole * 255).resize((out_w, out_h), Image.Resampling.BILINEAR, box=area)
+        masks.append(np.zeros((side, side), np.uint8))
+        masks[-1][:out_h, :out_w] = mask
+    sample = Sample(
+        pixels,
+        np.stack(masks) if masks else np.zeros((0, side, side), np.uint8),
+        np.array(boxes, np.float32).reshape(-1, 4),
+        np.array(classes, np.int64),
+        photo.source,
+    )
+    return _flipped(sample, rng)
+
+
+def _flipped(sample: Sample, rng: np.random.Generator) -> Sample:
+    side = len(sample.pixels)
+    if _chance(rng, 0.5):
+        sample.pixels, sample.masks = sample.pixels[:, ::-1], sample.masks[:, :, ::-1]
+        sample.boxes[:, [0, 2]] = side - sample.boxes[:, [2, 0]]
+    if sample.source in {"nuclei", "mushrooms"} and _chance(rng, 0.5):
+        sample.pixels, sample.masks = sample.pixels[::-1], sample.masks[:, ::-1]
+        sample.boxes[:, [1, 3]] = side - sample.boxes[:, [3, 1]]
+    return sample
+
+
+def paste(sample: Sample, other: Sample, *, most: int, rng: np.random.Generator) -> Sample:
+    """Up to `most` objects of `other` laid over `sample`; what they hide is cut from its masks."""
+    pixels, masks = sample.pixels.copy(), list(sample.masks.copy())
+    boxes, classes = list(sample.boxes), list(sample.classes)
+    for mask in other.masks[:most]:
+        tight = tight_box(mask)
+        if tight is None:
+            continue
+        overlap = box_iou(np.array([tight]), other.boxes)[0] if len(other.boxes) else np.zeros(0)
+        if not len(overlap) or overlap.max() < 0.8:
+            continue
+        inside = mask > 127
+        pixels[inside] = other.pixels[inside]
+        masks = [np.where(inside, 0, m) for m in masks] + [mask]
+        seen = [k for k, (x0, y0, x1, y1) in enumerate(boxes) if inside[int(y0) : int(y1) + 1, int(x0) : int(x1) + 1].mean() < 0.6]
+        boxes, classes = [boxes[k] for k in seen], [classes[k] for k in seen]
+        boxes.append(np.array(tight, np.float32))
+        classes.append(int(other.classes[overlap.argmax()]))
+    keep = [m for m in masks if (m > 127).sum() > 50]
+    side = len(pixels)
+    return Sample(
+        pixels,
+        np.stack(keep) if keep else np.zeros((0, side, side), np.uint8),
+        np.array(boxes, np.float32).reshape(-1, 4),
+        np.array(classes, np.int64),
+        sample.source,
+    )
+
+
+def tight_box(mask: np.ndarray) -> tuple[float, float, float, float] | None:
+    """XYXY around the pixels above 127, or None when there are none."""
+    inside = mask > 127
+    ys, xs = np.flatnonzero(inside.any(1)), np.flatnonzero(inside.any(0))
+    if not len(ys):
+        return None
+    return float(xs[0]), float(ys[0]), float(xs[-1] + 1), float(ys[-1] + 1)
+
+
+def box_iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """(len(a), len(b)) intersection over union of XYXY boxes."""
+    low, high = np.maximum(a[:, None, :2], b[None, :, :2]), np.minimum(a[:, None, 2:], b[None, :, 2:])
+    shared = np.prod(np.clip(high - low, 0, None), -1)
+    areas = [np.prod(x[:, 2:] - x[:, :2], -1) for x in (a, b)]
+    return shared / np.maximum(areas[0][:, None] + areas[1][None] - shared, 1e-9)
+
+
+class Windows(Dataset[dict[str, Any]]):
+    """An endless, seeded supply: item `i` is the same window whoever asks for it."""
+
+    def __init__(self, photos: list[Photo], *, side: int, canvas: int, most_masks: int, seed: int, paste: float) -> None:
+        self.photos, self.side, self.canvas, self.most_masks, self.seed = photos, side, canvas, most_masks, seed
+        self.paste = paste
+        weight = np.array([SOURCE_WEIGHT.get(p.source, 1.0) for p in photos])
+        self.weight = weight / weight.sum()
+        self.givers = [i for i, p in enumerate(photos) if p.source in PASTE_FROM]
+
+    def __len__(self) -> int:
+        return 1 << 40
+
+    def _window(self, index: int, rng: np.random.Generator) -> Sample:
+        photo = self.photos[index]
+        return window_of(photo, side=self.side, canvas=self.canvas, most_masks=self.most_masks, rng=rng)
+
+    def __getitem__(self, item: int) -> dict[str, Any]:
+        rng = np.random.default_rng([self.seed, item])
+        sample = self._window(int(rng.choice(len(self.photos), p=self.weight)), rng)
+        if sample.source not in {"nuclei", "mushrooms", "facade"} and _chance(rng, self.paste):
+            other = self._window(self.givers[rng.integers(len(self.givers))], rng)
+            sample = paste(sample, other, most=int(rng.integers(1, 4)), rng=rng)
+        masks = sample.masks[rng.permutation(len(sample.masks))[: self.most_masks]]
+        tights = [tight_box(m) for m in masks]
+        masks = masks[[t is not None for t in tights]]
+        known = np.zeros(len(CLASS_NAMES), bool)
+        known[list(EXHAUSTIVE[sample.source])] = True
+        return {
+            "pixels": torch.from_numpy(np.ascontiguousarray(sample.pixels)).permute(2, 0, 1),
+            "masks": torch.from_numpy(np.ascontiguousarray(masks)),
+            "prompt_boxes": torch.tensor([t for t in tights if t is not None], dtype=torch.float32).reshape(-1, 4),
+            "boxes": torch.from_numpy(sample.boxes),
+            "classes": torch.from_numpy(sample.classes),
+            "known": torch.from_numpy(known),
+        }
+
+
+def collate(items: list[dict[str, Any]]) -> dict[str, Any]:
+    """Stacked pixels and `known`; masks concatenated, `owner` says which image each belongs to."""
+    return {
+        "pixels": torch.stack([i["pixels"] for i in items]),
+        "known": torch.stack([i["known"] for i in items]),
+        "masks": torch.cat([i["masks"] for i in items]),
+        "prompt_boxes": torch.cat([i["prompt_boxes"] for i in items]),
+        "owner": torch.cat([torch.full((len(i["masks"]),), k) for k, i in enumerate(items)]),
+        "boxes": [i["boxes"] for i in items],
+        "classes": [i["classes"] for i in items],
+    }
