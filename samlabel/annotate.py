@@ -103,6 +103,8 @@ def beside(data: Data) -> Path:
 
 def resolve_device(device: str) -> str:
     """The torch name of a device: "" picks the first GPU or the CPU, "0" means cuda:0."""
+    if device == "cpu":
+        return device
     import torch
 
     if not device:

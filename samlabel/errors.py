@@ -5,6 +5,8 @@ The exit code that ends the process travels with the class: 1 failure, 2 usage, 
 
 from __future__ import annotations
 
+from difflib import get_close_matches
+
 
 class SamlabelError(Exception):
     """A message of one line: what, where, what was wanted, what to do next."""
@@ -22,6 +24,9 @@ class UnknownName(UsageError):
     """A detector, segmenter, format, variant or class that nothing here is called."""
 
     def __init__(self, kind: str, name: str, known: list[str], hint: str = "") -> None:
+        if not hint:
+            close = get_close_matches(name, known, n=1)
+            hint = f"Did you mean {close[0]}?" if close else ""
         listing = ", ".join(known) if known else "none"
         super().__init__(f"unknown {kind} {name!r}; known: {listing}" + (f". {hint}" if hint else ""))
 

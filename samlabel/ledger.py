@@ -212,12 +212,17 @@ def _lock(file: Any) -> None:
 
 def write_atomically(path: Path, text: str) -> None:
     """Put `text` in `path`: a reader sees the old file or the new one, never a part."""
-    temporary = path.with_name(f".{path.name}.tmp")
+    temporary = temporary_of(path)
     with temporary.open("w", encoding="utf-8", newline="\n") as stream:
         stream.write(text)
         stream.flush()
         os.fsync(stream.fileno())
     os.replace(temporary, path)
+
+
+def temporary_of(path: Path) -> Path:
+    """Where `write_atomically` writes first; a killed process may leave it behind."""
+    return path.with_name(f".{path.name}.tmp")
 
 
 def record_to_json(record: ImageRecord) -> dict[str, Any]:

@@ -34,6 +34,8 @@ class Outputs:
         if self._memory.exists():
             self._known = json.loads(self._memory.read_text(encoding="utf-8"))
         self._finish_swaps()
+        for build in out.glob(f"{HIDDEN}-*.new"):  # half written by a killed process
+            shutil.rmtree(build)
 
     @property
     def formats(self) -> list[str]:
@@ -68,7 +70,7 @@ class Outputs:
         edited = self.edited(name)
         if edited and not overwrite:
             raise OutputExists(edited_message(self.out / name, edited))
-        build, target = self.out / f".{name}.new", self.out / name  # as deep, so that relative links hold
+        build, target = self.out / f"{HIDDEN}-{name}.new", self.out / name  # as deep, so that relative links hold
         shutil.rmtree(build, ignore_errors=True)
         build.mkdir()
         losses = write(build)
@@ -126,7 +128,7 @@ class Outputs:
         shutil.rmtree(old)
 
     def _old(self, name: str) -> Path:
-        return self.out / f".{name}.old"
+        return self.out / f"{HIDDEN}-{name}.old"
 
     def _written(self, name: str) -> list[str]:
         known = self._known.get(name, {})

@@ -12,12 +12,13 @@ from typing import Any
 
 from .errors import OutputExists
 from .images import Failed, Source, fingerprint, hash_file
-from .ledger import Journal, Labelled, write_atomically
+from .ledger import Journal, Labelled, temporary_of, write_atomically
 from .outputs import HIDDEN, Outputs, edited_message
 from .pipeline import Clock
 from .types import Category, Dataset
 
 SHOWN_FAILURES = 20
+FAILURES, MANIFEST = "failed.jsonl", "manifest.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +102,8 @@ class Run:
                     f"choose another --out, or --overwrite to redo it"
                 )
         write_atomically(file, json.dumps(self.settings, indent=1, sort_keys=True) + "\n")
+        for name in (FAILURES, MANIFEST):
+            temporary_of(self.out / name).unlink(missing_ok=True)
         self.outputs = Outputs(self.out)
         self.failed = list(self.source.failed)
 
@@ -149,12 +152,10 @@ class Run:
         paths = [path for path in self.source.paths if path in journal.entries]
         totals = journal.totals(paths)
         kept: list[str] = []
-        unchanged = not self.annotated and not self.failed
         for name in self.formats if paths else ():
             digest = settings_hash({"records": totals.digest, "images": self.images, "settings": self.settings})
             if not self.overwrite and self.outputs.is_current(name, digest):
                 continue
-            unchanged = False
             dataset = Dataset(self.categories, journal.records(paths), self.source.root)
             kept += self.outputs.replace(name, digest, _writer(name, dataset, self.images), overwrite=self.overwrite)
         self._write_failures()
@@ -175,12 +176,11 @@ class Run:
             kept=tuple(kept),
             seconds=time.perf_counter() - started,
         )
-        if not (unchanged and (self.out / "manifest.json").exists()):
-            self._write_manifest(summary, clock)
+        self._write_manifest(summary, clock)
         return summary
 
     def _write_failures(self) -> None:
-        file = self.out / "failed.jsonl"
+        file = self.out / FAILURES
         if self.failed:
             lines = sorted(json.dumps(asdict(one), ensure_ascii=False, sort_keys=True) for one in self.failed)
             write_atomically(file, "".join(line + "\n" for line in lines))
@@ -188,18 +188,31 @@ class Run:
             file.unlink(missing_ok=True)
 
     def _write_manifest(self, summary: Summary, clock: Clock) -> None:
+        """What made the labels; left as it is when it says the same already, whatever this run's timings are."""
         counts = summary.to_json()
-        for name in ("output", "outputs", "failures", "kept"):
-            counts.pop(name)
-        manifest = {
+        says = {
             "samlabel": self.settings["samlabel"],
             "settings": self.settings,
             "formats": self.outputs.formats,
-            "environment": _environment(),
-            "counts": counts,
-            "seconds_by_stage": {stage: round(value, 3) for stage, value in sorted(clock.seconds.items())},
+            "counts": {name: counts[name] for name in ("images", "failed", "objects", "dropped", "categories", "losses")},
         }
-        write_atomically(self.out / "manifest.json", json.dumps(manifest, indent=1, ensure_ascii=False) + "\n")
+        file = self.out / MANIFEST
+        before = read_json(file)
+        if {name: before.get(name) for name in says} == says:
+            return
+        seconds = {stage: round(value, 3) for stage, value in sorted(clock.seconds.items())}
+        run = {"annotated": self.annotated, "resumed": summary.resumed, "seconds": counts["seconds"], "stages": seconds}
+        says |= {"environment": _environment(), "last_run": run}
+        write_atomically(file, json.dumps(says, indent=1, ensure_ascii=False) + "\n")
+
+
+def read_json(file: Path) -> dict[str, Any]:
+    """The object in a JSON file; empty when there is none."""
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def where(folder: Path) -> Path:

@@ -97,7 +97,8 @@ def print_json(value: Any) -> None:
 
 def print_table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     """A table on stdout: drawn on a terminal, tab-separated lines elsewhere."""
-    if not sys.stdout.isatty():
+    rows = list(rows)
+    if not rows or not sys.stdout.isatty():
         for row in rows:
             print("\t".join(str(cell) for cell in row))
         return

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-import json
+from dataclasses import asdict, replace
+from itertools import chain, islice
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from ._console import print_json, print_table
+
+if TYPE_CHECKING:
+    from ..types import Dataset
 
 
 def view(
@@ -21,45 +27,50 @@ def view(
     format: Annotated[
         str | None, typer.Option("--from", help="Format of DATASET.", show_default="told from the files")
     ] = None,
+    limit: Annotated[int | None, typer.Option(help="Most images shown.", show_default="all")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
     """Draw labels over their pictures and make one static page of them."""
     import converters
 
-    from ..errors import UsageError
     from ..view import write_view
 
     labels, root = _find(dataset)
-    found = converters.read(labels, format, image_root=images or root)
-    root = images or root or found.image_root
-    if root is None or not root.is_dir():
-        raise UsageError(f"{dataset}: the folder of the pictures is not known; name it with --images DIR")
-    write_view(found, root, out)
-    print(out / "index.html")
+    found, own = _with_root(converters.read(labels, format), images or root)
+    report = write_view(found, out, image_root=own, limit=limit)
+    if as_json:
+        print_json({**asdict(report), "index": str(report.index)})
+    else:
+        print(f"{report.images} images, {report.objects} objects, {report.failed} without a picture: {report.index}")
+        print_table(("why",), [(reason,) for reason in report.failures])
+    raise typer.Exit(3 if report.failed else 0)
+
+
+def _with_root(dataset: Dataset, candidate: Path | None) -> tuple[Dataset, Path | None]:
+    """The dataset, and the first folder in which its first picture lies: `candidate`, or its own."""
+    records = iter(dataset.records)
+    first = list(islice(records, 1))
+    folders = [folder for folder in (candidate, dataset.image_root) if folder is not None]
+    fitting = [folder for folder in folders if first and (folder / first[0].path).exists()]
+    return replace(dataset, records=chain(first, records)), (fitting or folders or [None])[0]
 
 
 def _find(path: Path) -> tuple[Path, Path | None]:
     """The labels that `path` means, and the folder of pictures that an annotate run noted for them."""
     from ..errors import UsageError
+    from ..run import read_json
 
     if not path.exists():
         raise UsageError(f"there is no dataset at {path}")
     for out in (path, path.parent, path.parent.parent):
-        settings = _json(out / ".samlabel" / "settings.json")
+        settings = read_json(out / ".samlabel" / "settings.json")
         if settings:
             break
     else:
         return path, None
     if path == out:
-        written = _json(out / ".samlabel" / "outputs.json")
+        written = read_json(out / ".samlabel" / "outputs.json")
         if not written:
             raise UsageError(f"{path} holds an unfinished run; run samlabel annotate again")
-        name = "coco" if "coco" in written else sorted(written)[0]
-        path = out / name / "annotations.json" if name == "coco" else out / name
+        path = out / ("coco" if "coco" in written else sorted(written)[0])
     return path, out / settings["images"]
-
-
-def _json(file: Path) -> dict[str, Any]:
-    try:
-        return json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}

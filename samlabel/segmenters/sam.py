@@ -46,7 +46,7 @@ class SamSegmenter:
         step = max(1, min(PROMPTS_AT_ONCE, LOGITS_AT_ONCE // (height * width)))
         for start in range(0, len(detections), step):
             with _our_errors():
-                prediction = self._model.predict(embedding, boxes=detections.boxes[start : start + step])
+                prediction = self._model.predict(embedding, boxes=detections.boxes[start : start + step].copy())
             logits = prediction.logits()  # (step, 1, H, W)
             for offset in range(len(prediction)):
                 index = start + offset

@@ -1,0 +1,110 @@
+"""The adapter between `sam` and the pipeline, with seeded weights: it must pair, not judge."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from samlabel.errors import ImageError, UnknownName, WeightsError
+from samlabel.protocols import Image, Segmenter
+from samlabel.segmenters import sam as adapter
+from samlabel.select import Grid
+from samlabel.types import Detections
+
+BOXES = np.array([[2, 3, 40, 30], [10, 10, 12, 12], [0, 0, 64, 48], [30, 5, 60, 40], [5, 5, 6, 6]], np.float32)
+DETECTIONS = Detections(BOXES, np.linspace(0.9, 0.5, 5), np.array([3, 1, 4, 1, 5]))
+
+
+@pytest.fixture(scope="module")
+def model() -> Any:
+    import sam
+
+    return sam.load("nano", seed=0)
+
+
+@pytest.fixture(scope="module")
+def image() -> Image:
+    pixels = np.random.default_rng(0).integers(0, 256, (48, 64, 3)).astype(np.uint8)
+    return Image("a.png", pixels)
+
+
+@pytest.fixture(scope="module")
+def segmenter(model: Any) -> adapter.SamSegmenter:
+    return adapter.SamSegmenter(model, weights="seed", own_weights=False, grid=Grid())
+
+
+def test_it_is_a_segmenter_named_after_its_variant(segmenter: adapter.SamSegmenter) -> None:
+    assert isinstance(segmenter, Segmenter) and segmenter.name == "nano"
+
+
+def test_each_detection_gets_its_own_annotation_in_order(segmenter: adapter.SamSegmenter, image: Image) -> None:
+    found = list(segmenter.segment(segmenter.embed(image), DETECTIONS))
+    assert [one.category_id for one in found] == [3, 1, 4, 1, 5]
+    assert [one.prompt_box for one in found] == [tuple(box) for box in BOXES.tolist()]
+    assert [one.score for one in found] == pytest.approx([0.9, 0.8, 0.7, 0.6, 0.5])
+    assert all(one.mask is not None and one.mask.size == (48, 64) and one.box == one.mask.box for one in found)
+    assert list(segmenter.segment(segmenter.embed(image), Detections.empty())) == []
+
+
+def test_masks_and_scores_are_those_of_the_plain_computation(
+    segmenter: adapter.SamSegmenter, model: Any, image: Image
+) -> None:
+    prediction = model.predict(model.embed(image.pixels), boxes=BOXES)
+    logits = prediction.logits()[:, 0].numpy()
+    for i, one in enumerate(segmenter.segment(segmenter.embed(image), DETECTIONS)):
+        assert one.mask is not None
+        assert (one.mask.to_pixels() == (logits[i] > 0)).all()
+        inner, outer = logits[i] > 1, logits[i] > -1
+        union = (inner | outer).sum()
+        assert one.stability_score == pytest.approx((inner & outer).sum() / union if union else 0)
+        assert one.predicted_iou == pytest.approx(float(prediction.predicted_iou[i, 0]))
+
+
+@pytest.mark.parametrize("budget", [1, 48 * 64, 3 * 48 * 64])
+def test_big_images_take_fewer_prompts_at_once_and_get_the_same_masks(
+    segmenter: adapter.SamSegmenter, model: Any, image: Image, budget: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    embedding = segmenter.embed(image)
+    whole = [one.mask for one in segmenter.segment(embedding, DETECTIONS)]
+    sizes: list[int] = []
+    real = model.predict
+    monkeypatch.setattr(adapter, "LOGITS_AT_ONCE", budget)
+    monkeypatch.setattr(model, "predict", lambda e, *, boxes: sizes.append(len(boxes)) or real(e, boxes=boxes))
+    chunked = [one.mask for one in segmenter.segment(embedding, DETECTIONS)]
+    assert max(sizes) == max(1, budget // (48 * 64))
+    assert [a.iou(b) > 0.999 or a == b for a, b in zip(whole, chunked) if a and b] == [True] * 5
+
+
+def test_a_grid_gives_class_agnostic_objects_with_their_points(model: Any, image: Image) -> None:
+    grid = Grid(points_per_side=4, pred_iou_thresh=0, stability_score_thresh=0, box_nms_thresh=1)
+    found = list(adapter.SamSegmenter(model, weights="", own_weights=False, grid=grid).generate(image))
+    assert found
+    for one in found:
+        assert (one.category_id, one.score, one.crop_box, len(one.point_coords)) == (1, None, (0, 0, 64, 48), 1)
+        assert one.mask is not None and one.mask.size == (48, 64) and one.box == one.mask.box
+
+
+def test_unknown_variants_checkpoints_and_images_are_errors_of_ours(
+    segmenter: adapter.SamSegmenter, tmp_path: Any
+) -> None:
+    with pytest.raises(UnknownName, match="Did you mean vit_b"):
+        adapter.load("vit_bb")
+    with pytest.raises(WeightsError, match="no checkpoint at"):
+        adapter.load("nano", checkpoint=tmp_path / "none.pth")
+    (tmp_path / "text.pth").write_text("hello")
+    with pytest.raises(WeightsError, match="text.pth"):
+        adapter.load("nano", checkpoint=tmp_path / "text.pth")
+    with pytest.raises(ImageError):
+        segmenter.embed(Image("a", np.zeros((4, 4), np.uint8)))
+
+
+def test_a_checkpoint_alone_tells_its_variant_and_its_hash(model: Any, tmp_path: Any) -> None:
+    import sam
+    from samlabel.images import hash_file
+
+    sam.save(model, tmp_path / "mine.safetensors")
+    found = adapter.load(None, checkpoint=tmp_path / "mine.safetensors")
+    assert (found.name, found.own_weights) == ("nano", False)
+    assert found.weights == hash_file(tmp_path / "mine.safetensors")
