@@ -39,8 +39,8 @@ demo: .venv/installed
 	$(BIN)/python examples/draw_picture.py $(DEMO)/drawings/shapes.png
 	$(BIN)/samlabel annotate "$(ASSETS)" --out $(DEMO)/photos $(FORMATS)
 	$(BIN)/samlabel annotate $(DEMO)/drawings --out $(DEMO)/drawn --detector none $(FORMATS)
-	$(BIN)/samlabel view $(DEMO)/photos/coco/annotations.json --images "$(ASSETS)" --out $(DEMO)/photos/view
-	$(BIN)/samlabel view $(DEMO)/drawn/coco/annotations.json --images $(DEMO)/drawings --out $(DEMO)/drawn/view
+	$(BIN)/samlabel view $(DEMO)/photos --out $(DEMO)/photos/view
+	$(BIN)/samlabel view $(DEMO)/drawn --out $(DEMO)/drawn/view
 	@echo
 	@echo "Labels:   $(DEMO)/photos/coco/annotations.json  $(DEMO)/photos/yolo/  $(DEMO)/photos/sa1b/"
 	@echo "Overlays: open $(DEMO)/photos/view/index.html and $(DEMO)/drawn/view/index.html in a browser"
