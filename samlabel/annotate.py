@@ -10,7 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from . import detectors
+from . import detectors, plugins
 from .errors import OutputExists, UnknownName, UsageError
 from .images import MAX_PIXELS, Data, Source, hash_tree, scan
 from .ledger import Journal, Lock
@@ -22,12 +22,13 @@ from .select import DETECTING, Detecting, Grid, Thresholds
 
 IMAGE_MODES = ("copy", "hardlink", "symlink", "none")
 CHECKPOINT_SUFFIXES = (".pt", ".pth", ".safetensors")
+SEGMENTERS = "samlabel.segmenters"
 
 
 def auto_annotate(
     data: Data,
-    det_model: str | None = "nano",
-    sam_model: str | None = None,
+    det_model: str | os.PathLike[str] | None = "nano",
+    sam_model: str | os.PathLike[str] | None = None,
     device: str = "",
     conf: float = DETECTING.conf,
     iou: float = DETECTING.iou,
@@ -51,8 +52,8 @@ def auto_annotate(
     """Label files for every picture in `data` (a folder, a file, a glob pattern or a list of these).
 
     `det_model` is a detector `NAME[:WHAT]` or a model file for ultralytics; `None` or "none" covers
-    each picture with a grid of points instead. `sam_model` is a variant ("nano" when absent) or a
-    checkpoint file. `classes` keeps classes by name or number. Labels go to `output_dir`, one folder a
+    each picture with a grid of points instead. `sam_model` is a SAM variant ("nano" when absent), a
+    checkpoint file, or `NAME:WHAT` of another segmenter. `classes` keeps classes by name or number. Labels go to `output_dir`, one folder a
     format, or beside the data to `<data>_auto_annotate_labels`. `images` says how formats that hold
     pictures get them: copy, hardlink, symlink, none, or `None` for each format's own way. `detector`
     and `segmenter` take objects of your own. The arguments up to `output_dir` are those of ultralytics' `auto_annotate`.
@@ -119,8 +120,8 @@ def resolve_device(device: str) -> str:
 
 
 def _models(
-    det_model: str | None,
-    sam_model: str | None,
+    det_model: str | os.PathLike[str] | None,
+    sam_model: str | os.PathLike[str] | None,
     sam_checkpoint: str | os.PathLike[str] | None,
     detector: Detector | None,
     segmenter: Segmenter | None,
@@ -130,14 +131,8 @@ def _models(
     classes: Sequence[str | int] | None,
     grid: Grid,
 ) -> Models:
-    from .segmenters import sam
-
     if segmenter is None:
-        if sam_model is not None and sam_checkpoint is None and sam_model.lower().endswith(CHECKPOINT_SUFFIXES):
-            sam_model, sam_checkpoint = None, sam_model
-        if sam_model is None and sam_checkpoint is None:
-            sam_model = "nano"
-        segmenter = sam.load(sam_model, checkpoint=sam_checkpoint, device=device, grid=grid)
+        segmenter = _segmenter(sam_model, sam_checkpoint, device=device, grid=grid)
     if detector is None and det_model is not None and detectors.parse(str(det_model))[0] != detectors.NO_DETECTOR:
         detector = detectors.load(str(det_model), device=device, classes=classes, **asdict(detecting))
     elif detector is None and classes:
@@ -150,11 +145,33 @@ def _models(
     return Models(detector, segmenter, shared)
 
 
+def _segmenter(
+    sam_model: str | os.PathLike[str] | None,
+    sam_checkpoint: str | os.PathLike[str] | None,
+    *,
+    device: str,
+    grid: Grid,
+) -> Segmenter:
+    """What `sam_model` means: a SAM variant, a checkpoint file, or `NAME:WHAT` of another segmenter plug-in."""
+    name = os.fspath(sam_model) if sam_model is not None else None
+    kind, colon, what = (name or "").partition(":")
+    if colon and kind in plugins.find("segmenter", SEGMENTERS):
+        name = what or None
+    else:
+        kind = "sam"
+        if name is not None and sam_checkpoint is None and name.lower().endswith(CHECKPOINT_SUFFIXES):
+            name, sam_checkpoint = None, name
+    if kind == "sam" and name is None and sam_checkpoint is None:
+        name = "nano"
+    module = plugins.get("segmenter", kind, SEGMENTERS)
+    return module.load(name, checkpoint=sam_checkpoint, device=device, grid=grid)
+
+
 def _settings(
     source: Source,
     out: Path,
     models: Models,
-    det_model: str | None,
+    det_model: str | os.PathLike[str] | None,
     detecting: Detecting,
     classes: Sequence[str | int] | None,
     thresholds: Thresholds,
@@ -184,7 +201,7 @@ def _settings(
     return settings
 
 
-def _hash_what(det_model: str | None) -> str | None:
+def _hash_what(det_model: str | os.PathLike[str] | None) -> str | None:
     """SHA-256 of the file or folder that a detector was loaded from, when its name shows one."""
     what = detectors.parse(str(det_model))[1] if det_model is not None else None
     path = Path(what).expanduser() if what else None

@@ -92,6 +92,9 @@ class Run:
     def prepare(self) -> None:
         """Compare the settings with those of the earlier run; under the lock."""
         file, journal = self.hidden / "settings.json", self.hidden / "journal.jsonl"
+        for name in () if file.exists() else (FAILURES, MANIFEST):
+            if (self.out / name).exists():
+                raise OutputExists(f"{self.out / name} exists and samlabel did not write it; choose another --out")
         if self.overwrite:
             journal.unlink(missing_ok=True)
         elif file.exists() and journal.exists() and journal.stat().st_size:

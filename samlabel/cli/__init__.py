@@ -52,6 +52,9 @@ for _command in (annotate, convert, view, models, detectors, formats):
 def main(args: list[str] | None = None) -> None:
     """Run the command line and end the process with its exit code."""
     _end_on_sigterm()
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # a name that the terminal's encoding lacks must not end a run
+            stream.reconfigure(errors="backslashreplace")
     words = list(sys.argv[1:] if args is None else args)
     debug = "--debug" in words
     sys.exit(_run([word for word in words if word != "--debug"], debug=debug))

@@ -41,7 +41,7 @@ def annotate(
         str | None,
         typer.Option(
             metavar="VARIANT",
-            help="What outlines them: see samlabel models.",
+            help="What outlines them: see samlabel models. A checkpoint file alone tells its variant.",
             show_default="nano, or what --sam-checkpoint holds",
             rich_help_panel=_MODELS,
         ),

@@ -13,13 +13,15 @@ _Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 def models(as_json: _Json = False) -> None:
     """List SAM variants and where their weights come from."""
+    from ..plugins import find
     from ..segmenters.sam import variants
 
     found = variants()
+    others = [one for name, one in find("segmenter", "samlabel.segmenters").items() if name != "sam"]
     if as_json:
-        print_json(found)
+        print_json(found + [{"name": f"{one.name}:", "origin": one.origin, "problem": one.problem} for one in others])
         return
-    rows = []
+    rows = [(f"{one.name}:WHAT", "", "", one.problem or one.origin) for one in others]
     for one in found:
         size = f"{one['params'] / 1e6:.1f} M" if one["params"] else ""
         weights = "ships with samlabel" if one["bundled"] else f"--sam-checkpoint FILE, from {one['url']}"

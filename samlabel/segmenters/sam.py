@@ -44,19 +44,29 @@ class SamSegmenter:
         """One annotation for each detection, in order, however poor its mask is."""
         height, width = embedding.size
         step = max(1, min(PROMPTS_AT_ONCE, LOGITS_AT_ONCE // (height * width)))
-        for start in range(0, len(detections), step):
-            with _our_errors():
-                prediction = self._model.predict(embedding, boxes=detections.boxes[start : start + step].copy())
-            logits = prediction.logits()  # (step, 1, H, W)
-            for offset in range(len(prediction)):
-                index = start + offset
-                yield self._annotation(
-                    logits[offset, 0],
-                    float(prediction.predicted_iou[offset, 0]),
-                    detections.boxes[index],
-                    float(detections.scores[index]),
-                    int(detections.category_ids[index]),
-                )
+        start = 0
+        while start < len(detections):
+            chunk = slice(start, start + step)
+            try:
+                found = self._segment(embedding, detections, chunk)
+            except (MemoryError, RuntimeError) as error:
+                if step == 1 or not _is_out_of_memory(error):
+                    raise
+                step //= 2
+                continue
+            yield from found
+            start = chunk.stop
+
+    def _segment(self, embedding: Embedding, detections: Detections, chunk: slice) -> list[Annotation]:
+        boxes = detections.boxes[chunk]
+        with _our_errors():
+            prediction = self._model.predict(embedding, boxes=boxes.copy())  # torch warns about locked arrays
+        logits = prediction.logits()  # (n, 1, H, W)
+        rows = zip(boxes, detections.scores[chunk], detections.category_ids[chunk], strict=True)
+        return [
+            self._annotation(logits[i, 0], float(prediction.predicted_iou[i, 0]), box, float(score), int(category))
+            for i, (box, score, category) in enumerate(rows)
+        ]
 
     def generate(self, image: Image, embedding: Embedding | None = None) -> Iterator[Annotation]:
         """Annotations of category 1 for everything that a grid of points finds."""
@@ -153,6 +163,12 @@ def _our_errors() -> Iterator[None]:
         raise ImageError(str(error)) from error
     except sam.SamError as error:
         raise WeightsError(str(error)) from error
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    """torch has a class of its own for a GPU; on a CPU it is a RuntimeError that says so."""
+    text = str(error).lower()
+    return isinstance(error, MemoryError) or "out of memory" in text or "can't allocate memory" in text
 
 
 def _hash_tensors(model: Sam) -> str:

@@ -217,6 +217,34 @@ def test_an_output_that_is_a_file_is_refused(annotate: Any, tmp_path: Path) -> N
         annotate()
 
 
+def test_a_manifest_of_someone_else_is_never_replaced(annotate: Any, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "manifest.json").write_text("theirs")
+    for overwrite in (False, True):
+        with pytest.raises(OutputExists, match="did not write"):
+            annotate(overwrite=overwrite)
+    assert (tmp_path / "out" / "manifest.json").read_text() == "theirs"
+
+
+def test_another_segmenter_is_chosen_by_its_name_before_the_colon(
+    photos: Path, tmp_path: Path, fakes: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from samlabel import plugins
+
+    asked: list[Any] = []
+
+    class Other:
+        @staticmethod
+        def load(what: str | None, **options: Any) -> Any:
+            asked.append(what)
+            return fakes.Segmenter()
+
+    monkeypatch.setattr(plugins, "find", lambda *_, **__: {"other": None, "sam": None})
+    monkeypatch.setattr(plugins, "get", lambda kind, name, package: Other)
+    summary = auto_annotate(photos, sam_model="other:big", detector=fakes.Detector(), output_dir=tmp_path / "o", device="cpu")
+    assert (asked, summary.objects) == (["big"], 3)
+
+
 def test_positional_arguments_are_those_of_ultralytics() -> None:
     import inspect
 

@@ -114,6 +114,29 @@ def test_reading_ahead_is_bounded_and_ends_with_its_reader(
     assert threading.active_count() == before
 
 
+@pytest.mark.parametrize("count", [20, 60])
+def test_the_pictures_in_memory_do_not_grow_with_their_number(tmp_path: Path, fakes: ModuleType, count: int) -> None:
+    import weakref
+
+    for i in range(count):
+        fakes.draw(tmp_path / f"{i:03}.png", (1, 1, 4, 4, fakes.RED), size=(8, 8))
+    alive: set[str] = set()
+    most = 0
+
+    class Watching(fakes.Segmenter):
+        def embed(self, image: Any) -> Any:
+            nonlocal most
+            alive.add(image.path)
+            weakref.finalize(image.pixels, alive.discard, image.path)
+            most = max(most, len(alive))
+            return super().embed(image)
+
+    source = scan(tmp_path)
+    for _ in label(read_ahead(source.root, source.paths), Models(fakes.Detector(), Watching()), Thresholds()):
+        pass
+    assert 1 <= most <= 3
+
+
 def test_a_fault_in_the_reading_thread_reaches_the_caller(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*_: object, **__: object) -> Decoded:
         raise KeyError("a mistake of ours")

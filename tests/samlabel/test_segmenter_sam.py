@@ -77,6 +77,38 @@ def test_big_images_take_fewer_prompts_at_once_and_get_the_same_masks(
     assert [a.iou(b) > 0.999 or a == b for a, b in zip(whole, chunked) if a and b] == [True] * 5
 
 
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory")], ids=str)
+def test_running_out_of_memory_halves_the_prompts_and_loses_none(
+    segmenter: adapter.SamSegmenter, model: Any, image: Image, error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, embedding = model.predict, segmenter.embed(image)
+    wanted = list(segmenter.segment(embedding, DETECTIONS))
+
+    def tight(embedding: Any, *, boxes: Any) -> Any:
+        if len(boxes) > 2:
+            raise error
+        return real(embedding, boxes=boxes)
+
+    monkeypatch.setattr(model, "predict", tight)
+    found = list(segmenter.segment(embedding, DETECTIONS))
+    assert [(one.prompt_box, one.category_id) for one in found] == [(one.prompt_box, one.category_id) for one in wanted]
+
+
+def test_a_mistake_that_is_not_memory_is_not_retried(
+    segmenter: adapter.SamSegmenter, model: Any, image: Image, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[int] = []
+
+    def broken(embedding: Any, *, boxes: Any) -> Any:
+        calls.append(len(boxes))
+        raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
+
+    monkeypatch.setattr(model, "predict", broken)
+    with pytest.raises(RuntimeError, match="mat1"):
+        list(segmenter.segment(segmenter.embed(image), DETECTIONS))
+    assert calls == [5]
+
+
 def test_a_grid_gives_class_agnostic_objects_with_their_points(model: Any, image: Image) -> None:
     grid = Grid(points_per_side=4, pred_iou_thresh=0, stability_score_thresh=0, box_nms_thresh=1)
     found = list(adapter.SamSegmenter(model, weights="", own_weights=False, grid=grid).generate(image))
