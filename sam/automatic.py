@@ -18,13 +18,12 @@ from . import rle
 from .crops import CropBox, crop_boxes, point_grids as build_point_grids
 from .errors import ImageError, SamError
 from .scoring import inclusive_boxes, near_crop_edge, stability_score
-from .transforms import check_image, to_original
+from .transforms import check_image
 
 if TYPE_CHECKING:
-    from .model import Embedding, Prediction, Sam
+    from .model import Embedding, Sam
 
 OUTPUT_MODES = ("binary_mask", "uncompressed_rle", "coco_rle")
-_LOGITS_AT_ONCE = 2**25  # 128 MiB of float32: the full-size logits that are held at one time
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,7 +142,7 @@ class SamAutomaticMaskGenerator:
         promising = torch.arange(len(iou), device=iou.device)
         if self.pred_iou_thresh > 0:  # before the masks are enlarged: most of them end here
             promising = promising[iou > self.pred_iou_thresh]
-        for index, logits in _enlarged(prediction, promising):
+        for index, logits in prediction.logits_of(promising):
             stability = stability_score(logits, prediction.mask_threshold, self.stability_score_offset)
             masks = logits > prediction.mask_threshold
             boxes = inclusive_boxes(masks)
@@ -217,19 +216,6 @@ def clean(mask: np.ndarray, min_area: int) -> tuple[np.ndarray, bool]:
         kept = np.flatnonzero(~small) if not small.all() else [int(areas.argmax())]
         mask = np.isin(regions, np.asarray(kept) + 1)
     return mask, bool(holes) or bool(small.any())
-
-
-def _enlarged(prediction: Prediction, index: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-    """Full-size logits (m, H, W) of the masks at `index` of the flattened prediction, a few at a time."""
-    low = prediction.low_res_logits.flatten(0, 1)[:, None]  # (N * C, 1, h, w)
-    largest = max(prediction.size[0] * prediction.size[1], prediction.image_size**2)
-    step = max(1, _LOGITS_AT_ONCE // largest)
-    for some in index.split(step):
-        if len(some):
-            logits = to_original(
-                low[some], side=prediction.image_size, input_size=prediction.input_size, size=prediction.size
-            )
-            yield some, logits[:, 0]
 
 
 def _placed(mask: np.ndarray, crop_box: CropBox, size: tuple[int, int]) -> np.ndarray:

@@ -5,7 +5,7 @@ Kirillov et al., "Segment Anything": https://arxiv.org/abs/2304.02643
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
     from .registry import Variant
+
+_LOGITS_AT_ONCE = 2**25  # 128 MiB of float32: the full-size logits that masks are cut from at one time
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,13 +55,23 @@ class Prediction:
         return to_original(self.low_res_logits, side=self.image_size, input_size=self.input_size, size=self.size)
 
     def masks(self) -> Tensor:
-        """Boolean masks (N, C, H, W) at the image's own size; logits are made for one prompt at a time."""
+        """Boolean masks (N, C, H, W) at the image's own size: 1 byte a pixel and mask."""
         low = self.low_res_logits
-        masks = torch.empty(*low.shape[:2], *self.size, dtype=torch.bool, device=low.device)
-        for i in range(len(low)):
-            logits = to_original(low[i : i + 1], side=self.image_size, input_size=self.input_size, size=self.size)
-            torch.gt(logits[0], self.mask_threshold, out=masks[i])
-        return masks
+        masks = torch.empty(low.shape[0] * low.shape[1], *self.size, dtype=torch.bool, device=low.device)
+        for index, logits in self.logits_of(torch.arange(len(masks), device=low.device)):
+            torch.gt(logits, self.mask_threshold, out=masks[index[0] : index[-1] + 1])
+        return masks.unflatten(0, low.shape[:2])
+
+    def logits_of(self, index: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        """Logits (m, H, W) at the image's own size, m masks at a time, with the part of `index` they are of.
+
+        `index` counts masks prompt by prompt: C * prompt + mask. m follows from the size of the image.
+        """
+        low = self.low_res_logits.flatten(0, 1)[:, None]  # (N * C, 1, h, w)
+        step = max(1, _LOGITS_AT_ONCE // max(self.size[0] * self.size[1], self.image_size**2))
+        for some in index.split(step) if len(index) else ():
+            logits = to_original(low[some], side=self.image_size, input_size=self.input_size, size=self.size)
+            yield some, logits[:, 0]
 
 
 class Sam(nn.Module):

@@ -90,7 +90,7 @@ def test_an_embedding_at_hand_is_used_and_changes_nothing(drawn_model, picture, 
 def test_masks_are_enlarged_a_few_at_a_time_with_the_same_result(drawn_model, picture, monkeypatch):
     generator = SamAutomaticMaskGenerator(drawn_model, 6, output_mode="coco_rle", stability_score_thresh=0.5)
     expected = generator.generate(picture)
-    monkeypatch.setattr("sam.automatic._LOGITS_AT_ONCE", 1)
+    monkeypatch.setattr("sam.model._LOGITS_AT_ONCE", 1)
     assert generator.generate(picture) == expected
 
 

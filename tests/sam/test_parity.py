@@ -1,9 +1,11 @@
 """Same seeded weights, same image, same prompts: the numbers of two independent implementations.
 
-vit_b and tiny run at full depth against transformers' `SamModel` and ultralytics' SAM builder; the
-widths of vit_l and vit_h run at depth 3 on a 448 px square, because whole they need gigabytes and minutes.
+vit_b runs at full depth against transformers' `SamModel`, tiny against ultralytics' MobileSAM; the widths
+of all three ViTs run at depth 3 on a 448 px square against ultralytics' encoder, because vit_l and vit_h
+need gigabytes and minutes when they are whole.
 Tolerance: 1e-4 of the largest value. Float32 sums of a thousand terms in another order differ by about
-1e-6 of it; a wrong bias, position or epsilon shows at 1e-3 and above.
+1e-6 of it, and transformers' decoder divides by sqrt(v + 1e-6) where the original has 1e-5, which makes
+1e-5 of it; a wrong bias, position or epsilon shows at 1e-3 and above.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ import torch
 
 import sam
 from sam.layouts import from_transformers
-from sam.prompts import check_prompts
+from sam.prompts import Prompts, check_prompts
 from sam.transforms import resize, to_tensor
 from sam.variants.vit import ViTEncoder
 
@@ -85,9 +87,12 @@ def transformers_vit_b(vit_b):
 
 
 def _frame(model, embedding, prompts):
-    return check_prompts(
+    """The prompts as the others take them: in the frame of 1024 px, float32."""
+    framed = check_prompts(
         size=embedding.size, input_size=embedding.input_size, mask_input_size=(256, 256), device=model.device, **prompts
     )
+    tensors = framed.tensors()
+    return Prompts(**{k: v.float() if v.is_floating_point() else v for k, v in tensors.items()})
 
 
 @torch.no_grad()
