@@ -188,7 +188,7 @@ VARIANTS = (
         build=build,
         image_size=IMAGE_SIZE,
         transformer_dim=DIM,
-        mask_input_size=(IMAGE_SIZE // 4, IMAGE_SIZE // 4),
+        mask_input_size=(IMAGE_SIZE // 2, IMAGE_SIZE // 2),
         licence="Apache-2.0",
         bundled="nano.safetensors",
     ),

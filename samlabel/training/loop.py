@@ -305,4 +305,4 @@ def export(checkpoint: Path, segmenter: Path, detector: Path) -> None:
     model.load_state_dict({k: v for k, v in state.items() if not k.startswith("detector.")})
     sam.save(model, segmenter, half=True)
     head = {k.removeprefix("detector."): v for k, v in state.items() if k.startswith("detector.")}
-    save_file({k: v.half() if v.ndim > 1 else v for k, v in head.items()}, detector, metadata={"detector": "nano"})
+    save_file({k: (v.half() if v.ndim > 1 else v).contiguous() for k, v in head.items()}, detector, metadata={"detector": "nano"})

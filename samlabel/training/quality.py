@@ -45,9 +45,14 @@ def instances(data: Path, *, limit: int | None = None) -> Iterator[tuple[dict[st
     for a in table["annotations"]:
         if not a["iscrowd"] and a["area"] >= SMALLEST:
             found[a["image_id"]].append(a)
-    for image in [i for i in table["images"] if found[i["id"]]][:limit]:
+    for image in spread([i for i in table["images"] if found[i["id"]]], limit):
         pixels = np.asarray(Image.open(data / image["file_name"]).convert("RGB"))
         yield image, pixels, [coco.decode(a["segmentation"]).astype(bool) for a in found[image["id"]]]
+
+
+def spread(items: list, limit: int | None) -> list:
+    """At most `limit` of the items, evenly spread, because neighbours come from one source."""
+    return items if limit is None else items[:: -(-len(items) // limit)]
 
 
 def measure(model: Sam, data: Path, *, limit: int | None = None) -> dict[str, Scores]:
@@ -164,7 +169,7 @@ def detection(data: Path, *, limit: int | None = None) -> dict[str, Any]:
     recalled: list[float] = []
     shown: list[bool] = []
     wanted = 0
-    for photo in read_photos(data, "val.json")[:limit]:
+    for photo in spread(read_photos(data, "val.json"), limit):
         pixels = np.asarray(Image.open(photo.path).convert("RGB"))
         truth = [a for a in photo.annotations if a["class"] >= 0]
         boxes = np.array([[x, y, x + w, y + h] for x, y, w, h in (a["bbox"] for a in truth)], np.float32).reshape(-1, 4)
