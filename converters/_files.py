@@ -161,14 +161,15 @@ def place_image(root: Path | None, name: str, target: Path, images: str) -> None
 
 def image_size(path: Path) -> tuple[int, int]:
     """(height, width) of the upright image, from its header; ImageError when it is no image."""
-    from PIL import Image, UnidentifiedImageError
+    from PIL import Image
 
     try:
         with Image.open(path) as image:
             width, height = image.size
             orientation = image.getexif().get(0x0112, 1)
-    except (OSError, UnidentifiedImageError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise ImageError(f"{path}: not a readable image: {error}") from error
+    except Exception as error:  # decoders raise what they like on damaged files, and ultralytics replaces Image.open
+        reason = " ".join(str(error).split())
+        raise ImageError(f"{path}: not a readable image: {reason}") from error
     return (width, height) if orientation in (5, 6, 7, 8) else (height, width)
 
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from math import isfinite
 from pathlib import Path
 from typing import Any
 
-from samlabel.errors import FormatError
+from samlabel.errors import FormatError, UsageError
 from samlabel.geometry import PIXELS_MAX, mask_from_counts, mask_from_uncompressed, polygons_to_mask
-from samlabel.types import Category, Mask, Size
+from samlabel.types import Category, ImageRecord, Mask, Size
 
 
 def read_mask(raw: Any, size: Size, where: str) -> Mask | None:
@@ -98,3 +98,31 @@ def category_table(categories: Iterable[Category]) -> list[dict[str, Any]]:
             entry["supercategory"] = category.supercategory
         table.append(entry)
     return table
+
+
+def check_listed(record: ImageRecord, known: Container[int]) -> None:
+    """UsageError when an object's category is none of the dataset's."""
+    for annotation in record.annotations:
+        if annotation.category_id not in known:
+            raise UsageError(
+                f"{record.path}: category_id {annotation.category_id} is not among the dataset's categories"
+            )
+
+
+class Numbers:
+    """Numbers that are given out once: an item's own while it is free, else the lowest free one from 1."""
+
+    def __init__(self) -> None:
+        self._beyond: set[int] = set()  # given out, above the lowest free one; empty while numbers come in order
+        self._lowest_free = 1
+
+    def take(self, own: int | None) -> int:
+        number = self._lowest_free if own is None or self._is_taken(own) else own
+        self._beyond.add(number)
+        while self._lowest_free in self._beyond:
+            self._beyond.discard(self._lowest_free)
+            self._lowest_free += 1
+        return number
+
+    def _is_taken(self, number: int) -> bool:
+        return 0 < number < self._lowest_free or number in self._beyond

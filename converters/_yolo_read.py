@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from math import isfinite
 from pathlib import Path, PurePosixPath
@@ -12,7 +12,7 @@ from typing import Any
 from samlabel.errors import FormatError, ImageError
 from samlabel.types import Annotation, Category, Dataset, ImageRecord, Size
 
-from ._files import IMAGE_SUFFIXES, image_size, read_text
+from ._files import IMAGE_SUFFIXES, Names, image_size, read_text
 from ._yolo_rows import read_polygon
 
 NAME_FILES = ("classes.txt", "obj.names", "_darknet.labels", "names.txt")
@@ -65,11 +65,12 @@ def _looks_like_rows(file: Path) -> bool:
         return False
 
 
-def read(path: Path) -> Dataset:
+def read(path: Path, *, image_root: Path | None = None) -> Dataset:
     """The dataset of a `data.yaml`, of the folder that holds one, or of a folder of images with labels.
 
     Image sizes come from the headers of the images, upright. Rows of four numbers after the class are boxes, with no
-    mask. An image without a label file has no objects. Raises FormatError with file, line and rule.
+    mask. An image without a label file has no objects. With `image_root`, images are taken from there, and their
+    labels from `labels/` here under the same names. Raises FormatError with file, line and rule.
     """
     path = Path(path)
     yaml_file = _yaml_of(path)
@@ -78,40 +79,50 @@ def read(path: Path) -> Dataset:
         if not path.is_dir():
             raise FormatError(f"{path}: not a YOLO dataset; wanted its data.yaml or its folder")
         names = None
-        images = sorted(_walk(base))
+        images = [] if image_root else sorted(_walk(base))
     else:
         content = _load_yaml(yaml_file)
         names = _names(content, yaml_file)
         base = _base(content, yaml_file)
-        images = sorted(_listed(content, base, yaml_file))
-    if not images:
-        raise FormatError(f"{path}: no images here; YOLO labels say nothing about an image's size without it")
-    relative = [_below(image, base, path) for image in images]
-    _refuse_orphans(base, relative)
+        images = [] if image_root else sorted(_listed(content, base, yaml_file))
+    if image_root is not None:
+        root = image_root
+        taken = Names()
+        relative = sorted(_below(image, root, path) for image in _walk(root))
+        labels = {name: label_path(f"images/{taken.take(name)}") for name in relative}
+    else:
+        root = base
+        relative = [_below(image, base, path) for image in images]
+        labels = {name: label_path(name) for name in relative}
+        if relative and all(name.startswith("images/") for name in relative):
+            root = base / "images"
+            labels = {name[len("images/") :]: label for name, label in labels.items()}
+    if not labels and (yaml_file is None or any(_looks_like_rows(f) for f in base.rglob("*.txt"))):
+        where = image_root or path
+        raise FormatError(f"{where}: no images here; YOLO labels say nothing about an image's size without it")
+    _refuse_orphans(base, set(labels.values()))
     if names is None:
-        names = _bare_names(base, relative)
-    prefix = "images/" if all(name.startswith("images/") for name in relative) else ""
+        names = _bare_names(base, labels.values())
     categories = tuple(Category(index, name) for index, name in sorted(names.items()))
-    records = _Records(base, prefix, tuple(relative), frozenset(names))
-    return Dataset(categories, records, base / prefix if prefix else base)
+    return Dataset(categories, _Records(base, root, labels, frozenset(names)), root)
 
 
 @dataclass(frozen=True)
 class _Records:
     base: Path
-    prefix: str
-    images: tuple[str, ...]
+    root: Path
+    labels: dict[str, str]  # image below root -> label below base
     classes: frozenset[int]
 
     def __iter__(self) -> Iterator[ImageRecord]:
-        for image in self.images:
+        for image in sorted(self.labels):
             try:
-                size = image_size(self.base / image)
+                size = image_size(self.root / image)
             except ImageError as error:
                 raise FormatError(str(error)) from error
-            label = self.base / label_path(image)
+            label = self.base / self.labels[image]
             annotations = tuple(_rows(label, size, self.classes)) if label.is_file() else ()
-            yield ImageRecord(image[len(self.prefix) :], size, annotations)
+            yield ImageRecord(image, size, annotations)
 
 
 def _rows(file: Path, size: Size, classes: frozenset[int]) -> Iterator[Annotation]:
@@ -212,9 +223,7 @@ def _listed(content: dict[str, Any], base: Path, file: Path) -> set[Path]:
             found.add(place)
         elif key != "test":  # a declared test split is often not shipped; any other would lose objects in silence
             raise FormatError(f"{file}: {key}: {entry} does not exist below {base}")
-    if places and not found:
-        raise FormatError(f"{file}: none of {', '.join(key for key, _ in places)} holds images")
-    return found or set(_walk(base))
+    return found if places else set(_walk(base))
 
 
 def _from_list(file: Path, base: Path) -> Iterator[Path]:
@@ -243,9 +252,8 @@ def _below(image: Path, base: Path, path: Path) -> str:
     return Path(name).as_posix()
 
 
-def _refuse_orphans(base: Path, images: list[str]) -> None:
+def _refuse_orphans(base: Path, wanted: set[str]) -> None:
     """A label without its image would be lost in silence, since its size is unknown: say so instead."""
-    wanted = {label_path(image) for image in images}
     for folder in sorted({str(PurePosixPath(label).parent) for label in wanted}):
         for file in sorted((base / folder).glob("*.txt")) if (base / folder).is_dir() else ():
             name = file.relative_to(base).as_posix()
@@ -253,7 +261,7 @@ def _refuse_orphans(base: Path, images: list[str]) -> None:
                 raise FormatError(f"{file}: a label without its image; put the image in place or move the label away")
 
 
-def _bare_names(base: Path, images: list[str]) -> dict[int, str]:
+def _bare_names(base: Path, labels: Iterable[str]) -> dict[int, str]:
     """Class names of a folder without data.yaml: from a names file, else class_0, class_1, ... as far as used."""
     for folder in (base, base / "labels"):
         for name in NAME_FILES:
@@ -261,8 +269,8 @@ def _bare_names(base: Path, images: list[str]) -> dict[int, str]:
                 lines = [line.strip() for line in read_text(folder / name).splitlines()]
                 return dict(enumerate(line for line in lines if line))
     highest = -1
-    for image in images:
-        label = base / label_path(image)
+    for name in labels:
+        label = base / name
         if label.is_file():
             for line, text in enumerate(read_text(label).splitlines(), start=1):
                 if text.strip():

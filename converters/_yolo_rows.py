@@ -24,7 +24,7 @@ def mask_row(contours: list[np.ndarray], index: int, size: Size) -> str:
     points = join_contours(contours)
     pixel = np.floor(points)
     part = points - pixel
-    points = pixel + np.where(part < 0.25, LOW, np.where(part > 0.75, HIGH, SEAM))
+    points = pixel + np.select([part < 0.25, part < 0.55, part < 0.75], [LOW, SEAM, 1 - SEAM], HIGH)
     values = (points / (width, height)).ravel().tolist()
     return f"{index} " + " ".join([f"%.{decimals(size)}f"] * len(values)) % tuple(values)
 
@@ -61,8 +61,7 @@ def restore(points: np.ndarray, size: Size) -> np.ndarray:
     height, width = size
     pixels = points * (width, height)
     whole = np.floor(pixels)
-    gaps = np.abs((pixels - whole)[..., None] - (LOW, SEAM, HIGH))
-    nearest = gaps.argmin(axis=-1)
+    gaps = np.abs((pixels - whole)[..., None] - (LOW, SEAM, 1 - SEAM, HIGH))
     if gaps.min(axis=-1).max() > 0.01:
         return pixels
-    return whole + nearest / 2
+    return whole + np.array([0, 0.5, 0.5, 1])[gaps.argmin(axis=-1)]

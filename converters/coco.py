@@ -7,6 +7,7 @@ Fields that samlabel does not read pass through in `extra`.
 from __future__ import annotations
 
 import tempfile
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,7 +30,9 @@ from ._files import (
 )
 from ._report import FEATURES, WriteReport
 from ._values import (
+    Numbers,
     category_table,
+    check_listed,
     id_of,
     numbers,
     plain,
@@ -237,6 +240,7 @@ def write(
     file.parent.mkdir(parents=True, exist_ok=True)
     report = WriteReport("coco", str(file))
     ids = _Ids(keep_ids)
+    known = frozenset(category.id for category in dataset.categories)
     with replacing(file) as out, tempfile.TemporaryFile(dir=file.parent) as table:
         out.write(b"{")
         for key, value in dataset.extra.items():
@@ -244,6 +248,7 @@ def write(
                 out.write(f"{dump_json(key)}:{dump_json(value)},\n".encode())
         out.write(f'"categories":{dump_json(category_table(dataset.categories))},\n"annotations":['.encode())
         for record in dataset.records:
+            check_listed(record, known)
             number = ids.image(record)
             _write_line(table, report.images, _image_entry(record, number))
             report.images += 1
@@ -259,7 +264,7 @@ def write(
         while chunk := table.read(1 << 20):
             out.write(chunk)
         out.write(b"]}\n")
-    report.losses.update(ids.changed)
+    report.losses.update(+ids.changed)
     return report
 
 
@@ -268,39 +273,25 @@ def _write_line(out: IO[bytes], before: int, entry: dict[str, Any]) -> None:
 
 
 class _Ids:
-    """Ids for images and objects: their own while it is free, else the next free number."""
+    """Ids for images and objects, and how many of them are not those of the source."""
 
     def __init__(self, keep: bool) -> None:
         self._keep = keep
-        self._images: set[int] = set()
-        self._annotations: set[int] = set()
-        self._next_image = 1
-        self._next_annotation = 1
-        self.changed: dict[str, int] = {}
+        self._images, self._annotations = Numbers(), Numbers()
+        self.changed: Counter[str] = Counter()
 
     def image(self, record: ImageRecord) -> int | str:
-        if isinstance(record.extra.get("id"), str):
-            return record.extra["id"]
-        number, self._next_image = self._take(record.id, self._images, self._next_image, "image-ids-changed")
-        return number
+        return self._take(record, self._images, "image-ids-changed")
 
     def annotation(self, annotation: Annotation) -> int | str:
-        if isinstance(annotation.extra.get("id"), str):
-            return annotation.extra["id"]
-        taken, following = self._annotations, self._next_annotation
-        number, self._next_annotation = self._take(annotation.id, taken, following, "annotation-ids-changed")
-        return number
+        return self._take(annotation, self._annotations, "annotation-ids-changed")
 
-    def _take(self, own: int | None, taken: set[int], following: int, code: str) -> tuple[int, int]:
-        if self._keep and own is not None and own not in taken:
-            taken.add(own)
-            return own, following
-        while following in taken:
-            following += 1
-        taken.add(following)
-        if own is not None and own != following:
-            self.changed[code] = self.changed.get(code, 0) + 1
-        return following, following + 1
+    def _take(self, item: ImageRecord | Annotation, numbers: Numbers, code: str) -> int | str:
+        if isinstance(item.extra.get("id"), str):
+            return item.extra["id"]
+        number = numbers.take(item.id if self._keep else None)
+        self.changed[code] += item.id not in (None, number)
+        return number
 
 
 def _image_entry(record: ImageRecord, number: int | str) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from samlabel.errors import FormatError, UsageError
+from samlabel.errors import FormatError
 from samlabel.geometry import box_from_xywh, box_to_xywh, innermost_point
 from samlabel.types import Annotation, Category, Dataset, ImageRecord, Mask, Size
 
@@ -31,7 +31,19 @@ from ._files import (
     write_text,
 )
 from ._report import FEATURES, WriteReport
-from ._values import category_table, id_of, numbers, plain, read_categories, read_mask, score_of, size_of, whole
+from ._values import (
+    Numbers,
+    category_table,
+    check_listed,
+    id_of,
+    numbers,
+    plain,
+    read_categories,
+    read_mask,
+    score_of,
+    size_of,
+    whole,
+)
 
 KEEPS = frozenset(FEATURES) - {"boxes_without_mask", "extra_fields"}
 SIDECAR = "samlabel.jsonl"
@@ -210,10 +222,11 @@ def write(
     report = WriteReport("sa1b", str(path))
     known = frozenset(category.id for category in dataset.categories)
     names, written = Names(), set()
-    ids, image_ids = _Ids(), _Ids()
+    ids, image_ids = Numbers(), Numbers()
     with replacing(inside(path, SIDECAR)) if sidecar else _nowhere() as aside:
         aside.write(f"{dump_json({'categories': category_table(dataset.categories)})}\n".encode())
         for record in dataset.records:
+            check_listed(record, known)
             name = names.take(record.path)
             label = str(PurePosixPath(name).with_suffix(".json"))
             report.losses["image-renamed"] += name != record.path
@@ -221,10 +234,6 @@ def write(
             shown = name if images != "none" else record.path
             entries, extras = [], []
             for annotation in record.annotations:
-                if annotation.category_id not in known:
-                    raise UsageError(
-                        f"{record.path}: category_id {annotation.category_id} is not among the dataset's categories"
-                    )
                 if annotation.mask is None:
                     report.losses["no-mask-lost"] += 1
                     continue
@@ -291,21 +300,6 @@ def _entries(annotation: Annotation, number: int, record: ImageRecord) -> tuple[
     if filled:
         extra["filled"] = filled
     return entry, extra
-
-
-class _Ids:
-    """Numbers from 1, or the source's own while they are free."""
-
-    def __init__(self) -> None:
-        self._taken: set[int] = set()
-        self._next = 1
-
-    def take(self, own: int | None) -> int:
-        while self._next in self._taken:
-            self._next += 1
-        number = own if own is not None and own not in self._taken else self._next
-        self._taken.add(number)
-        return number
 
 
 class _nowhere:

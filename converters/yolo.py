@@ -17,6 +17,7 @@ from samlabel.types import Annotation, Category, Dataset, ImageRecord, Size
 
 from ._files import Names, check_transfer, inside, place_image, refuse_existing, write_text
 from ._report import WriteReport
+from ._values import check_listed
 from ._yolo_read import label_path, read, recognise
 from ._yolo_rows import TRACED, box_row, box_row_as_polygon, mask_row
 
@@ -63,7 +64,8 @@ def write(
     path = Path(path)
     labels = path / "labels"
     refuse_existing(_existing(path), overwrite)
-    path.mkdir(parents=True, exist_ok=True)
+    for folder in ("images", "labels"):
+        (path / folder).mkdir(parents=True, exist_ok=True)
     categories = sorted(dataset.categories, key=lambda c: c.id)
     index = {category.id: place for place, category in enumerate(categories)}
     report = WriteReport("yolo", str(path))
@@ -75,11 +77,7 @@ def write(
         report.losses["crowd-lost"] += sum(a.iscrowd for a in record.annotations)
         report.losses["object-lost"] += len(record.annotations) - len(kept)
         audit.add(ImageRecord(record.path, record.size, kept))
-        for annotation in kept:
-            if annotation.category_id not in index:
-                raise UsageError(
-                    f"{record.path}: category_id {annotation.category_id} is not among the dataset's categories"
-                )
+        check_listed(record, index)
         name = names.take(record.path)
         report.losses["image-renamed"] += name != record.path
         tops.add(name.partition("/")[0] if "/" in name else "")

@@ -144,7 +144,8 @@ def join_parts(parts: list[np.ndarray], *, candidates: int = 4000) -> np.ndarray
         at = entry
         for leave, child, arrive in sorted(children.get(part, []), key=lambda c: (c[0] - entry) % turn):
             stop = entry + (leave - entry) % turn + 1
-            walk += [_span(points, at, stop), (child, arrive)]
+            seam = _seam(points[leave], parts[child][arrive])
+            walk += [_span(points, at, stop), seam, (child, arrive), seam[::-1]]
             at = stop - 1  # the walk goes on from the same corner
         walk.append(_span(points, at, entry + turn))
         if part:  # back to where the seam arrived
@@ -152,3 +153,17 @@ def join_parts(parts: list[np.ndarray], *, candidates: int = 4000) -> np.ndarray
         todo += reversed(walk)
     points = np.concatenate(pieces)
     return points[np.any(points != np.roll(points, 1, axis=0), axis=1)]
+
+
+def _seam(origin: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """Points of a seam from one corner's pixel to another's: a slope of 45 degrees, then straight.
+
+    A reader may put points of its own anywhere along a seam and cut them down to pixels. On a straight line they
+    stay in its pixels; on a slope only where x and y pass from pixel to pixel together, hence x at 5/8 on the
+    slopes that fall in one and rise in the other.
+    """
+    start, stop = np.floor(origin), np.floor(target)
+    step = stop - start
+    slope = np.abs(step).min() * np.sign(step)
+    shift = (0.625 if step[0] * step[1] < 0 else 0.5, 0.5)
+    return np.stack((start, start + slope, stop)) + shift
