@@ -99,7 +99,10 @@ def load(
     if not path.is_file():
         raise WeightsError(f"{path}: no such file; wanted the nano detector's safetensors")
     head = NanoHead()
-    state: dict[str, Any] = load_file(path)
+    try:
+        state: dict[str, Any] = load_file(path)
+    except Exception as error:  # SafetensorError derives from Exception alone
+        raise WeightsError(f"{path}: damaged or not safetensors ({error}); wanted the nano detector's weights") from error
     wanted = {key: value.shape for key, value in head.state_dict().items()}
     differing = [k for k in sorted(wanted.keys() | state.keys()) if k not in state or wanted.get(k) != state[k].shape]
     if differing:
