@@ -77,6 +77,8 @@ def print_summary(summary: Summary) -> None:
     )
     if summary.categories:
         print("  " + ", ".join(f"{name} {count}" for name, count in summary.categories.items()))
+    elif summary.outputs:
+        print("  nothing was found: try a lower --conf or, without a detector, --pred-iou-thresh")
     if summary.dropped:
         print("  dropped: " + ", ".join(f"{reason} {count}" for reason, count in summary.dropped.items()))
     for name, path in summary.outputs.items():

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import inspect
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from ._console import print_json
+from ._dataset import find
 
 
 def convert(
-    source: Annotated[Path, typer.Argument(metavar="SRC", help="Label file or dataset folder.")],
+    source: Annotated[
+        Path,
+        typer.Argument(metavar="SRC", help="Label file, dataset folder, or the --out of samlabel annotate."),
+    ],
     target: Annotated[Path, typer.Argument(metavar="DST", help="Label file or folder to write.")],
     to: Annotated[str, typer.Option(help="Format to write. See samlabel formats.")],
     from_: Annotated[
@@ -27,7 +32,7 @@ def convert(
     ] = None,
     image_root: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="Folder of the pictures.", show_default="where SRC says, or beside it"),
+        typer.Option(metavar="DIR", help="Folder of the pictures.", show_default="the one that the labels came from"),
     ] = None,
     allow_lossy: Annotated[
         bool, typer.Option("--allow-lossy", help="Go on where the format cannot hold everything.")
@@ -39,8 +44,13 @@ def convert(
     """Convert labels; what the target cannot hold is named, and refused unless allowed."""
     import converters
 
+    labels, noted = find(source)
+    if image_root is None and noted is not None:
+        name = from_ or converters.detect_format(labels)[0]
+        if "image_root" in inspect.signature(converters.get(name).read).parameters:  # it keeps no pictures of its own
+            image_root = noted
     receipt = converters.convert(
-        source,
+        labels,
         target,
         to=to,
         from_=from_,

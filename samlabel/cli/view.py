@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ._console import print_json, print_table
+from ._dataset import find
 
 if TYPE_CHECKING:
     from ..types import Dataset
@@ -35,7 +36,7 @@ def view(
 
     from ..view import write_view
 
-    labels, root = _find(dataset)
+    labels, root = find(dataset)
     found, own = _with_root(converters.read(labels, format), images or root)
     report = write_view(found, out, image_root=own, limit=limit)
     if as_json:
@@ -53,24 +54,3 @@ def _with_root(dataset: Dataset, candidate: Path | None) -> tuple[Dataset, Path 
     folders = [folder for folder in (candidate, dataset.image_root) if folder is not None]
     fitting = [folder for folder in folders if first and (folder / first[0].path).exists()]
     return replace(dataset, records=chain(first, records)), (fitting or folders or [None])[0]
-
-
-def _find(path: Path) -> tuple[Path, Path | None]:
-    """The labels that `path` means, and the folder of pictures that an annotate run noted for them."""
-    from ..errors import UsageError
-    from ..run import read_json
-
-    if not path.exists():
-        raise UsageError(f"there is no dataset at {path}")
-    for out in (path, path.parent, path.parent.parent):
-        settings = read_json(out / ".samlabel" / "settings.json")
-        if settings:
-            break
-    else:
-        return path, None
-    if path == out:
-        written = read_json(out / ".samlabel" / "outputs.json")
-        if not written:
-            raise UsageError(f"{path} holds an unfinished run; run samlabel annotate again")
-        path = out / ("coco" if "coco" in written else sorted(written)[0])
-    return path, out / settings["images"]

@@ -70,6 +70,27 @@ def test_an_output_is_viewed_with_its_own_pictures(
     assert len(list((tmp_path / "view" / "pictures").rglob("*.jpg"))) == 3
 
 
+@pytest.mark.parametrize("source", ["", "coco", "coco/annotations.json"])
+def test_an_output_is_converted_with_its_pictures(
+    annotate: Any, photos: Path, tmp_path: Path, source: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from samlabel.cli import main
+
+    annotate(tmp_path / "out", formats=("coco",))
+    words = ["convert", str(tmp_path / "out" / source), str(tmp_path / "converted"), "--to", "yolo"]
+    with pytest.raises(SystemExit) as refused:
+        main(words)
+    assert refused.value.code == 4
+    assert "score-lost" in capsys.readouterr().err and not (tmp_path / "converted").exists()
+    with pytest.raises(SystemExit) as done:
+        main([*words, "--allow-lossy", "--json"])
+    out, err = capsys.readouterr()
+    assert done.value.code == 0, err
+    receipt = json.loads(out)
+    assert receipt["images_out"] == 3 and receipt["losses"]["score-lost"] == receipt["objects_in"] > 0
+    assert len(list((tmp_path / "converted" / "images").rglob("*.png"))) == 3
+
+
 def test_pycocotools_loads_what_was_written(annotate: Any, tmp_path: Path) -> None:
     from pycocotools.coco import COCO
 
