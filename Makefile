@@ -38,7 +38,7 @@ demo: .venv/installed
 	rm -rf $(DEMO)
 	$(BIN)/python examples/draw_picture.py $(DEMO)/drawings/shapes.png
 	$(BIN)/samlabel annotate "$(ASSETS)" --out $(DEMO)/photos $(FORMATS)
-	$(BIN)/samlabel annotate $(DEMO)/drawings --out $(DEMO)/drawn --detector none $(FORMATS)
+	$(BIN)/samlabel annotate $(DEMO)/drawings --out $(DEMO)/drawn --detector none --points-per-side 16 $(FORMATS)
 	$(BIN)/samlabel view $(DEMO)/photos --out $(DEMO)/photos/view
 	$(BIN)/samlabel view $(DEMO)/drawn --out $(DEMO)/drawn/view
 	@echo
