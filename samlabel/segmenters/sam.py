@@ -116,7 +116,7 @@ def load(
     import sam
 
     if variant is not None:
-        variant = _known(variant)
+        _check_variant(variant, has_checkpoint=checkpoint is not None)
     if checkpoint is not None and not Path(checkpoint).is_file():
         raise WeightsError(f"there is no checkpoint at {checkpoint}; wanted a .pth, .pt or .safetensors file")
     with _our_errors():
@@ -142,14 +142,17 @@ def variants() -> list[dict[str, Any]]:
     ]
 
 
-def _known(variant: str) -> str:
+def _check_variant(variant: str, *, has_checkpoint: bool) -> None:
     import sam
 
-    names = [one.name for one in sam.list_variants()]
-    aliases = {alias for one in sam.list_variants() for alias in one.aliases}
-    if variant not in names and variant not in aliases:
-        raise UnknownName("SAM variant", variant, names)
-    return variant
+    known = {word: one for one in sam.list_variants() for word in (one.name, *one.aliases)}
+    if variant not in known:
+        raise UnknownName("SAM variant", variant, [one.name for one in sam.list_variants()])
+    if known[variant].bundled is None and not has_checkpoint:
+        raise WeightsError(
+            f"the weights of {variant} do not ship with samlabel; download {known[variant].url} "
+            f"and name the file: --sam-checkpoint FILE (sam_checkpoint=)"
+        )
 
 
 @contextmanager

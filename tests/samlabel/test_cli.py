@@ -118,6 +118,7 @@ BAD = {
     "unknown variant": (None, ["--detector", "none", "--sam", "vit_c"], "unknown SAM variant 'vit_c'; known: nano"),
     "unknown format": (None, ["--format", "coca"], "unknown format 'coca'"),
     "unknown way": (None, ["--images", "move"], "unknown way to place pictures"),
+    "variant without weights": (None, ["--sam", "vit_b"], "name the file: --sam-checkpoint FILE"),
     "checkpoint missing": (None, ["--sam-checkpoint", "nowhere.pth"], "no checkpoint at nowhere.pth"),
     "checkpoint of another kind": (wrong_checkpoint, ["--sam-checkpoint", "{tmp}/wrong.safetensors"], "no known variant"),
     "labels of others": (foreign, [], "already holds labels that samlabel did not write (labels/a.txt)"),
