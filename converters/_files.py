@@ -45,7 +45,13 @@ def read_json(path: Path) -> Any:
 
 def dump_json(value: Any) -> str:
     """Compact JSON text, keys in their order, letters of any script as they are."""
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    if not text.isascii():
+        try:
+            text.encode("utf-8")
+        except UnicodeEncodeError:  # a file name that is no UTF-8: escaped, it still comes back as it was
+            return json.dumps(value, separators=(",", ":"), allow_nan=False)
+    return text
 
 
 def relative_name(name: Any, where: str) -> str:

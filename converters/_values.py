@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Container, Iterable, Mapping
-from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +50,7 @@ def whole(value: Any) -> int | None:
     """The whole number that `value` is, 3.0 included; None when it is anything else."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return None
-    return int(value) if isfinite(value) and value == int(value) and abs(value) < 2**62 else None
+    return int(value) if abs(value) < 2**62 and value == int(value) else None  # NaN is not below it either
 
 
 def id_of(value: Any) -> Any:

@@ -169,10 +169,13 @@ def _load_yaml(file: Path) -> dict[str, Any]:
 
     try:
         content = yaml.safe_load(read_text(file))
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
+    except FormatError:
+        raise
+    except Exception as error:  # besides YAMLError, damaged dates and numbers raise whatever their parsers raise
         mark = getattr(error, "problem_mark", None)
         line = f":{mark.line + 1}" if mark else ""
-        raise FormatError(f"{file}{line}: broken YAML: {getattr(error, 'problem', None) or error}") from error
+        reason = " ".join(str(getattr(error, "problem", None) or error).split())
+        raise FormatError(f"{file}{line}: broken YAML: {reason}") from error
     if not isinstance(content, dict):
         raise FormatError(f"{file}: not a YOLO data file; wanted names and the places of images")
     return content
@@ -188,6 +191,9 @@ def _names(content: dict[str, Any], file: Path) -> dict[int, str]:
         raise FormatError(f"{file}: names is neither a list nor a table from class index to name")
     if isinstance(count, int) and count != len(names):
         raise FormatError(f"{file}: nc is {count}, but there are {len(names)} names")
+    for index, name in names.items():
+        if not isinstance(name, (str, int, float)):
+            raise FormatError(f"{file}: the name of class {index} is no text")
     return {index: str(name) for index, name in names.items()}
 
 

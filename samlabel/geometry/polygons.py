@@ -34,7 +34,7 @@ def polygons_to_mask(polygons: Sequence[Sequence[float]], size: Size) -> Mask:
     for number, polygon in enumerate(polygons):
         try:
             ring = np.asarray(polygon, dtype=np.float64)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             raise ValueError(f"polygon {number} is not a list of numbers") from None
         if ring.ndim != 1 or len(ring) < 6 or len(ring) % 2:
             raise ValueError(f"polygon {number} has {ring.size} numbers; wanted x y pairs, three points or more")

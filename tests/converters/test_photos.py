@@ -55,8 +55,8 @@ def test_yolo_rows_of_real_masks_fill_nearly_their_own_pixels_in_ultralytics(pho
     assert np.mean(single) >= 0.9999
 
 
-@pytest.mark.parametrize("way", [["yolo"], ["sa1b"], ["yolo", "sa1b"], ["sa1b", "yolo"]], ids="-".join)
-def test_real_masks_come_back_bit_for_bit_through_other_formats(way: list[str], photos_data: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("way", [["yolo"], ["sa1b"], ["sa1b", "yolo"]], ids="-".join)
+def test_real_masks_come_back_bit_for_bit_by_way_of(way: list[str], photos_data: Path, tmp_path: Path) -> None:
     source = photos_data / "photos" / "val.json"
     at = source
     for step in way:

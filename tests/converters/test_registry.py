@@ -1,0 +1,116 @@
+"""Formats are found by file and by entry point; what is broken stays listed with its reason."""
+
+from __future__ import annotations
+
+import sys
+from importlib.metadata import EntryPoint
+from pathlib import Path
+
+import pytest
+
+import converters
+from converters import _registry
+from samlabel.errors import FormatError, MissingDependency, SamlabelError, UnknownName, UsageError
+from tests.converters.cases import drawn
+
+
+@pytest.fixture
+def brought(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Write a third party's module and register it under a name."""
+    points: list[EntryPoint] = []
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(_registry, "entry_points", lambda group: points if group == "samlabel.formats" else [])
+    _registry._modules.cache_clear()
+
+    def bring(name: str, source: str) -> None:
+        module = f"brought_{name}"
+        (tmp_path / f"{module}.py").write_text(source, encoding="utf-8")
+        sys.modules.pop(module, None)
+        points.append(EntryPoint(name, module, "samlabel.formats"))
+        _registry._modules.cache_clear()
+
+    yield bring
+    _registry._modules.cache_clear()
+
+
+GOOD = '"""Nothing but a count."""\nKEEPS = frozenset()\ndef read(path): ...\ndef write(dataset, path): ...\n'
+
+
+def test_the_three_formats_are_there_and_say_what_they_keep() -> None:
+    found = {info.name: info for info in converters.formats()}
+    assert {"coco", "sa1b", "yolo"} <= set(found)
+    assert all(found[name].problem is None and found[name].summary and found[name].keeps for name in found)
+
+
+def test_a_format_of_another_distribution_is_listed(brought) -> None:
+    brought("count", GOOD)
+    (info,) = [info for info in converters.formats() if info.name == "count"]
+    assert (info.problem, info.summary) == (None, "Nothing but a count.")
+
+
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        ("import no_such_package_at_all", "no_such_package_at_all"),
+        ("1 / 0", "division by zero"),
+        ("KEEPS = frozenset()", "lacks read, write"),
+    ],
+    ids=["missing package", "raises", "incomplete"],
+)
+def test_a_format_that_cannot_be_used_stays_listed_with_its_reason(brought, source: str, words: str) -> None:
+    brought("broken", source)
+    found = {info.name: info.problem for info in converters.formats()}
+    assert words in found["broken"] and found["coco"] is None
+    with pytest.raises(SamlabelError, match=words):
+        converters.get("broken")
+
+
+def test_a_missing_package_is_named_with_the_command_that_installs_it(brought) -> None:
+    brought("needy", "import no_such_package_at_all")
+    with pytest.raises(MissingDependency, match="pip install no_such_package_at_all"):
+        converters.get("needy")
+
+
+def test_two_formats_of_one_name_are_an_error(brought) -> None:
+    brought("coco", GOOD)
+    with pytest.raises(SamlabelError, match="two formats are called 'coco'"):
+        converters.names()
+
+
+def test_an_unknown_format_is_answered_with_the_known_ones() -> None:
+    with pytest.raises(UnknownName, match="coco, .*yolo"):
+        converters.get("cocoo")
+
+
+@pytest.mark.parametrize("name", ["coco", "sa1b", "yolo"])
+def test_what_we_write_is_recognised_with_a_reason(name: str, tmp_path: Path) -> None:
+    converters.write(drawn("hole", tmp_path / "photos"), tmp_path / "out", name)
+    found, why = converters.detect_format(tmp_path / "out")
+    assert found == name and len(why) > 10
+
+
+def test_a_folder_of_nothing_known_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(FormatError, match="no format recognised"):
+        converters.detect_format(tmp_path)
+    with pytest.raises(UsageError, match="no such file"):
+        converters.detect_format(tmp_path / "missing")
+
+
+def test_a_folder_of_two_formats_is_asked_about(tmp_path: Path) -> None:
+    dataset = drawn("hole", tmp_path / "photos")
+    converters.write(dataset, tmp_path / "out", "coco")
+    converters.write(dataset, tmp_path / "out", "yolo")
+    with pytest.raises(FormatError, match="coco .* yolo .* say which"):
+        converters.detect_format(tmp_path / "out")
+
+
+def test_a_receipt_is_plain_data_and_short_lines(tmp_path: Path) -> None:
+    import json
+
+    converters.write(drawn("scores", tmp_path / "photos"), tmp_path / "in.json", "coco")
+    receipt = converters.convert(tmp_path / "in.json", tmp_path / "out", to="yolo", dry_run=True)
+    content = json.loads(json.dumps(receipt.to_dict()))
+    assert content["losses"] == {"score-lost": 2, "mask-score-lost": 1}
+    assert (content["objects_in"], content["found"]["holes"], content["found"]["parts"]) == (2, 1, 1)
+    assert set(content["losses"]) | set(content["notes"]) <= set(converters.CODES)
+    assert any("score-lost" in line for line in receipt.lines())
