@@ -69,7 +69,7 @@ def _check_companions() -> None:
     for name in ("sam", "converters"):
         spec = importlib.util.find_spec(name)
         if spec is None:
-            raise ImportError(f"samlabel's package {name!r} is not installed beside it in {home}; install samlabel again")
+            raise ImportError(f"samlabel's package {name!r} is not beside it in {home}; install samlabel again")
         found = Path(next(iter(spec.submodule_search_locations or ()), spec.origin or ".")).resolve()
         if found != home / name:
             raise ImportError(

@@ -53,10 +53,12 @@ def auto_annotate(
 
     `det_model` is a detector `NAME[:WHAT]` or a model file for ultralytics; `None` or "none" covers
     each picture with a grid of points instead. `sam_model` is a SAM variant ("nano" when absent), a
-    checkpoint file, or `NAME:WHAT` of another segmenter. `classes` keeps classes by name or number. Labels go to `output_dir`, one folder a
-    format, or beside the data to `<data>_auto_annotate_labels`. `images` says how formats that hold
-    pictures get them: copy, hardlink, symlink, none, or `None` for each format's own way. `detector`
-    and `segmenter` take objects of your own. The arguments up to `output_dir` are those of ultralytics' `auto_annotate`.
+    checkpoint file, or `NAME:WHAT` of another segmenter. `classes` keeps classes by name or number.
+    Labels go to `output_dir`, one folder a format, or beside the data to
+    `<data>_auto_annotate_labels`. `images` says how formats that hold pictures get them: copy,
+    hardlink, symlink, none, or `None` for each format's own way. `detector` and `segmenter` take
+    objects of your own. `batch` is the most pictures detected at once: 1 on a CPU, else 8. The
+    arguments up to `output_dir` are those of ultralytics' `auto_annotate`.
 
     Started again with the same settings it continues; a finished dataset stays as it is. Raises
     UsageError for what cannot be meant, OutputExists before anything is overwritten.
@@ -115,7 +117,7 @@ def resolve_device(device: str) -> str:
         torch.zeros(1, device=name)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise UsageError(f"device {device!r} cannot be used: {reason[:200]}; wanted cpu, cuda, cuda:1, mps, ...") from error
+        raise UsageError(f"device {device!r} cannot be used: {reason[:200]}; wanted cpu, cuda, cuda:1, mps") from error
     return name
 
 

@@ -111,12 +111,13 @@ def decode(root: Path, path: str, *, max_pixels: int = MAX_PIXELS) -> Decoded:
             raise ImageError(f"{path}: not a picture in a known format (it starts with {data[:8]!r})")
         width, height = opened.size
         if width * height > max_pixels:
-            raise ImageError(f"{path}: {width} x {height} pixels are more than {max_pixels}; raise max_pixels if you trust it")
+            raise ImageError(f"{path}: {width} x {height} pixels; raise max_pixels ({max_pixels}) if you trust it")
         pixels = _to_rgb(_upright(opened))
     except ImageError:
         raise
     except Exception as error:  # Pillow leaks struct.error, SyntaxError, zlib.error and more on broken bytes
-        raise ImageError(f"{path}: cannot be decoded: {' '.join(str(error).split()) or type(error).__name__}") from error
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise ImageError(f"{path}: cannot be decoded: {reason}") from error
     return Decoded(Image(path, pixels), sha256, fingerprint)
 
 

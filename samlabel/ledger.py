@@ -253,8 +253,8 @@ def _annotation_to_json(annotation: Annotation) -> dict[str, Any]:
             found[name] = [float(v) for v in found[name]]
     if "point_coords" in found:
         found["point_coords"] = [[float(x), float(y)] for x, y in annotation.point_coords]
-    if annotation.mask is not None:
-        found["mask"] = {"size": [int(v) for v in annotation.mask.size], "counts": annotation.mask.counts.decode("ascii")}
+    if (mask := annotation.mask) is not None:
+        found["mask"] = {"size": [int(v) for v in mask.size], "counts": mask.counts.decode("ascii")}
     return found
 
 

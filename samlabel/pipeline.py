@@ -122,7 +122,10 @@ def label(
                 yield item
                 continue
             detections = next(detected)
-            yield detections if isinstance(detections, Failed) else _segment(item, detections, models, thresholds, clock)
+            if isinstance(detections, Failed):
+                yield detections
+            else:
+                yield _segment(item, detections, models, thresholds, clock)
 
 
 def _batches(pictures: Iterable[Decoded | Failed], batch: int) -> Iterator[list[Decoded | Failed]]:

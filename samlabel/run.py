@@ -193,11 +193,12 @@ class Run:
     def _write_manifest(self, summary: Summary, clock: Clock) -> None:
         """What made the labels; left as it is when it says the same already, whatever this run's timings are."""
         counts = summary.to_json()
+        kept = ("images", "failed", "objects", "dropped", "categories", "losses")
         says = {
             "samlabel": self.settings["samlabel"],
             "settings": self.settings,
             "formats": self.outputs.formats,
-            "counts": {name: counts[name] for name in ("images", "failed", "objects", "dropped", "categories", "losses")},
+            "counts": {name: counts[name] for name in kept},
         }
         file = self.out / MANIFEST
         before = read_json(file)

@@ -78,7 +78,7 @@ def _run(words: list[str], *, debug: bool) -> int:
         _say(str(error))
         return error.exit_code
     except Exception as error:
-        if hasattr(error, "format_message") and hasattr(error, "exit_code"):  # click's usage errors, whoever ships click
+        if hasattr(error, "format_message") and hasattr(error, "exit_code"):  # click's usage errors
             return _usage(error)
         if debug:
             raise

@@ -19,7 +19,7 @@ def _two_defaults(name: str) -> str:
 
 def annotate(
     images: Annotated[
-        list[str], typer.Argument(metavar="IMAGES...", help="Folder of pictures, or pictures, or a quoted glob pattern.")
+        list[str], typer.Argument(metavar="IMAGES...", help="Folder of pictures, pictures, or a quoted glob pattern.")
     ],
     out: Annotated[
         Path | None,

@@ -126,7 +126,7 @@ def load(
 
 
 def variants() -> list[dict[str, Any]]:
-    """What can be chosen: `name`, `bundled` (True: works with no download), `url`, `licence`, `params`, `image_size`."""
+    """What can be chosen: `name`, `bundled` (no download needed), `url`, `licence`, `params`, `image_size`."""
     import sam
 
     return [

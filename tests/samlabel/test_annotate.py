@@ -241,7 +241,8 @@ def test_another_segmenter_is_chosen_by_its_name_before_the_colon(
 
     monkeypatch.setattr(plugins, "find", lambda *_, **__: {"other": None, "sam": None})
     monkeypatch.setattr(plugins, "get", lambda kind, name, package: Other)
-    summary = auto_annotate(photos, sam_model="other:big", detector=fakes.Detector(), output_dir=tmp_path / "o", device="cpu")
+    options = {"detector": fakes.Detector(), "output_dir": tmp_path / "o", "device": "cpu"}
+    summary = auto_annotate(photos, sam_model="other:big", **options)
     assert (asked, summary.objects) == (["big"], 3)
 
 

@@ -61,7 +61,11 @@ def test_help_shows_every_option_with_its_default(run: Any, command: str, monkey
 
 
 def test_help_answers_in_under_a_second_without_torch() -> None:
-    code = "import sys, samlabel.cli as c\ntry: c.main(['annotate', '--help'])\nexcept SystemExit: sys.exit('torch' in sys.modules)"
+    code = (
+        "import sys, samlabel.cli as c\n"
+        "try: c.main(['annotate', '--help'])\n"
+        "except SystemExit: sys.exit('torch' in sys.modules)"
+    )
     before = os.times()
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True)
     after = os.times()  # processor time: what the command takes on a machine that is not busy with other things
@@ -120,7 +124,7 @@ BAD = {
     "unknown way": (None, ["--images", "move"], "unknown way to place pictures"),
     "variant without weights": (None, ["--sam", "vit_b"], "name the file: --sam-checkpoint FILE"),
     "checkpoint missing": (None, ["--sam-checkpoint", "nowhere.pth"], "no checkpoint at nowhere.pth"),
-    "checkpoint of another kind": (wrong_checkpoint, ["--sam-checkpoint", "{tmp}/wrong.safetensors"], "no known variant"),
+    "wrong checkpoint": (wrong_checkpoint, ["--sam-checkpoint", "{tmp}/wrong.safetensors"], "no known variant"),
     "labels of others": (foreign, [], "already holds labels that samlabel did not write (labels/a.txt)"),
     "impossible number": (None, ["--conf", "7"], "conf is 7"),
     "not a number": (None, ["--conf", "high"], "conf"),

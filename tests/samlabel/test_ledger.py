@@ -99,8 +99,14 @@ def test_totals_count_and_identify_what_they_count(tmp_path: Path) -> None:
 def test_a_second_run_is_refused_and_a_dead_one_frees_the_lock(tmp_path: Path) -> None:
     (tmp_path / ".samlabel").mkdir()
     path = tmp_path / ".samlabel" / "lock"
-    code = f"from samlabel.ledger import Lock\nfrom pathlib import Path\nwith Lock(Path({str(path)!r})): print('in', flush=True); input()"
-    other = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=Path(__file__).parents[2])
+    code = (
+        "from samlabel.ledger import Lock\nfrom pathlib import Path\n"
+        f"with Lock(Path({str(path)!r})): print('in', flush=True); input()"
+    )
+    root = Path(__file__).parents[2]
+    other = subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=root
+    )
     assert other.stdout is not None and other.stdout.readline() == b"in\n"
     with pytest.raises(UsageError, match="in use by another samlabel run"), Lock(path):
         pass

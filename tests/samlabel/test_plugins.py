@@ -38,12 +38,16 @@ def test_plugins_are_found_by_file_name_and_not_imported(package: Any) -> None:
 
 def test_a_broken_plugin_stays_in_the_listing_with_its_reason(package: Any) -> None:
     name = package(
-        fine="", broken="1 / 0", lacks="import a_package_that_nobody_has", asks="REQUIRES = ('another_that_nobody_has',)"
+        fine="",
+        broken="1 / 0",
+        lacks="import a_package_that_nobody_has",
+        asks="REQUIRES = ('another_that_nobody_has',)",
     )
     problems = {one.name: one.problem for one in plugins.find("toy", name).values()}
     assert problems["fine"] is None
     assert "cannot be imported: ZeroDivisionError" in problems["broken"]
-    assert problems["lacks"] == "the toy 'lacks' needs the package 'a_package_that_nobody_has': pip install a_package_that_nobody_has"
+    lacking = "a_package_that_nobody_has"
+    assert problems["lacks"] == f"the toy 'lacks' needs the package {lacking!r}: pip install {lacking}"
     assert "another_that_nobody_has" in problems["asks"]
     with pytest.raises(MissingDependency):
         plugins.get("toy", "asks", name)
