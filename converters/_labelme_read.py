@@ -1,0 +1,205 @@
+"""Reading labelme JSON: polygons, mask bitmaps, rectangles and circles; see labelme.py."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import io
+from collections.abc import Iterator
+from dataclasses import dataclass
+from math import hypot
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+
+from samlabel.errors import FormatError
+from samlabel.types import Annotation, Dataset, ImageRecord, Mask, Size
+
+from ._classes import NAMELESS, numbered
+from ._fields import annotation_of
+from ._files import read_json, read_text, relative_name
+from ._folders import Once, beside, files_below, head_of, size_from_image
+from ._shapes import OTHER, ellipse, mask_of, number_in, ordered_box, pasted, rectangle, union
+from ._values import size_of, whole
+
+LABELS = "labels.txt"
+
+_RESERVED = ("__ignore__", "_background_")  # lines of labels.txt that are no classes
+SHAPE_KEYS = frozenset("label points group_id shape_type flags description mask line_color fill_color".split())
+_FILE_KEYS = frozenset(
+    "version flags shapes imagePath imageData imageHeight imageWidth image_id lineColor fillColor".split()
+)
+_REGIONS = ("polygon", "rectangle", "circle", "mask")
+
+
+def recognise(path: Path) -> str | None:
+    """Why `path` is labelme JSON, None when it is not."""
+    file = path if path.is_file() else next(files_below(path, ".json"), None)
+    if file is None or file.suffix.lower() != ".json":
+        return None
+    head = head_of(file, 1 << 20)
+    if head[:1] != b"{" or b'"shapes"' not in head or not (b'"imagePath"' in head or b'"shape_type"' in head):
+        return None
+    return f"{file.name} holds the shapes of one image, as labelme writes them"
+
+
+def read(path: Path, *, image_root: Path | None = None) -> Dataset:
+    """The dataset of a folder of labelme files, or of one file; records sorted by the paths of the files.
+
+    Shapes of one label and one `group_id` are one object. A rectangle alone is a box without a mask. Points and lines
+    are no objects: they are kept in the record's `extra`. Raises FormatError with file, shape and rule.
+    """
+    path = Path(path)
+    base = path if path.is_dir() else path.parent
+    files = tuple(files_below(path, ".json")) if path.is_dir() else (path,)
+    listed = base / LABELS
+    if not files and not listed.is_file():
+        raise FormatError(f"{path}: no labelme files here; wanted JSON files, one an image")
+    names = [line.strip() for line in read_text(listed).splitlines()] if listed.is_file() else []
+    used = {_label(shape) for file in files for _, shape in _regions(_load(file)["shapes"], file)}
+    categories = numbered((n for n in names if n and n not in _RESERVED), used)
+    ids = {category.name: category.id for category in categories}
+    return Dataset(categories, _Records(base, files, ids, image_root), image_root or base)
+
+
+@dataclass(frozen=True)
+class _Records:
+    base: Path
+    files: tuple[Path, ...]
+    ids: dict[str, int]
+    image_root: Path | None
+
+    def __iter__(self) -> Iterator[ImageRecord]:
+        once = Once()
+        for file in self.files:
+            content = _load(file)
+            label = file.relative_to(self.base).as_posix()
+            name = _image_name(content.get("imagePath"), label, file, self.image_root)
+            once.check(name, str(file))
+            if content.get("imageHeight") is None or content.get("imageWidth") is None:
+                size = size_from_image(self.image_root or self.base, name, str(file))
+            else:
+                size = size_of(content["imageHeight"], content["imageWidth"], str(file))
+            extra = {k: v for k, v in content.items() if k not in _FILE_KEYS}
+            extra.update({"flags": content["flags"]} if content.get("flags") else {})
+            lines = [shape for shape in content["shapes"] if _kind(shape, file) not in _REGIONS]
+            extra.update({OTHER: lines} if lines else {})
+            yield ImageRecord(
+                name, size, tuple(_objects(content["shapes"], size, self.ids, file)), whole(content.get("image_id")), extra
+            )
+
+
+def _load(file: Path) -> dict[str, Any]:
+    content = read_json(file)
+    shapes = content.get("shapes") if isinstance(content, dict) else None
+    if not isinstance(shapes, list) or not all(isinstance(shape, dict) for shape in shapes):
+        raise FormatError(f"{file}: not labelme: wanted an object with a list of shapes")
+    return content
+
+
+def _image_name(raw: Any, label: str, file: Path, image_root: Path | None) -> str:
+    where = f"{file}: imagePath"
+    if not isinstance(raw, str) or not raw.strip():
+        raise FormatError(f"{where} is {raw!r}, wanted the name of an image file")
+    plain_name = raw.replace("\\", "/")
+    if PurePosixPath(plain_name).is_absolute() or plain_name[1:2] == ":":
+        return relative_name(raw, where)  # refuses it, and says why
+    name = beside(label, plain_name)
+    if image_root is not None:
+        while name.startswith("../"):
+            name = name[3:]
+    elif name.startswith("../"):
+        raise FormatError(f"{where} {raw!r} leads out of {file.parent}; read the folder above, or name the images' folder")
+    return relative_name(name, where)
+
+
+def _kind(shape: dict[str, Any], file: Path) -> str:
+    kind = shape.get("shape_type") or "polygon"
+    if not isinstance(kind, str):
+        raise FormatError(f"{file}: shape_type is {kind!r:.40}, wanted a name such as polygon")
+    return kind
+
+
+def _label(shape: dict[str, Any]) -> str:
+    label = shape.get("label")
+    return label if isinstance(label, str) and label else NAMELESS
+
+
+def _regions(shapes: list[dict[str, Any]], file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    for number, shape in enumerate(shapes):
+        if _kind(shape, file) in _REGIONS:
+            if not isinstance(shape.get("label"), (str, type(None))):
+                raise FormatError(f"{file}: shape {number}: label is {shape['label']!r:.40}, wanted a text")
+            yield number, shape
+
+
+def _objects(shapes: list[dict[str, Any]], size: Size, ids: dict[str, int], file: Path) -> Iterator[Annotation]:
+    groups: dict[Any, list[tuple[int, dict[str, Any]]]] = {}
+    for number, shape in _regions(shapes, file):
+        group = shape.get("group_id")
+        if not isinstance(group, (int, float, str, type(None))):
+            raise FormatError(f"{file}: shape {number}: group_id is {group!r:.40}, wanted a number")
+        key = (number,) if group is None else (_label(shape), group)
+        groups.setdefault(key, []).append((number, shape))
+    for members in groups.values():
+        number, first = members[0]
+        where = f"{file}: shape {number}"
+        mask = None
+        if len(members) == 1 and _kind(first, file) == "rectangle":
+            box = ordered_box(*_points(first, where, 2, 4))
+        else:
+            mask = union([_mask(shape, size, f"{file}: shape {n}") for n, shape in members])
+            box = mask.box
+        fields = {k: v for k, v in first.items() if k not in SHAPE_KEYS}
+        flags = first.get("flags")
+        if isinstance(flags, dict) and flags:
+            fields["iscrowd"] = flags.get("iscrowd") is True or fields.get("iscrowd")
+            rest = {k: v for k, v in flags.items() if k != "iscrowd"}
+            fields.update({"flags": rest} if rest else {})
+        if first.get("description"):
+            fields["description"] = first["description"]
+        yield annotation_of(fields, ids[_label(first)], mask, box, where)
+
+
+def _points(shape: dict[str, Any], where: str, *counts: int) -> list[float]:
+    """Flat coordinates of a shape; the first and third of four points where a rectangle has them all."""
+    points = shape.get("points")
+    if not isinstance(points, list) or not all(isinstance(p, list) and len(p) == 2 for p in points):
+        raise FormatError(f"{where}: points is not a list of [x, y]")
+    if counts and len(points) not in counts:
+        raise FormatError(f"{where}: {len(points)} points; a {shape.get('shape_type')} has {counts[0]}")
+    chosen = points[0::2] if counts == (2, 4) and len(points) == 4 else points
+    return [number_in(value, where, "a coordinate") for point in chosen for value in point]
+
+
+def _mask(shape: dict[str, Any], size: Size, where: str) -> Mask:
+    kind = shape.get("shape_type") or "polygon"
+    if kind == "mask":
+        return _bitmap(shape, size, where)
+    if kind == "rectangle":
+        return mask_of([rectangle(*ordered_box(*_points(shape, where, 2, 4)))], size, where)
+    if kind == "circle":  # its centre, and a point on it
+        cx, cy, x, y = _points(shape, where, 2)
+        radius = hypot(x - cx, y - cy)
+        return mask_of([ellipse(cx, cy, radius, radius)], size, where)
+    return mask_of([_points(shape, where)], size, where)
+
+
+def _bitmap(shape: dict[str, Any], size: Size, where: str) -> Mask:
+    """A shape of type mask: a PNG in base64 that fills the pixels from the first point to the second, both inside."""
+    from PIL import Image
+
+    x0, y0, x1, y1 = (int(v) for v in _points(shape, where, 2))
+    try:
+        with Image.open(io.BytesIO(base64.b64decode(shape.get("mask") or "", validate=True)), formats=["PNG"]) as image:
+            if image.size != (x1 - x0 + 1, y1 - y0 + 1):
+                raise FormatError(f"{where}: a mask of {image.size} pixels between points {x0}, {y0} and {x1}, {y1}")
+            if image.width > size[1] or image.height > size[0]:
+                raise FormatError(f"{where}: a mask larger than the image")
+            pixels = np.asarray(image.convert("L")) > 0
+    except FormatError:
+        raise
+    except (binascii.Error, TypeError, ValueError, OSError, SyntaxError, Image.DecompressionBombError) as error:
+        raise FormatError(f"{where}: mask is no PNG in base64: {' '.join(str(error).split())}") from error
+    return pasted(pixels, x0, y0, size, where)

@@ -1,0 +1,127 @@
+"""labelme JSON: one file an image beside it, with polygons, mask bitmaps, rectangles and circles.
+
+https://github.com/wkentaro/labelme. A part of an object is a polygon, parts share a `group_id`; an object with a hole
+is a shape of type `mask`. Fields that labelme does not know stay in its files when it saves them, so scores, crowd
+flags and ids travel as further keys of a shape. `labels.txt` lists the classes, as `labelme --labels` takes it.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+
+from samlabel.geometry import count_parts_and_holes, mask_to_contours
+from samlabel.types import Annotation, Dataset
+
+from ._classes import RenumberedAudit, names_of
+from ._fields import fields_of
+from ._files import Names, check_transfer, dump_json, inside, place_image, refuse_existing, write_text
+from ._folders import files_below
+from ._labelme_read import LABELS, SHAPE_KEYS, read, recognise
+from ._report import FEATURES, WriteReport
+from ._shapes import OTHER, check_choice, cut_out
+from ._values import check_listed, plain
+
+__all__ = ["KEEPS", "Audit", "read", "recognise", "write"]
+
+KEEPS = frozenset(FEATURES) - {"category_ids", "supercategories"}
+VERSION = "5.4.1"  # the labelme whose files these are; it knows shapes of type mask
+_CUT = 1 / 16  # corners lie this far inside their pixels: labelme cuts them down to pixels and paints the outline
+
+Audit = RenumberedAudit
+
+
+def write(
+    dataset: Dataset, path: Path, *, overwrite: bool = False, images: str = "copy", shapes: str = "auto"
+) -> WriteReport:
+    """Write labelme files below the folder `path`: `sub/a.json` for the image `sub/a.jpg`, placed beside it.
+
+    `shapes` is "polygon" (holes as zero-width seams), "mask" (bitmaps), or "auto": polygons, bitmaps for holes.
+    """
+    check_transfer(images)
+    check_choice(shapes)
+    path = Path(path)
+    present = next(files_below(path, ".json"), None) if path.is_dir() else None
+    refuse_existing(present or (path / LABELS if (path / LABELS).exists() else None), overwrite)
+    names = names_of(dataset.categories, "labelme")
+    path.mkdir(parents=True, exist_ok=True)
+    report = WriteReport("labelme", str(path))
+    taken, written = Names(), set()
+    for record in dataset.records:
+        check_listed(record, names)
+        label = str(PurePosixPath(taken.take(record.path)).with_suffix(".json"))
+        target = inside(path, label)
+        place_image(dataset.image_root, record.path, inside(path, record.path), images)
+        entries: list[dict[str, Any]] = []
+        for group, annotation in enumerate(record.annotations, start=1):
+            entries += _shapes(annotation, names[annotation.category_id], group, shapes)
+        extra = dict(record.extra)
+        content = {
+            "version": VERSION,
+            "flags": extra.pop("flags", {}),
+            "shapes": entries + list(extra.pop(OTHER, ())),
+            "imagePath": PurePosixPath(record.path).name,
+            "imageData": None,
+            "imageHeight": int(record.size[0]),
+            "imageWidth": int(record.size[1]),
+        }
+        content.update({} if record.id is None else {"image_id": record.id})
+        write_text(target, dump_json({**content, **{k: v for k, v in extra.items() if k not in content}}) + "\n")
+        written.add(label)
+        report.images += 1
+        report.objects += len(record.annotations)
+    lines = [name for name in names.values() if name and name == name.strip() and name.splitlines() == [name]]
+    write_text(inside(path, LABELS), "".join(f"{line}\n" for line in lines))
+    present_now = (file.relative_to(path).as_posix() for file in files_below(path, ".json"))
+    report.losses["left-over-label"] = sum(name not in written for name in present_now)
+    report.losses.update(RenumberedAudit(dataset.categories).losses())
+    report.losses = +report.losses
+    return report
+
+
+def _shapes(annotation: Annotation, label: str, group: int, shapes: str) -> list[dict[str, Any]]:
+    """The shapes of one object; its further fields are on the first."""
+    fields = fields_of(annotation)
+    flags = dict(fields.pop("flags", None) or {})
+    flags.update({"iscrowd": True} if fields.pop("iscrowd", 0) else {})
+    first = {"description": fields.pop("description", "")}
+    fields = {k: v for k, v in fields.items() if k not in SHAPE_KEYS}
+    mask = annotation.mask
+    bitmap = None
+    if mask is None:
+        kind, (x0, y0, x1, y1) = "rectangle", annotation.box
+        outlines = [[[x0, y0], [x1, y1]]]
+    elif mask.area and (shapes == "polygon" or shapes == "auto" and not count_parts_and_holes(mask)[1]):
+        kind = "polygon"
+        outlines = [points.tolist() for points in mask_to_contours(mask, inset=_CUT)]
+    else:
+        kind, (x, y, pixels) = "mask", cut_out(mask)
+        outlines, bitmap = [[[x, y], [x + pixels.shape[1] - 1, y + pixels.shape[0] - 1]]], _png(pixels)
+    together = group if len(outlines) > 1 else None
+    entries = []
+    for points in outlines:
+        entries.append(
+            {
+                "label": label,
+                "points": [[plain(x), plain(y)] for x, y in points],
+                "group_id": together,
+                "description": "",
+                "shape_type": kind,
+                "flags": flags,
+                "mask": bitmap,
+            }
+        )
+    entries[0].update({**first, **fields})
+    return entries
+
+
+def _png(pixels: np.ndarray) -> str:
+    from PIL import Image
+
+    out = io.BytesIO()
+    Image.fromarray(pixels.astype(np.uint8)).save(out, format="PNG")
+    return base64.b64encode(out.getvalue()).decode("ascii")
