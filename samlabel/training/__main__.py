@@ -23,7 +23,7 @@ def train(
     ),
     steps: Annotated[int, typer.Option(help="Length of the run in steps.")] = 9000,
     decay: Annotated[int, typer.Option(help="Steps at the end on whole photos, while the learning rate falls.")] = 2500,
-    batch: Annotated[int, typer.Option(help="Photos a step.")] = 8,
+    batch: Annotated[int, typer.Option(help="Photos a step.")] = 12,
     seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
     processes: Annotated[int, typer.Option(help="Processes that share the work; 0 takes one for each core.")] = 0,
 ) -> None:

@@ -37,15 +37,15 @@ class Recipe:
 
     steps: int = 9000
     decay: int = 2500
-    batch: int = 8
+    batch: int = 12
     masks_per_image: int = 8
-    masks: int = 32  # prompts a step, always as many: kernels are compiled anew for every new shape
+    masks: int = 18  # prompts a step, always as many: kernels are compiled anew for every new shape
     window: int = 256
     lr: float = 1e-3
     warmup: int = 200
     weight_decay: float = 0.02
     average: float = 0.998  # decay of the averaged weights
-    paste: float = 0.25
+    paste: float = 0.4
     seed: int = 0
 
     def lr_at(self, step: int) -> float:
@@ -264,7 +264,7 @@ def _step(
     batch["pixels"] = prepare(batch["pixels"], generator=generator)
     with torch.autocast("cpu", torch.bfloat16):
         losses = model.loss(batch, generator=generator)
-    total = losses["boxes"] * 0.5 + losses.get("masks", 0.0) + losses.get("iou", 0.0)
+    total = 1.5 * losses["boxes"] + losses.get("masks", 0.0) + losses.get("iou", 0.0)
     optimiser.zero_grad(set_to_none=False)
     total.backward()
     if processes > 1:
