@@ -15,14 +15,17 @@ from __future__ import annotations
 
 from .automatic import SamAutomaticMaskGenerator
 from .checkpoint import load, save
-from .errors import ImageError, NoImageSet, PromptError, SamError, UnknownVariant, WeightsError
+from .errors import ExportError, ImageError, NoImageSet, PromptError, SamError, UnknownVariant, WeightsError
 from .model import Embedding, Prediction, Sam
+from .onnx_export import Exported, export
 from .predictor import ResizeLongestSide, SamPredictor
 from .registry import Variant
 from .registry import variants as list_variants
 
 __all__ = [
     "Embedding",
+    "ExportError",
+    "Exported",
     "ImageError",
     "NoImageSet",
     "Prediction",
@@ -35,6 +38,7 @@ __all__ = [
     "UnknownVariant",
     "Variant",
     "WeightsError",
+    "export",
     "list_variants",
     "load",
     "save",

@@ -23,5 +23,9 @@ class PromptError(SamError):
     """A prompt that cannot be meant: no prompt at all, wrong shape, NaN, or a box turned inside out."""
 
 
+class ExportError(SamError):
+    """A model that could not be written as ONNX, or whose ONNX files do not do what the model does."""
+
+
 class NoImageSet(SamError, RuntimeError):
     """`SamPredictor` was asked for masks before it was given an image."""

@@ -72,7 +72,7 @@ class MaskDecoder(nn.Module):
         self, *, image_embedding: Tensor, image_pe: Tensor, sparse: Tensor, dense: Tensor, high_res: Sequence[Tensor] = ()
     ) -> tuple[Tensor, Tensor]:
         """The single mask followed by the three: logits (N, 4, s, s), predicted IoU (N, 4)."""
-        count = len(sparse)
+        count = sparse.shape[0]
         output = torch.cat([self.iou_token.weight, self.mask_tokens.weight])
         tokens = torch.cat([output.expand(count, -1, -1), sparse], dim=1)
         image = image_embedding + dense  # (1, ...) while no prompt brings a mask of its own

@@ -48,6 +48,7 @@ class Variant:
     params: int | None = None
     url: str | None = None  # where its makers publish the weights
     sha256: str | None = None  # of that file
+    file_size: int | None = None  # of that file, in bytes
     licence: str | None = None  # of those weights
     bundled: str | None = None  # file in `sam/weights/` that ships with the package
 

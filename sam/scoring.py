@@ -11,12 +11,12 @@ EDGE_TOLERANCE = 20.0  # pixels between a box and the edge of its crop that stil
 
 
 def stability_score(logits: Tensor, threshold: float, offset: float) -> Tensor:
-    """(M,) IoU of each of (M, H, W) masks cut at `threshold + offset` and at `threshold - offset`.
+    """(...) IoU of each of (..., H, W) masks cut at `threshold + offset` and at `threshold - offset`.
 
     A mask that is empty at both has score 0.
     """
-    inner = (logits > threshold + offset).flatten(1).sum(1)
-    outer = (logits > threshold - offset).flatten(1).sum(1)
+    inner = (logits > threshold + offset).flatten(-2).sum(-1)
+    outer = (logits > threshold - offset).flatten(-2).sum(-1)
     return inner / outer.clamp(min=1)
 
 

@@ -31,8 +31,9 @@ class Attention(nn.Module):
         """
         q, k, v = self.q_proj(q), self.k_proj(k), self.v_proj(v)
         q, k, v = (t.unflatten(2, (self.heads, -1)).transpose(1, 2) for t in (q, k, v))  # (B, heads, N, d)
-        batch = max(len(q), len(k))
-        q, k, v = (t.expand(batch, -1, -1, -1) for t in (q, k, v))
+        if q.shape[0] != k.shape[0]:
+            batch = max(q.shape[0], k.shape[0])
+            q, k, v = (t.expand(batch, -1, -1, -1) for t in (q, k, v))
         out = F.scaled_dot_product_attention(q, k, v)
         return self.out_proj(out.transpose(1, 2).flatten(2))
 

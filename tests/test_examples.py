@@ -70,6 +70,23 @@ def test_sam_alone_writes_masks_of_the_photo_size(folder: Path) -> None:
         assert mask.shape == (480, 640) and mask.any() and not mask.all()
 
 
+def test_onnx_boxes_writes_the_masks_that_sam_does(folder: Path) -> None:
+    pytest.importorskip("onnxruntime")
+    import sam
+
+    sam.export(sam.load("nano"), folder / "onnx")
+    said = run(folder, "onnx_boxes.py", "photos/shapes.png", "onnx-masks", "onnx")
+    assert [line.split(":")[0] for line in said.splitlines()] == ["left", "right"]
+    pixels = np.asarray(Image.open(folder / "photos/shapes.png").convert("RGB"))
+    model = sam.load("nano")
+    predicted = model.predict(model.embed(pixels), boxes=[[0, 0, 320, 480], [320, 0, 640, 480]], multimask_output=True)
+    for name, masks, iou in zip(("left", "right"), predicted.masks(), predicted.predicted_iou):
+        ours = masks[iou.argmax()].numpy()
+        theirs = np.asarray(Image.open(folder / f"onnx-masks/{name}.png"))
+        assert theirs.shape == (480, 640)
+        assert (ours & theirs).sum() > 0.99 * (ours | theirs).sum()
+
+
 @pytest.mark.parametrize("name", sorted(path.name for path in EXAMPLES.glob("*.py")))
 def test_an_example_without_arguments_says_how_it_is_used(name: str, tmp_path: Path) -> None:
     assert run(tmp_path, name, fails=True).startswith("usage: ")

@@ -185,6 +185,7 @@ VARIANTS = (
         params=10_130_092,
         url="https://github.com/ChaoningZhang/MobileSAM/raw/master/weights/mobile_sam.pt",
         sha256="6dbb90523a35330fedd7f1d3dfc66f995213d81b29a5ca8108dbcdd4e37d6c2f",
+        file_size=40_728_226,
         licence="Apache-2.0",
     ),
 )

@@ -58,7 +58,8 @@ class Attention(nn.Module):
         rows, columns = _relative(self.rel_pos_h, side), _relative(self.rel_pos_w, side)
         # The bias of a global block is 64 MiB a head (4096 x 4096), so the heads come in slices.
         step = max(1, _BIAS_ELEMENTS // (len(x) * side**4))
-        out = torch.empty_like(q) if not torch.is_grad_enabled() else None
+        in_place = not torch.is_grad_enabled() and not torch.onnx.is_in_onnx_export()
+        out = torch.empty_like(q) if in_place else None
         parts = []
         for start in range(0, self.heads, step):
             some = slice(start, start + step)
@@ -163,7 +164,8 @@ def _parts(dim: int, depth: int, heads: int, global_blocks: tuple[int, ...]) -> 
 
 
 def _variant(
-    name: str, dim: int, depth: int, heads: int, global_blocks: tuple[int, ...], params: int, file: str, sha256: str
+    name: str, dim: int, depth: int, heads: int, global_blocks: tuple[int, ...], params: int, file: str, file_size: int,
+    sha256: str,
 ) -> Variant:
     return Variant(
         name=name,
@@ -172,21 +174,22 @@ def _variant(
         params=params,
         url=f"https://dl.fbaipublicfiles.com/segment_anything/{file}",
         sha256=sha256,
+        file_size=file_size,
         licence="Apache-2.0",
     )
 
 
 VARIANTS = (
     _variant(
-        "vit_b", 768, 12, 12, (2, 5, 8, 11), 93_735_472, "sam_vit_b_01ec64.pth",
+        "vit_b", 768, 12, 12, (2, 5, 8, 11), 93_735_472, "sam_vit_b_01ec64.pth", 375_042_383,
         "ec2df62732614e57411cdcf32a23ffdf28910380d03139ee0f4fcbe91eb8c912",
     ),
     _variant(
-        "vit_l", 1024, 24, 16, (5, 11, 17, 23), 312_342_832, "sam_vit_l_0b3195.pth",
+        "vit_l", 1024, 24, 16, (5, 11, 17, 23), 312_342_832, "sam_vit_l_0b3195.pth", 1_249_524_607,
         "3adcc4315b642a4d2101128f611684e8734c41232a17c648ed1693702a49a622",
     ),
     _variant(
-        "vit_h", 1280, 32, 16, (7, 15, 23, 31), 641_090_608, "sam_vit_h_4b8939.pth",
+        "vit_h", 1280, 32, 16, (7, 15, 23, 31), 641_090_608, "sam_vit_h_4b8939.pth", 2_564_550_879,
         "a7bf3b02f3ebf1267aba913ff637d9a2d5c33d3173bb679e46d9f338c26f262e",
     ),
 )  # fmt: skip

@@ -15,7 +15,9 @@ from .. import __version__
 from ..errors import SamlabelError
 from .annotate import annotate
 from .convert import convert
+from .export import export
 from .formats import formats
+from .models import app as models_app
 from .models import detectors, models
 from .view import view
 
@@ -45,8 +47,9 @@ def _options(
     pass
 
 
-for _command in (annotate, convert, view, models, detectors, formats):
+for _command in (annotate, convert, view, export, detectors, formats):
     app.command()(_command)
+app.add_typer(models_app, name="models")
 
 
 def main(args: list[str] | None = None) -> None:

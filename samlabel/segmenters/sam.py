@@ -8,13 +8,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import ImageError, UnknownName, WeightsError
+from ..errors import ImageError, UnknownName, UsageError, WeightsError
 from ..images import hash_file
 from ..select import Grid
 from ..types import Annotation, Box, Mask
+from ..weights import Checkpoint, verify
 
 if TYPE_CHECKING:
-    from sam import Embedding, Sam
+    from sam import Embedding, Sam, Variant
 
     from ..protocols import Image
     from ..types import Detections
@@ -115,14 +116,20 @@ def load(
     """
     import sam
 
-    if variant is not None:
-        _check_variant(variant, has_checkpoint=checkpoint is not None)
-    if checkpoint is not None and not Path(checkpoint).is_file():
-        raise WeightsError(f"there is no checkpoint at {checkpoint}; wanted a .pth, .pt or .safetensors file")
+    file = _file(variant, checkpoint)
     with _our_errors():
-        model = sam.load(variant, checkpoint=checkpoint, device=device)
-    weights = hash_file(Path(checkpoint)) if checkpoint is not None else _hash_tensors(model)
-    return SamSegmenter(model, weights=weights, own_weights=checkpoint is None, grid=grid or Grid())
+        model = sam.load(variant, checkpoint=file, device=device)
+    weights = hash_file(file) if file is not None else _hash_tensors(model)
+    return SamSegmenter(model, weights=weights, own_weights=file is None, grid=grid or Grid())
+
+
+def export(variant: str, folder: Path, *, checkpoint: str | Path | None = None, **options: Any) -> Any:
+    """`sam.export` of a variant; see there for `options` and what comes back. Raises WeightsError."""
+    import sam
+
+    file = _file(variant, checkpoint)
+    with _our_errors():
+        return sam.export(sam.load(variant, checkpoint=file), folder, **options)
 
 
 def variants() -> list[dict[str, Any]]:
@@ -142,17 +149,46 @@ def variants() -> list[dict[str, Any]]:
     ]
 
 
-def _check_variant(variant: str, *, has_checkpoint: bool) -> None:
+def checkpoints() -> list[Checkpoint]:
+    """The official file of each variant that has one."""
+    import sam
+
+    return [found for one in sam.list_variants() if (found := _official(one)) is not None]
+
+
+def checkpoint(name: str) -> Checkpoint:
+    """The official file of the variant `name`; raises UsageError where there is none to fetch."""
+    variant = _variant(name)
+    found = _official(variant)
+    if found is None:
+        raise UsageError(f"the weights of {variant.name} ship with samlabel; there is nothing to fetch")
+    return found
+
+
+def _official(variant: Variant) -> Checkpoint | None:
+    if variant.url is None or variant.sha256 is None or variant.file_size is None:
+        return None
+    return Checkpoint(variant.name, variant.url, variant.sha256, variant.file_size, variant.licence or "unknown")
+
+
+def _variant(name: str) -> Variant:
     import sam
 
     known = {word: one for one in sam.list_variants() for word in (one.name, *one.aliases)}
-    if variant not in known:
-        raise UnknownName("SAM variant", variant, [one.name for one in sam.list_variants()])
-    if known[variant].bundled is None and not has_checkpoint:
-        raise WeightsError(
-            f"the weights of {variant} do not ship with samlabel; download {known[variant].url} "
-            f"and name the file: --sam-checkpoint FILE (sam_checkpoint=)"
-        )
+    if name not in known:
+        raise UnknownName("SAM variant", name, [one.name for one in sam.list_variants()])
+    return known[name]
+
+
+def _file(name: str | None, given: str | Path | None) -> Path | None:
+    """The checkpoint to open: the one given, else the one that was pulled; None when the weights ship with us."""
+    variant = _variant(name) if name is not None else None
+    if given is not None:
+        if not Path(given).is_file():
+            raise WeightsError(f"there is no checkpoint at {given}; wanted a .pth, .pt or .safetensors file")
+        return Path(given)
+    official = _official(variant) if variant is not None and variant.bundled is None else None
+    return verify(official) if official is not None else None
 
 
 @contextmanager
