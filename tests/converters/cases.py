@@ -41,6 +41,13 @@ def thing(mask: Mask, category_id: int = 1, **fields) -> Annotation:
 HOLED = minus(rectangle(4, 4, 20, 20), rectangle(8, 8, 14, 12))
 NESTED = plus(HOLED, rectangle(10, 9, 12, 11))
 TWO = plus(rectangle(1, 1, 6, 6), rectangle(20, 12, 30, 20))
+TALL = (32, 24)
+# The 80 classes of COCO are numbered from 1 to 90; these numbers are left out.
+COCO_80 = tuple(
+    Category(number, f"class {number}")
+    for number in range(1, 91)
+    if number not in (12, 26, 29, 30, 45, 66, 68, 69, 71, 83)
+)
 LETTERS = (Category(1, "cat"), Category(3, "traffic light"), Category(90, "Brücke \"鳥\": 'x'"))
 
 
@@ -103,6 +110,18 @@ CASES: dict[str, tuple[tuple[Category, ...], list[ImageRecord]]] = {
     "same stem in two folders": (LETTERS, one(thing(HOLED), path="x/a.png") + one(thing(TWO, 3), path="y/a.png")),
     "a folder called images": (LETTERS, one(thing(HOLED), path="images/a.png") + one(thing(TWO), path="b.png")),
     "same stem, two extensions": (LETTERS, one(thing(HOLED), path="a.jpg") + one(thing(TWO, 3), path="a.png")),
+    "ids 1 to 90 with gaps": (
+        COCO_80,
+        [
+            ImageRecord("a.png", SIZE, (thing(HOLED, 90, id=1), thing(rectangle(22, 1, 30, 5), 1, id=900)), id=139),
+            ImageRecord("b.png", SIZE, (thing(TWO, 13, id=7),), id=581781),
+        ],
+    ),
+    "string ids": (
+        LETTERS,
+        [ImageRecord("a.png", SIZE, (thing(HOLED, extra={"id": "f0c1-a"}),), extra={"id": "photo 鳥"})],
+    ),
+    "photo turned by EXIF": (LETTERS, one(thing(rectangle(2, 20, 9, 30, TALL)), path="turned.jpg", size=TALL)),
     "several sizes": (
         LETTERS,
         one(thing(HOLED)) + one(thing(rectangle(90, 3, 97, 61, (61, 97))), path="b.png", size=(61, 97)),
@@ -119,6 +138,8 @@ NEEDS: dict[str, frozenset[str]] = {
     "empty mask": frozenset({"empty_masks"}),
     "empty image": frozenset({"empty_images"}),
     "ids with gaps": frozenset({"category_ids", "image_ids", "annotation_ids"}),
+    "ids 1 to 90 with gaps": frozenset({"category_ids", "image_ids", "annotation_ids"}),
+    "string ids": frozenset({"extra_fields"}),
     "supercategory": frozenset({"supercategories"}),
     "scores": frozenset({"scores", "mask_scores", "source", "prompts"}),
     "boxes alone": frozenset({"boxes_without_mask"}),
@@ -128,6 +149,17 @@ NEEDS: dict[str, frozenset[str]] = {
 }
 
 
+def _overlap(record: ImageRecord) -> bool:
+    painted = [a.mask.to_pixels() for a in record.annotations if a.mask is not None]
+    return bool(painted) and bool((np.sum(painted, axis=0) > 1).any())
+
+
+# One pixel, one object: a format that says so cuts masks that lie over others.
+for _case, (_, _records) in CASES.items():
+    if any(_overlap(record) for record in _records):
+        NEEDS[_case] = NEEDS.get(_case, frozenset()) | {"exact_masks"}
+
+
 def drawn(case: str, folder: Path) -> Dataset:
     """The dataset of a case with its images drawn below `folder`."""
     categories, records = CASES[case]
@@ -135,7 +167,12 @@ def drawn(case: str, folder: Path) -> Dataset:
     for record in records:
         file = folder / record.path
         file.parent.mkdir(parents=True, exist_ok=True)
-        Image.new("RGB", record.size[::-1], (90, 120, 150)).save(file)
+        if record.path == "turned.jpg":  # stored lying on its side; 6 says "turn me by 90 degrees"
+            exif = Image.Exif()
+            exif[0x0112] = 6
+            Image.new("RGB", record.size, (90, 120, 150)).save(file, exif=exif)
+        else:
+            Image.new("RGB", record.size[::-1], (90, 120, 150)).save(file)
     return Dataset(categories, records, folder)
 
 

@@ -1,0 +1,166 @@
+"""Pascal VOC: an XML file an image, and pictures whose indices say which pixel belongs to which object and class.
+
+http://host.robots.ox.ac.uk/pascal/VOC/voc2012/htmldoc/devkit_doc.html. The n-th object of an XML file has the index n
+in SegmentationObject/. A pixel belongs to one object, so masks that overlap come back cut: the smaller one is in front.
+`labelmap.txt` lists the classes as CVAT and Datumaro do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path, PurePosixPath
+from typing import IO, Any
+
+import numpy as np
+
+from samlabel.errors import UsageError
+from samlabel.types import Annotation, Category, Dataset, ImageRecord
+
+from ._classes import RenumberedAudit, names_of
+from ._files import Names, check_transfer, inside, place_image, refuse_existing, replacing, write_text
+from ._folders import files_below
+from ._report import WriteReport
+from ._values import check_listed, plain
+from ._voc_read import MAP, VOID, palette, read, recognise
+from ._xml import text
+
+__all__ = ["KEEPS", "Audit", "read", "recognise", "write"]
+
+KEEPS = frozenset("holes parts boxes boxes_without_mask empty_images category_names".split())
+_FLAGS = ("difficult", "truncated", "occluded")
+
+
+class Audit(RenumberedAudit):
+    """Losses that only the records show: masks cut by others in front of them, objects beyond the 254th."""
+
+    def __init__(self, categories: Iterable[Category]) -> None:
+        super().__init__(categories)
+        self._cut = 0
+
+    def add(self, record: ImageRecord) -> None:
+        kept = [a for a in record.annotations if a.mask is None or a.mask.area]
+        self._cut += sum(_cut(kept, record))
+
+    def losses(self) -> Mapping[str, int]:
+        return {**super().losses(), "mask-changed": self._cut}
+
+
+def _cut(annotations: list[Annotation], record: ImageRecord) -> list[bool]:
+    """For each object, whether its pixels in the picture differ from its mask."""
+    indices = _paint(annotations, record)
+    seen = np.bincount(indices.ravel(), minlength=len(annotations) + 1)
+    return [
+        a.mask is not None and (number >= VOID or int(seen[number]) != a.mask.area)
+        for number, a in enumerate(annotations, start=1)
+    ]
+
+
+def _paint(annotations: list[Annotation], record: ImageRecord) -> np.ndarray:
+    """(H, W) uint8 numbers of the objects from 1, smaller ones over larger ones."""
+    indices = np.zeros(record.size, dtype=np.uint8)
+    masks = [(number, a.mask) for number, a in enumerate(annotations, start=1) if a.mask is not None and number < VOID]
+    for number, mask in sorted(masks, key=lambda item: -item[1].area):
+        indices[mask.to_pixels()] = number
+    return indices
+
+
+def write(dataset: Dataset, path: Path, *, overwrite: bool = False, images: str = "copy") -> WriteReport:
+    """Write a VOC dataset below the folder `path`: Annotations/, JPEGImages/, the two pictures, ImageSets/.
+
+    Images keep their kind (.png stays .png); sub-folders are mirrored. Pictures are written for images with masks.
+    """
+    check_transfer(images)
+    path = Path(path)
+    present = next(files_below(path / "Annotations", ".xml"), None)
+    refuse_existing(present or (path / MAP if (path / MAP).exists() else None), overwrite)
+    names = names_of(dataset.categories, "voc")
+    if len(names) >= VOID:
+        raise UsageError(f"{len(names)} categories; the pictures of Pascal VOC have room for {VOID - 1}")
+    for name in names.values():
+        if name != name.strip() or not name or name.splitlines() != [name]:
+            raise UsageError(f"category {name!r} is empty, or has spaces or line breaks at its ends; voc has no place for it")
+    index = {number: place for place, number in enumerate(names, start=1)}
+    (path / "Annotations").mkdir(parents=True, exist_ok=True)
+    report = WriteReport("voc", str(path))
+    taken, written = Names(), set()
+    sets = [inside(path, f"ImageSets/{kind}/trainval.txt") for kind in ("Main", "Segmentation")]
+    with replacing(sets[0]) as every, replacing(sets[1]) as segmented:
+        for record in dataset.records:
+            check_listed(record, names)
+            name = taken.take(record.path)
+            report.losses["image-renamed"] += name != record.path
+            stem = str(PurePosixPath(name).with_suffix(""))
+            place_image(dataset.image_root, record.path, inside(path, f"JPEGImages/{name}"), images)
+            kept = [a for a in record.annotations if a.mask is None or a.mask.area]
+            report.losses["empty-mask-lost"] += len(record.annotations) - len(kept)
+            report.losses["mask-changed"] += sum(_cut(kept, record))
+            pictured = _pictures(path, stem, kept, record, index)
+            label = f"Annotations/{stem}.xml"
+            write_text(inside(path, label), _xml(record, name, kept, names, pictured))
+            written.add(label)
+            _list(every, stem)
+            if pictured:
+                _list(segmented, stem)
+                written.update((f"SegmentationObject/{stem}.png", f"SegmentationClass/{stem}.png"))
+            report.images += 1
+            report.objects += len(kept)
+    colours = [",".join(map(str, colour)) for colour in palette().tolist()]
+    lines = [f"{name}:{colours[place]}::" for place, name in enumerate(["background", *names.values()])]
+    write_text(inside(path, MAP), "# label:color_rgb:parts:actions\n" + "".join(f"{line}\n" for line in lines))
+    for folder, suffix in (("Annotations", ".xml"), ("SegmentationObject", ".png"), ("SegmentationClass", ".png")):
+        found = (file.relative_to(path).as_posix() for file in files_below(path / folder, suffix))
+        report.losses["left-over-label"] += sum(name not in written for name in found)
+    report.losses.update(RenumberedAudit(dataset.categories).losses())
+    report.losses = +report.losses
+    return report
+
+
+def _list(file: IO[bytes], stem: str) -> None:
+    file.write(f"{stem}\n".encode("utf-8", "surrogateescape"))
+
+
+def _pictures(
+    path: Path, stem: str, annotations: list[Annotation], record: ImageRecord, index: Mapping[int, int]
+) -> bool:
+    """Write the pictures of objects and of classes; False, and none, for an image without masks."""
+    if not any(annotation.mask is not None for annotation in annotations):
+        return False
+    from PIL import Image
+
+    numbers = _paint(annotations, record)
+    classes = np.zeros(256, dtype=np.uint8)
+    for number, annotation in enumerate(annotations[: VOID - 1], start=1):
+        classes[number] = index[annotation.category_id]
+    colours = palette().ravel().tolist()
+    for folder, pixels in (("SegmentationObject", numbers), ("SegmentationClass", classes[numbers])):
+        picture = Image.fromarray(pixels)
+        picture.putpalette(colours)
+        with replacing(inside(path, f"{folder}/{stem}.png")) as file:
+            picture.save(file, format="PNG")
+    return True
+
+
+def _xml(
+    record: ImageRecord, name: str, annotations: list[Annotation], names: Mapping[int, str], pictured: bool
+) -> str:
+    height, width = record.size
+    lines = [
+        "<annotation>",
+        f"  <folder>JPEGImages</folder>\n  <filename>{text(name)}</filename>",
+        f"  <size><width>{int(width)}</width><height>{int(height)}</height><depth>3</depth></size>",
+        f"  <segmented>{int(pictured)}</segmented>",
+    ]
+    for annotation in annotations:
+        x0, y0, x1, y1 = annotation.box if annotation.mask is None or annotation.id is not None else annotation.mask.box
+        sides: dict[str, Any] = {"xmin": x0 + 1, "ymin": y0 + 1, "xmax": x1, "ymax": y1}
+        corners = "".join(f"<{side}>{plain(value)}</{side}>" for side, value in sides.items())
+        pose = annotation.extra.get("pose")
+        pose = pose if isinstance(pose, str) else "Unspecified"
+        flags = {flag: int(str(annotation.extra.get(flag, 0)) in ("1", "True")) for flag in _FLAGS}
+        further = "".join(f"<{flag}>{value}</{flag}>" for flag, value in flags.items())
+        label = text(names[annotation.category_id])
+        lines.append(
+            f"  <object>\n    <name>{label}</name>\n    <pose>{text(pose)}</pose>\n    {further}\n"
+            f"    <bndbox>{corners}</bndbox>\n  </object>"
+        )
+    return "\n".join(lines) + "\n</annotation>\n"
