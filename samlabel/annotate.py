@@ -8,17 +8,18 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from . import detectors, plugins
 from .errors import OutputExists, UnknownName, UsageError
-from .images import MAX_PIXELS, Data, Source, hash_tree, scan
+from .images import MAX_PIXELS, Data, scan
 from .ledger import Journal, Lock
-from .outputs import foreign_labels
+from .outputs import HIDDEN, foreign_labels, refuse_links
 from .pipeline import Clock, Models, label, read_ahead
 from .protocols import Detector, EmbeddingDetector, Segmenter
-from .run import Event, Run, Summary, settings_hash
+from .request import Asked, Recall, Recalled, class_names, relative, settings_of
+from .run import Event, Run, Summary
 from .select import DETECTING, Detecting, Grid, Thresholds
+from .update import settings_hash
 
 IMAGE_MODES = ("copy", "hardlink", "symlink", "none")
 CHECKPOINT_SUFFIXES = (".pt", ".pth", ".safetensors")
@@ -47,6 +48,9 @@ def auto_annotate(
     segmenter: Segmenter | None = None,
     batch: int | None = None,
     max_pixels: int = MAX_PIXELS,
+    update: bool = False,
+    max_failures: int | None = None,
+    trust_weights: bool | str = False,
     progress: Callable[[Event], None] | None = None,
 ) -> Summary:
     """Label files for every picture in `data` (a folder, a file, a glob pattern or a list of these).
@@ -60,40 +64,70 @@ def auto_annotate(
     objects of your own. `batch` is the most pictures detected at once: 1 on a CPU, else 8. The
     arguments up to `output_dir` are those of ultralytics' `auto_annotate`.
 
-    Started again with the same settings it continues; a finished dataset stays as it is. Raises
-    UsageError for what cannot be meant, OutputExists before anything is overwritten.
+    Started again with the same settings it continues; a finished dataset stays as it is. With other
+    settings it stops, or with `update` redoes the pictures that the difference touches, or with
+    `overwrite` all of them. `max_failures` stops the run when more pictures than that have failed.
+    `trust_weights` lets a detector open a file that can run code (a `.pt` is a Python pickle): True,
+    or the SHA-256 of the one file that may. Raises UsageError for what cannot be meant, OutputExists
+    before anything is overwritten, TooManyFailures.
     """
     started = time.perf_counter()
     thresholds, grid, clock = thresholds or Thresholds(), grid or Grid(), Clock()
-    detecting = Detecting(conf, iou, imgsz, max_det)
     formats = _check_formats(formats, images)
+    if overwrite and update:
+        raise UsageError("--overwrite redoes everything and --update as little as it can; choose one of them")
+    if max_failures is not None and max_failures < 0:
+        raise UsageError(f"max_failures is {max_failures}; wanted 0 or more")
     out = Path(os.path.abspath(output_dir if output_dir is not None else beside(data)))
     source = scan(data, exclude=_ours(out))
     if out.exists() and not out.is_dir():
         raise UsageError(f"{out} is a file; wanted a folder for the labels")
+    refuse_links(out, formats)
     if not overwrite:
         _refuse_foreign(out)
+    asked = Asked(
+        _text(det_model), _text(sam_model), _text(sam_checkpoint), device, Detecting(conf, iou, imgsz, max_det),
+        class_names(classes), thresholds, grid, relative(source, out), detector is not None or segmenter is not None,
+    )  # fmt: skip
+    recall = Recall(out / HIDDEN, asked)
 
-    with clock.of("load"):
-        device = resolve_device(device)
-        models = _models(
-            det_model, sam_model, sam_checkpoint, detector, segmenter,
-            device=device, detecting=detecting, classes=classes, grid=grid,
-        )  # fmt: skip
-    settings = _settings(source, out, models, det_model, detecting, classes, thresholds, grid, device)
-    run = Run(out, source, settings, models.categories, formats, images, overwrite)
-    _make(run.hidden)
-    with Lock(run.hidden / "lock"):
-        run.prepare()
-        with Journal(run.hidden / "journal.jsonl", settings_hash(settings)) as journal:
-            todo = run.todo(journal)
-            run.refuse_edited(todo)
-            pictures = read_ahead(source.root, todo, ahead=2, max_pixels=max_pixels)
-            step = batch or (1 if device == "cpu" else 8)
-            for done in label(pictures, models, thresholds, batch=step, clock=clock):
-                run.finish(done, journal, len(todo), progress)
-            with clock.of("write"):
-                return run.close(journal, clock, started)
+    def load() -> tuple[Models, str]:
+        with clock.of("load"):
+            chosen = resolve_device(device)
+            models = _models(
+                det_model, sam_model, sam_checkpoint, detector, segmenter,
+                device=chosen, detecting=asked.detecting, classes=classes, grid=grid, trust_weights=trust_weights,
+            )  # fmt: skip
+            return models, chosen
+
+    loaded = None
+    known = None if overwrite else recall.find()
+    while True:
+        if known is None:
+            loaded = loaded or load()
+            known = Recalled(settings_of(asked, *loaded), loaded[0].categories)
+        run = Run(out, source, known.settings, known.categories, formats, images, overwrite, update, max_failures)
+        _make(run.hidden)
+        with Lock(run.hidden / "lock"):
+            run.prepare()
+            with Journal(run.hidden / "journal.jsonl", settings_hash(known.settings)) as journal:
+                run.stop_when_too_many_failed()
+                todo = run.todo(journal)
+                run.refuse_edited(todo)
+                if todo:
+                    loaded = loaded or load()
+                    if settings_of(asked, *loaded) != known.settings:  # a GPU came or went; nothing was done yet
+                        known = None
+                        continue
+                    models, chosen = loaded
+                    pictures = read_ahead(source.root, todo, ahead=2, max_pixels=max_pixels)
+                    step = batch or (1 if chosen == "cpu" else 8)
+                    for done in label(pictures, models, thresholds, batch=step, clock=clock):
+                        run.finish(done, journal, len(todo), progress)
+                if loaded is not None:
+                    recall.keep(known.settings, known.categories)
+                with clock.of("write"):
+                    return run.close(journal, clock, started)
 
 
 def beside(data: Data) -> Path:
@@ -132,11 +166,14 @@ def _models(
     detecting: Detecting,
     classes: Sequence[str | int] | None,
     grid: Grid,
+    trust_weights: bool | str = False,
 ) -> Models:
     if segmenter is None:
         segmenter = _segmenter(sam_model, sam_checkpoint, device=device, grid=grid)
     if detector is None and det_model is not None and detectors.parse(str(det_model))[0] != detectors.NO_DETECTOR:
-        detector = detectors.load(str(det_model), device=device, classes=classes, **asdict(detecting))
+        detector = detectors.load(
+            str(det_model), device=device, classes=classes, trust_weights=trust_weights, **asdict(detecting)
+        )
     elif detector is None and classes:
         raise UsageError("classes were given, but without a detector every object is of one class; leave them out")
     shared = (
@@ -169,53 +206,8 @@ def _segmenter(
     return module.load(name, checkpoint=sam_checkpoint, device=device, grid=grid)
 
 
-def _settings(
-    source: Source,
-    out: Path,
-    models: Models,
-    det_model: str | os.PathLike[str] | None,
-    detecting: Detecting,
-    classes: Sequence[str | int] | None,
-    thresholds: Thresholds,
-    grid: Grid,
-    device: str,
-) -> dict[str, Any]:
-    """Everything that decides what the labels are; two runs with equal settings may share a journal."""
-    from . import __version__
-
-    settings: dict[str, Any] = {
-        "samlabel": __version__,
-        "images": _relative(source.root, out),
-        "device": device.partition(":")[0],
-        "segmenter": {"name": models.segmenter.name, "weights": getattr(models.segmenter, "weights", None)},
-        "thresholds": asdict(thresholds),
-    }
-    if models.detector is None:
-        return {**settings, "detector": "none", "grid": asdict(grid)}
-    names = [classes] if isinstance(classes, (str, int)) else classes
-    settings["detector"] = {
-        "name": models.detector.name,
-        "weights": getattr(models.detector, "weights", None) or _hash_what(det_model),
-        "classes": None if names is None else [str(one) for one in names],
-        "shared_embedding": models.shared_embedding,
-        **asdict(detecting),
-    }
-    return settings
-
-
-def _hash_what(det_model: str | os.PathLike[str] | None) -> str | None:
-    """SHA-256 of the file or folder that a detector was loaded from, when its name shows one."""
-    what = detectors.parse(str(det_model))[1] if det_model is not None else None
-    path = Path(what).expanduser() if what else None
-    return hash_tree(path) if path is not None and path.exists() else None
-
-
-def _relative(root: Path, out: Path) -> str:
-    """The pictures as seen from the output, so that both can be moved together."""
-    try:
-        return Path(os.path.relpath(root, out)).as_posix()
-    except ValueError:  # another drive of Windows
-        return root.as_posix()
+def _text(value: str | os.PathLike[str] | None) -> str | None:
+    return None if value is None else os.fspath(value)
 
 
 def _ours(out: Path) -> list[Path]:

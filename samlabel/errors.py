@@ -31,6 +31,10 @@ class UnknownName(UsageError):
         super().__init__(f"unknown {kind} {name!r}; known: {listing}" + (f". {hint}" if hint else ""))
 
 
+class TooManyFailures(SamlabelError):
+    """More images failed than the run was allowed to lose; what was finished is kept."""
+
+
 class OutputExists(UsageError):
     """The output already holds labels that this run would overwrite."""
 

@@ -12,15 +12,17 @@ import os
 import time
 import zlib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
 from .errors import SamlabelError, UsageError
 from .types import Annotation, ImageRecord, Mask
 
+Choice = Callable[[dict[str, Any], bytes], "tuple[dict[str, Any], ImageRecord | None] | None"]
 _SYNC_SECONDS = 1.0  # a power cut costs at most this much work; a killed process costs none
 
 
@@ -64,7 +66,7 @@ class Journal:
         self.discarded = 0  # damaged lines, whose images are done again
 
     def __enter__(self) -> Journal:
-        self._file = self.path.open("a+b", buffering=0)
+        self._file = open(self.path, "a+b", buffering=0, opener=_no_link)
         self._synced = time.monotonic()
         self._end = self._recover()
         return self
@@ -83,9 +85,9 @@ class Journal:
             "stat": list(done.stat),
             "settings": self.settings,
             "dropped": dict(sorted(done.dropped.items())),
-            "categories": _count(done.record),
+            "categories": count_objects(done.record),
         }
-        line = _seal(_json(head) + "\t" + _json(record_to_json(done.record)))
+        line = seal(head, record_to_json(done.record))
         try:
             written = self._file.write(line)
             if written != len(line):
@@ -184,7 +186,7 @@ class Lock:
         self.path = path
 
     def __enter__(self) -> Lock:
-        self._file = self.path.open("a+b")
+        self._file = open(self.path, "a+b", opener=_no_link)
         try:
             _lock(self._file)
         except OSError as error:
@@ -212,12 +214,49 @@ def _lock(file: Any) -> None:
 
 def write_atomically(path: Path, text: str) -> None:
     """Put `text` in `path`: a reader sees the old file or the new one, never a part."""
+    with replacing(path) as stream:
+        stream.write(text.encode("utf-8"))
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[IO[bytes]]:
+    """A file that takes the place of `path` when the block ends well; until then `path` is as it was."""
     temporary = temporary_of(path)
-    with temporary.open("w", encoding="utf-8", newline="\n") as stream:
-        stream.write(text)
-        stream.flush()
-        os.fsync(stream.fileno())
-    os.replace(temporary, path)
+    temporary.unlink(missing_ok=True)  # of a killed run, or a link that somebody put there
+    try:
+        with temporary.open("xb") as stream:
+            yield stream
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise SamlabelError(
+            f"{path}: cannot be written: {error.strerror or error}; what is done so far is safe, "
+            f"make room or restore permissions and run the same command again"
+        ) from error
+
+
+def rewrite(journal: Path, choose: Choice) -> None:
+    """Replace a journal by the lines that `choose` wants, atomically.
+
+    `choose(head, body)` gives the head to write and a new record, None for the same record; None drops the line.
+    """
+    with journal.open("rb") as lines, replacing(journal) as made:
+        for line in lines:
+            opened = _open(line)
+            chosen = choose(*opened) if opened is not None else None
+            if opened is None or chosen is None:
+                continue
+            head, record = chosen
+            if record is None:
+                made.write(_seal(_json(head).encode("ascii") + b"\t" + opened[1]))
+            else:
+                made.write(seal({**head, "categories": count_objects(record)}, record_to_json(record)))
+
+
+def _no_link(path: str, flags: int) -> int:
+    return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0), 0o666)
 
 
 def temporary_of(path: Path) -> Path:
@@ -283,7 +322,7 @@ def _is_empty(value: Any) -> bool:
     return isinstance(value, (tuple, dict)) and not value
 
 
-def _count(record: ImageRecord) -> dict[str, int]:
+def count_objects(record: ImageRecord) -> dict[str, int]:
     counts = Counter(int(annotation.category_id) for annotation in record.annotations)
     return {str(category): counts[category] for category in sorted(counts)}
 
@@ -292,8 +331,12 @@ def _json(value: Any) -> str:
     return json.dumps(value, ensure_ascii=True, separators=(",", ":"))
 
 
-def _seal(text: str) -> bytes:
-    body = text.encode("ascii")
+def seal(head: Mapping[str, Any], record: Mapping[str, Any]) -> bytes:
+    """One line of a journal."""
+    return _seal((_json(head) + "\t" + _json(record)).encode("ascii"))
+
+
+def _seal(body: bytes) -> bytes:
     return f"{zlib.crc32(body):08x} ".encode("ascii") + body + b"\n"
 
 

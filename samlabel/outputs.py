@@ -11,12 +11,12 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from .errors import OutputExists
-from .images import fingerprint, hash_file
+from .errors import OutputExists, UsageError
+from .images import SUFFIXES, fingerprint, hash_file
 from .ledger import write_atomically
 
 HIDDEN = ".samlabel"
@@ -35,7 +35,7 @@ class Outputs:
             self._known = json.loads(self._memory.read_text(encoding="utf-8"))
         self._finish_swaps()
         for build in out.glob(f"{HIDDEN}-*.new"):  # half written by a killed process
-            shutil.rmtree(build)
+            _clear(build)
 
     @property
     def formats(self) -> list[str]:
@@ -61,20 +61,30 @@ class Outputs:
         written = set(self._written(name))
         return [file for file in _files(self.out / name) if file not in written]
 
-    def replace(self, name: str, digest: str, write: Callable[[Path], dict[str, int]], *, overwrite: bool) -> list[str]:
+    def replace(
+        self,
+        name: str,
+        digest: str,
+        write: Callable[[Path], dict[str, int]],
+        *,
+        overwrite: bool,
+        copies: bool = False,
+    ) -> list[str]:
         """Swap in a new `OUT/name` that `write` makes in the folder it is given and tells the losses of.
 
-        Gives the places where edited files were kept. Raises OutputExists, with nothing changed, when
+        With `copies` the symbolic links that `write` made become copies of the pictures they lead to; a copy that
+        is there already is taken over, not read again. Gives the places where edited files were kept. Raises OutputExists, with nothing changed, when
         an edited file is in the way and not `overwrite`, or a file of a person's has a name that we need.
         """
         edited = self.edited(name)
         if edited and not overwrite:
             raise OutputExists(edited_message(self.out / name, edited))
         build, target = self.out / f"{HIDDEN}-{name}.new", self.out / name  # as deep, so that relative links hold
-        shutil.rmtree(build, ignore_errors=True)
+        _clear(build)
         build.mkdir()
         losses = write(build)
-        made = {file: _describe(build / file) for file in _files(build)}
+        pictures = self._copy_pictures(name, build) if copies else {}
+        made = {file: _describe(build / file, is_picture=file in pictures) for file in _files(build)}
         taken = [file for file in self.foreign(name) if file in made]
         if taken:
             shutil.rmtree(build)
@@ -89,9 +99,31 @@ class Outputs:
             os.replace(target, self._old(name))
         os.replace(build, target)
         self._carry_over(name)
-        self._known[name] = {"digest": digest, "files": made, "losses": losses}
+        self._known[name] = {"digest": digest, "files": made, "losses": losses, "pictures": pictures}
         self._remember()
         return kept
+
+    def _copy_pictures(self, name: str, build: Path) -> dict[str, list[int]]:
+        """Turn links into copies; gives size and time of each original, by which it is known the next time."""
+        known = self._known.get(name, {}).get("pictures", {})
+        pictures = {}
+        for file in _files(build):
+            link, old = build / file, self.out / name / file
+            if not link.is_symlink():
+                continue
+            source = Path(os.readlink(link))
+            pictures[file] = list(fingerprint(source))
+            link.unlink()
+            if known.get(file) == pictures[file] and not old.is_symlink() and old.is_file():
+                if list(fingerprint(old)) in [version[:2] for version in self._versions(name, file)]:
+                    try:
+                        os.link(old, link)  # the old folder is deleted soon, and then this is the only name
+                        continue
+                    except OSError:  # a file system without hard links
+                        pass
+            shutil.copyfile(source, link)
+            shutil.copymode(source, link)
+        return pictures
 
     def _keep(self, name: str, edited: list[str]) -> list[str]:
         """Copies of edited files in a numbered folder that nothing here ever deletes."""
@@ -168,12 +200,30 @@ def _files(folder: Path) -> Iterator[str]:
     return iter(sorted(found))
 
 
-def _describe(file: Path) -> list[Any]:
+def _describe(file: Path, *, is_picture: bool) -> list[Any]:
     """Size, time and, for label files, hash; pictures are only copies, reading them again tells nothing."""
     if file.is_symlink():
         return ["link", os.readlink(file), None]
     size, changed = fingerprint(file)
-    return [size, changed, hash_file(file) if file.suffix.lower() in _LABELS else None]
+    return [size, changed, None if is_picture or file.suffix.lower() in SUFFIXES - {".png"} else hash_file(file)]
+
+
+def _clear(build: Path) -> None:
+    """Remove what a killed process was building, but nothing behind a link."""
+    if build.is_symlink() or build.is_file():
+        build.unlink()
+    elif build.exists():
+        shutil.rmtree(build)
+
+
+def refuse_links(out: Path, formats: Iterable[str]) -> None:
+    """UsageError where a link below the output would make us write, move or delete elsewhere."""
+    hidden = out / HIDDEN
+    suspects = [hidden, *(hidden.iterdir() if hidden.is_dir() else ()), out / "kept", *(out / name for name in formats)]
+    suspects += out.glob(f"{HIDDEN}-*") if out.is_dir() else ()
+    for one in suspects:
+        if one.is_symlink():
+            raise UsageError(f"{one} is a link to {os.readlink(one)}; nothing is written outside {out}: remove the link")
 
 
 def _changed(file: Path, versions: list[list[Any]]) -> bool:

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+import inspect
 import json
+import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from .errors import OutputExists
+from .errors import OutputExists, TooManyFailures
 from .images import Failed, Source, fingerprint, hash_file
 from .ledger import Journal, Labelled, temporary_of, write_atomically
 from .outputs import HIDDEN, Outputs, edited_message
 from .pipeline import Clock
 from .types import Category, Dataset
+from .update import carry_over, describe_difference, settings_hash
 
 SHOWN_FAILURES = 20
-FAILURES, MANIFEST = "failed.jsonl", "manifest.json"
+FAILURES, MANIFEST, OVERWRITING = "failed.jsonl", "manifest.json", "overwriting.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +84,8 @@ class Run:
     formats: tuple[str, ...]
     images: str | None
     overwrite: bool
+    update: bool = False
+    max_failures: int | None = None
     failed: list[Failed] = field(default_factory=list)
     annotated: int = 0
     outputs: Outputs = field(init=False)
@@ -95,20 +100,31 @@ class Run:
         for name in () if file.exists() else (FAILURES, MANIFEST):
             if (self.out / name).exists():
                 raise OutputExists(f"{self.out / name} exists and samlabel did not write it; choose another --out")
-        if self.overwrite:
-            journal.unlink(missing_ok=True)
-        elif file.exists() and journal.exists() and journal.stat().st_size:
-            before = json.loads(file.read_text(encoding="utf-8"))
-            if before != self.settings:
-                raise OutputExists(
-                    f"{self.out} holds a run with other settings: {describe_difference(before, self.settings)}; "
-                    f"choose another --out, or --overwrite to redo it"
-                )
-        write_atomically(file, json.dumps(self.settings, indent=1, sort_keys=True) + "\n")
         for name in (FAILURES, MANIFEST):
             temporary_of(self.out / name).unlink(missing_ok=True)
         self.outputs = Outputs(self.out)
+        if self.overwrite:
+            self._start_over(journal)
+        elif file.exists() and journal.exists() and journal.stat().st_size:
+            before = read_json(file)
+            if before != self.settings:
+                if not self.update:
+                    raise OutputExists(
+                        f"{self.out} holds a run with other settings: {describe_difference(before, self.settings)}; "
+                        f"choose another --out, or --update to redo what that touches, or --overwrite to redo all"
+                    )
+                carry_over(journal, before, self.settings)
+        if read_json(file) != self.settings:
+            write_atomically(file, json.dumps(self.settings, indent=1, sort_keys=True) + "\n")
         self.failed = list(self.source.failed)
+
+    def _start_over(self, journal: Path) -> None:
+        """Forget what is done, but once: an --overwrite that was cut off goes on with what it had redone."""
+        mark = self.hidden / OVERWRITING
+        if read_json(mark).get("settings") != settings_hash(self.settings):
+            mark.unlink(missing_ok=True)
+            journal.unlink(missing_ok=True)
+            write_atomically(mark, json.dumps({"settings": settings_hash(self.settings)}) + "\n")
 
     def todo(self, journal: Journal) -> list[str]:
         """Pictures that no earlier run has finished, or that changed since."""
@@ -125,6 +141,17 @@ class Run:
         except OSError:  # decoding it will say what is wrong
             del journal.entries[path]
             return False
+
+    def stop_when_too_many_failed(self) -> None:
+        """Raise TooManyFailures, with the list of them written."""
+        if self.max_failures is None or len(self.failed) <= self.max_failures:
+            return
+        self._write_failures()
+        last = self.failed[-1]
+        raise TooManyFailures(
+            f"stopped: {len(self.failed)} failed, {self.max_failures} allowed; the last is {last.path}: {last.stage}: "
+            f"{last.reason}; what is done is kept, all failures are in {self.out / FAILURES}"
+        )
 
     def refuse_edited(self, todo: list[str]) -> None:
         """Stop before hours of work when a person's edit will be in the way of the result."""
@@ -149,10 +176,16 @@ class Run:
                 progress(Event(done.path, count, total, failed=f"{done.stage}: {done.reason}"))
             else:
                 progress(Event(done.record.path, count, total, objects=len(done.record.annotations)))
+        if isinstance(done, Failed):
+            self.stop_when_too_many_failed()
 
     def close(self, journal: Journal, clock: Clock, started: float) -> Summary:
         """Write label files from the journal, then the list of failures and the manifest."""
-        paths = [path for path in self.source.paths if path in journal.entries]
+        finished = [path for path in self.source.paths if path in journal.entries]
+        gone = {path for path in finished if not (self.source.root / path).is_file()}
+        self.failed += [Failed(path, "write", "the picture is gone since it was labelled") for path in sorted(gone)]
+        self.stop_when_too_many_failed()
+        paths = [path for path in finished if path not in gone]
         totals = journal.totals(paths)
         kept: list[str] = []
         for name in self.formats if paths else ():
@@ -160,7 +193,9 @@ class Run:
             if not self.overwrite and self.outputs.is_current(name, digest):
                 continue
             dataset = Dataset(self.categories, journal.records(paths), self.source.root)
-            kept += self.outputs.replace(name, digest, _writer(name, dataset, self.images), overwrite=self.overwrite)
+            copies = _copies(name, self.images)
+            write = _writer(name, dataset, "symlink" if copies else self.images)
+            kept += self.outputs.replace(name, digest, write, overwrite=self.overwrite, copies=copies)
         self._write_failures()
         names = {category.id: category.name for category in self.categories}
         counts = {names.get(key, str(key)): totals.categories[key] for key in sorted(totals.categories)}
@@ -180,6 +215,7 @@ class Run:
             seconds=time.perf_counter() - started,
         )
         self._write_manifest(summary, clock)
+        (self.hidden / OVERWRITING).unlink(missing_ok=True)
         return summary
 
     def _write_failures(self) -> None:
@@ -225,27 +261,12 @@ def where(folder: Path) -> Path:
     return files[0] if len(files) == 1 and files[0].is_file() else folder
 
 
-def settings_hash(settings: Mapping[str, Any]) -> str:
-    """A short name for settings: equal ones have equal names."""
-    import hashlib
+def _copies(name: str, images: str | None) -> bool:
+    """True when the format `name` gets copies of the pictures."""
+    import converters
 
-    text = json.dumps(settings, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def describe_difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
-    """`detector.conf was 0.25, is 0.4`, for every setting that differs."""
-    old, new = dict(_flat(before)), dict(_flat(now))
-    names = sorted(name for name in {*old, *new} if old.get(name) != new.get(name))
-    return ", ".join(f"{name} was {old.get(name)}, is {new.get(name)}" for name in names)
-
-
-def _flat(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for name, value in settings.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", value
+    option = inspect.signature(converters.get(name).write).parameters.get("images")
+    return option is not None and (images or option.default) == "copy" and os.name != "nt"
 
 
 def _writer(name: str, dataset: Dataset, images: str | None) -> Callable[[Path], Any]:

@@ -1,11 +1,12 @@
 """Detectors by name: one module a detector, found by its file name, imported when it is chosen.
 
-A module here offers `load(what, *, device, conf, iou, imgsz, max_det, classes) -> Detector`; the first line
-of its docstring is its line in the listing. Names that start with an underscore are not detectors.
+A module here offers `load(what, *, device, conf, iou, imgsz, max_det, classes) -> Detector`, with `trust_weights`
+too where its files can run code; the first line of its docstring is its line in the listing. Names that start with an underscore are not detectors.
 """
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
 from difflib import get_close_matches
 from pathlib import Path
@@ -75,11 +76,13 @@ def load(
     imgsz: int = 640,
     max_det: int = 300,
     classes: Sequence[str | int] | None = None,
+    trust_weights: bool | str = False,
 ) -> Detector:
     """The detector that `spec` names, ready to detect; `none` has nothing to load and is refused here.
 
     `conf` and `iou` are the score and the overlap in suppression, `imgsz` the longest side the model sees,
-    `max_det` the most boxes an image, `classes` the names or numbers to keep (None keeps all).
+    `max_det` the most boxes an image, `classes` the names or numbers to keep (None keeps all), `trust_weights`
+    whether a file that can run code may be opened: True, or the SHA-256 of the one that may.
     """
     name, what = parse(spec)
     if name == NO_DETECTOR:
@@ -91,4 +94,5 @@ def load(
         if count < 1:
             raise UsageError(f"{option} is {count}; wanted 1 or more")
     make = found()[name].load().load
-    return make(what, device=device, conf=conf, iou=iou, imgsz=imgsz, max_det=max_det, classes=classes)
+    trust = {"trust_weights": trust_weights} if "trust_weights" in inspect.signature(make).parameters else {}
+    return make(what, device=device, conf=conf, iou=iou, imgsz=imgsz, max_det=max_det, classes=classes, **trust)
