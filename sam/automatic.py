@@ -1,41 +1,30 @@
 """Masks for everything in an image, from a grid of point prompts and no other input.
 
 Segment Anything, appendix B "Automatic mask generation details" (https://arxiv.org/abs/2304.02643),
-with the options, results and order of its `SamAutomaticMaskGenerator`.
+with the options, results and order of its `SamAutomaticMaskGenerator`. Prompts may also be a detector's
+boxes, one mask each: "object-aware" sampling, MobileSAMv2 (https://arxiv.org/abs/2312.09579).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from . import rle
 from .crops import CropBox, crop_boxes, point_grids as build_point_grids
-from .errors import ImageError, SamError
+from .errors import ImageError, PromptError, SamError
+from .filters import Found, best, suppress, without_background, without_duplicates, without_parts
 from .scoring import inclusive_boxes, near_crop_edge, stability_score
 from .transforms import check_image
 
 if TYPE_CHECKING:
-    from .model import Embedding, Sam
+    from .model import Embedding, Prediction, Sam
 
 OUTPUT_MODES = ("binary_mask", "uncompressed_rle", "coco_rle")
-
-
-@dataclass(frozen=True, eq=False)
-class _Found:
-    """One mask with all that is known of it."""
-
-    runs: np.ndarray
-    box: tuple[int, int, int, int]  # inclusive, in pixels of the image
-    predicted_iou: float
-    stability: float
-    point: tuple[float, float]
-    crop_box: CropBox
 
 
 class SamAutomaticMaskGenerator:
@@ -43,6 +32,11 @@ class SamAutomaticMaskGenerator:
 
     `point_grids` (one (P, 2) array of x, y in the unit square a crop layer) replaces `points_per_side`,
     which then must be None. `min_mask_region_area` fills holes and drops islands smaller than that.
+
+    Beyond the original, and off unless asked for: of two masks whose IoU is above `mask_nms_thresh`
+    the better one stays; a mask of which more than `containment_thresh` lies inside a larger one goes;
+    so does one over more than `max_image_share` of the image, or `max_border_share` of the pixels along
+    its edge, which is what a background does; and `max_masks` keeps the best.
     """
 
     def __init__(
@@ -61,6 +55,12 @@ class SamAutomaticMaskGenerator:
         point_grids: Sequence[np.ndarray] | None = None,
         min_mask_region_area: int = 0,
         output_mode: str = "binary_mask",
+        *,
+        mask_nms_thresh: float = 1.0,
+        containment_thresh: float = 1.0,
+        max_image_share: float = 1.0,
+        max_border_share: float = 1.0,
+        max_masks: int | None = None,
     ) -> None:
         if (points_per_side is None) == (point_grids is None):
             raise SamError("wanted exactly one of points_per_side and point_grids; one of them must be None")
@@ -75,6 +75,8 @@ class SamAutomaticMaskGenerator:
             raise SamError(f"{len(point_grids)} point grids for {crop_n_layers + 1} layers; wanted one for each")
         if points_per_batch < 1:
             raise SamError(f"points_per_batch is {points_per_batch}; wanted 1 or more")
+        if max_masks is not None and max_masks < 1:
+            raise SamError(f"max_masks is {max_masks}; wanted 1 or more, or None for all")
         self.model = model
         self.point_grids = [np.asarray(grid, dtype=np.float64).reshape(-1, 2) for grid in point_grids]
         self.points_per_batch = points_per_batch
@@ -87,20 +89,37 @@ class SamAutomaticMaskGenerator:
         self.crop_overlap_ratio = crop_overlap_ratio
         self.min_mask_region_area = min_mask_region_area
         self.output_mode = output_mode
+        self.mask_nms_thresh = mask_nms_thresh
+        self.containment_thresh = containment_thresh
+        self.max_image_share = max_image_share
+        self.max_border_share = max_border_share
+        self.max_masks = max_masks
 
     @torch.no_grad()
-    def generate(self, image: np.ndarray, embedding: Embedding | None = None) -> list[dict[str, Any]]:
+    def generate(
+        self, image: np.ndarray, embedding: Embedding | None = None, boxes: Any = None
+    ) -> list[dict[str, Any]]:
         """One record a mask: `segmentation` (by `output_mode`), `area`, `bbox`, `predicted_iou`,
         `point_coords`, `stability_score`, `crop_box`; boxes are x, y, width, height in pixels.
 
         `image` is (H, W, 3) uint8 RGB; `embedding`, when it is at hand, is that of the whole image.
         `bbox` counts whole pixels, so one pixel is 1 × 1; Segment Anything's own is one less in both.
+        `boxes` (N, 4) XYXY, say a detector's, prompt one mask each instead of the grid, without crops;
+        their records have no point and a `prompt_box`.
         """
         pixels = check_image(image)
         size = (pixels.shape[0], pixels.shape[1])
         if embedding is not None and embedding.size != size:
             raise ImageError(f"the embedding is of an image of size {embedding.size}, not {size}; embed this one")
-        found: list[_Found] = []
+        found = self._in_crops(pixels, embedding) if boxes is None else self._in_boxes(pixels, embedding, boxes)
+        if self.min_mask_region_area > 0:
+            found = self._without_specks(found, size)
+        return [self._record(one, size) for one in self._chosen(found, size)]
+
+    def _in_crops(self, pixels: np.ndarray, embedding: Embedding | None) -> list[Found]:
+        """What the grids of points find in the image and its crops, duplicates removed."""
+        found: list[Found] = []
+        size = (pixels.shape[0], pixels.shape[1])
         boxes, layers = crop_boxes(size, self.crop_n_layers, self.crop_overlap_ratio)
         for box, layer in zip(boxes, layers):
             found += self._in_crop(pixels, box, self.point_grids[layer], embedding)
@@ -108,34 +127,60 @@ class SamAutomaticMaskGenerator:
         if len(boxes) > 1:
             # Of masks of one object the one from the smallest crop is the sharpest.
             areas = torch.tensor([(x1 - x0) * (y1 - y0) for x0, y0, x1, y1 in (one.crop_box for one in found)])
-            found = _suppress(found, 1 / areas, self.crop_nms_thresh)
-        if self.min_mask_region_area > 0:
-            found = self._without_specks(found, size)
-        return [self._record(one, size) for one in found]
+            found = suppress(found, 1 / areas, self.crop_nms_thresh)
+        return found
+
+    def _in_boxes(self, pixels: np.ndarray, embedding: Embedding | None, boxes: Any) -> list[Found]:
+        """One mask a box where it is good enough, duplicates removed."""
+        boxes = np.asarray(boxes, dtype=np.float64)
+        if boxes.ndim != 2 or boxes.shape[1] != 4:
+            raise PromptError(f"boxes has shape {boxes.shape}; wanted (N, 4) XYXY")
+        if embedding is None:
+            embedding = self.model.embed(pixels)
+        whole = (0, 0, pixels.shape[1], pixels.shape[0])
+        found: list[Found] = []
+        for start in range(0, len(boxes), self.points_per_batch):
+            some = boxes[start : start + self.points_per_batch]
+            prediction = self.model.predict(embedding, boxes=some)
+            for i, one in self._good(prediction, whole, pixels.shape):
+                found.append(replace(one, prompt_box=tuple(some[i].tolist())))
+        return suppress(found, torch.tensor([one.predicted_iou for one in found]), self.box_nms_thresh)
+
+    def _chosen(self, found: list[Found], size: tuple[int, int]) -> list[Found]:
+        """`found` without what the options beyond the original remove."""
+        if self.max_image_share < 1 or self.max_border_share < 1:
+            found = without_background(found, size, self.max_image_share, self.max_border_share)
+        if self.mask_nms_thresh < 1:
+            found = without_duplicates(found, size, self.mask_nms_thresh)
+        if self.containment_thresh < 1:
+            found = without_parts(found, size, self.containment_thresh)
+        return found if self.max_masks is None else best(found, self.max_masks)
 
     def _in_crop(
         self, pixels: np.ndarray, crop_box: CropBox, grid: np.ndarray, embedding: Embedding | None
-    ) -> list[_Found]:
+    ) -> list[Found]:
         """What one crop shows, duplicates removed."""
         x0, y0, x1, y1 = crop_box
         if embedding is None:
             embedding = self.model.embed(pixels[y0:y1, x0:x1])
         points = grid * np.array([x1 - x0, y1 - y0])
-        found: list[_Found] = []
+        found: list[Found] = []
         for start in range(0, len(points), self.points_per_batch):
-            found += self._from_points(points[start : start + self.points_per_batch], embedding, crop_box, pixels.shape)
-        return _suppress(found, torch.tensor([one.predicted_iou for one in found]), self.box_nms_thresh)
+            some = points[start : start + self.points_per_batch]
+            prediction = self.model.predict(
+                embedding,
+                point_coords=some[:, None],
+                point_labels=np.ones((len(some), 1), dtype=np.int64),
+                multimask_output=True,
+            )
+            for i, one in self._good(prediction, crop_box, pixels.shape):
+                found.append(replace(one, point=(float(some[i, 0]) + x0, float(some[i, 1]) + y0)))
+        return suppress(found, torch.tensor([one.predicted_iou for one in found]), self.box_nms_thresh)
 
-    def _from_points(
-        self, points: np.ndarray, embedding: Embedding, crop_box: CropBox, shape: tuple[int, ...]
-    ) -> Iterator[_Found]:
-        """The good masks of one batch of points, as runs; their pixels are dropped at once."""
-        prediction = self.model.predict(
-            embedding,
-            point_coords=points[:, None],
-            point_labels=np.ones((len(points), 1), dtype=np.int64),
-            multimask_output=True,
-        )
+    def _good(
+        self, prediction: Prediction, crop_box: CropBox, shape: tuple[int, ...]
+    ) -> Iterator[tuple[int, Found]]:
+        """The good masks of a batch of prompts, as runs, with the number of their prompt; pixels are dropped at once."""
         size = (shape[0], shape[1])
         masks_each = prediction.predicted_iou.shape[1]
         iou = prediction.predicted_iou.flatten()
@@ -150,19 +195,17 @@ class SamAutomaticMaskGenerator:
             if self.stability_score_thresh > 0:
                 keep &= stability >= self.stability_score_thresh
             for i in keep.nonzero().flatten().tolist():
-                point = points[int(index[i]) // masks_each]
                 x0, y0 = crop_box[:2]
                 left, top, right, bottom = boxes[i].tolist()
-                yield _Found(
+                yield int(index[i]) // masks_each, Found(
                     runs=rle.to_runs(_placed(masks[i].cpu().numpy(), crop_box, size)),
                     box=(left + x0, top + y0, right + x0, bottom + y0),
                     predicted_iou=float(iou[index[i]]),
                     stability=float(stability[i]),
-                    point=(float(point[0]) + x0, float(point[1]) + y0),
                     crop_box=crop_box,
                 )
 
-    def _without_specks(self, found: list[_Found], size: tuple[int, int]) -> list[_Found]:
+    def _without_specks(self, found: list[Found], size: tuple[int, int]) -> list[Found]:
         """`found` with small holes filled, small islands dropped, and what became a duplicate removed."""
         cleaned, untouched = [], []
         for one in found:
@@ -172,9 +215,9 @@ class SamAutomaticMaskGenerator:
                 one = replace(one, runs=rle.to_runs(mask), box=tuple(box))
             cleaned.append(one)
             untouched.append(float(not changed))
-        return _suppress(cleaned, torch.tensor(untouched), max(self.box_nms_thresh, self.crop_nms_thresh))
+        return suppress(cleaned, torch.tensor(untouched), max(self.box_nms_thresh, self.crop_nms_thresh))
 
-    def _record(self, one: _Found, size: tuple[int, int]) -> dict[str, Any]:
+    def _record(self, one: Found, size: tuple[int, int]) -> dict[str, Any]:
         x0, y0, x1, y1 = one.box
         area = rle.area(one.runs)
         crop_x0, crop_y0, crop_x1, crop_y1 = one.crop_box
@@ -184,15 +227,19 @@ class SamAutomaticMaskGenerator:
             segmentation = rle.compressed(one.runs, size)
         else:
             segmentation = rle.uncompressed(one.runs, size)
-        return {
+        record = {
             "segmentation": segmentation,
             "area": area,
             "bbox": [x0, y0, x1 - x0 + 1, y1 - y0 + 1] if area else [0, 0, 0, 0],
             "predicted_iou": one.predicted_iou,
-            "point_coords": [list(one.point)],
+            "point_coords": [] if one.point is None else [list(one.point)],
             "stability_score": one.stability,
             "crop_box": [crop_x0, crop_y0, crop_x1 - crop_x0, crop_y1 - crop_y0],
         }
+        if one.prompt_box is not None:
+            box_x0, box_y0, box_x1, box_y1 = one.prompt_box
+            record["prompt_box"] = [box_x0, box_y0, box_x1 - box_x0, box_y1 - box_y0]
+        return record
 
 
 def clean(mask: np.ndarray, min_area: int) -> tuple[np.ndarray, bool]:
@@ -226,14 +273,3 @@ def _placed(mask: np.ndarray, crop_box: CropBox, size: tuple[int, int]) -> np.nd
     whole = np.zeros(size, dtype=bool)
     whole[y0:y1, x0:x1] = mask
     return whole
-
-
-def _suppress(found: list[_Found], scores: Tensor, threshold: float) -> list[_Found]:
-    """`found` by falling score, without those whose box overlaps a better one by more than `threshold`."""
-    if not found:
-        return found
-    from torchvision.ops import batched_nms
-
-    boxes = torch.tensor([one.box for one in found], dtype=torch.float32)
-    same_class = torch.zeros(len(found))
-    return [found[i] for i in batched_nms(boxes, scores.float(), same_class, threshold).tolist()]

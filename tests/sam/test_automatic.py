@@ -176,3 +176,103 @@ def test_runs_are_those_of_pycocotools(seed):
     assert rle.area(runs) == mask.sum()
     theirs = coco.encode(np.asfortranarray(mask, dtype=np.uint8))
     assert rle.compressed(runs, mask.shape)["counts"] == theirs["counts"].decode()
+
+
+LOOSE = {"points_per_side": 8, "pred_iou_thresh": 0.0, "stability_score_thresh": 0.0, "box_nms_thresh": 0.9}
+
+
+def _generate(model, picture, **options):
+    return SamAutomaticMaskGenerator(model, output_mode="coco_rle", **{**LOOSE, **options}).generate(picture)
+
+
+def _overlaps(records, contained=False):
+    packed = [record["segmentation"] for record in records]
+    overlap = coco.iou(packed, packed, [int(contained)] * len(packed))
+    np.fill_diagonal(overlap, 0)
+    return overlap
+
+
+def test_extras_left_alone_change_nothing(drawn_model, picture):
+    plain = _generate(drawn_model, picture)
+    off = {"mask_nms_thresh": 1.0, "containment_thresh": 1.0, "max_image_share": 1.0, "max_border_share": 1.0}
+    assert _generate(drawn_model, picture, **off, max_masks=len(plain)) == plain
+
+
+def test_of_masks_that_overlap_the_better_one_stays(drawn_model, picture):
+    plain = _generate(drawn_model, picture)
+    kept = _generate(drawn_model, picture, mask_nms_thresh=0.6)
+    assert _overlaps(plain).max() > 0.6 >= _overlaps(kept).max()
+    assert kept == [record for record in plain if record in kept]  # the order stays
+    for gone in (record for record in plain if record not in kept):
+        better = [one for one in kept if _iou(one["segmentation"], gone["segmentation"]) > 0.6]
+        assert any(one["predicted_iou"] >= gone["predicted_iou"] for one in better)
+
+
+def test_masks_inside_a_larger_one_go(drawn_model, picture):
+    plain = _generate(drawn_model, picture)
+    kept = _generate(drawn_model, picture, containment_thresh=0.95)
+    assert 0 < len(kept) < len(plain)
+    assert _overlaps(plain, contained=True).max() > 0.95 >= _overlaps(kept, contained=True).max()
+    assert max(record["area"] for record in kept) == max(record["area"] for record in plain)
+
+
+def test_the_background_goes_by_its_area_or_by_its_edge(drawn_model, picture):
+    plain = _generate(drawn_model, picture)
+    pixels = picture.shape[0] * picture.shape[1]
+    kept = _generate(drawn_model, picture, max_image_share=0.1)
+    assert kept == [record for record in plain if record["area"] <= 0.1 * pixels] != plain
+
+    def edge(record):
+        mask = coco.decode(record["segmentation"]).astype(bool)
+        inside = mask[1:-1, 1:-1].sum()
+        return (mask.sum() - inside) / (2 * (150 + 220) - 4)
+
+    kept = _generate(drawn_model, picture, max_border_share=0.05)
+    assert kept == [record for record in plain if edge(record) <= 0.05] != plain
+
+
+def test_a_cap_keeps_the_best_masks_in_their_order(drawn_model, picture):
+    plain = _generate(drawn_model, picture)
+    kept = _generate(drawn_model, picture, max_masks=5)
+    quality = sorted((r["predicted_iou"] * r["stability_score"] for r in plain), reverse=True)
+    assert [r for r in plain if r in kept] == kept
+    assert sorted((r["predicted_iou"] * r["stability_score"] for r in kept), reverse=True) == quality[:5]
+    with pytest.raises(sam.SamError, match="max_masks"):
+        _generate(drawn_model, picture, max_masks=0)
+
+
+def test_boxes_of_a_detector_prompt_one_mask_each_instead_of_the_grid(scramble, picture):
+    nano = scramble(sam.load("nano", seed=0))
+    boxes = [[20, 25, 110, 120], [90, 80, 210, 140], [0, 0, 219, 149]]
+    options = {"pred_iou_thresh": -100.0, "stability_score_thresh": 0.0, "box_nms_thresh": 1.0}
+    generator = SamAutomaticMaskGenerator(nano, points_per_batch=2, **options)
+    records = generator.generate(picture, boxes=boxes)
+    wanted = nano.predict(nano.embed(picture), boxes=boxes)
+    assert len(records) == 3
+    for record in records:
+        x, y, width, height = record["prompt_box"]
+        i = boxes.index([x, y, x + width, y + height])
+        same = record["segmentation"] == wanted.masks()[i, 0].numpy()
+        assert same.mean() > 0.999  # batches of other lengths round otherwise
+        assert record["predicted_iou"] == pytest.approx(float(wanted.predicted_iou[i, 0]), abs=1e-4)
+        assert record["point_coords"] == []
+        assert record["crop_box"] == [0, 0, 220, 150]
+    assert [r["predicted_iou"] for r in records] == sorted((r["predicted_iou"] for r in records), reverse=True)
+    assert generator.generate(picture, boxes=np.zeros((0, 4))) == []
+    with pytest.raises(sam.PromptError, match=r"\(N, 4\)"):
+        generator.generate(picture, boxes=[1, 2, 3, 4])
+    for mode in ("coco_rle", "uncompressed_rle"):
+        again = SamAutomaticMaskGenerator(nano, points_per_batch=2, output_mode=mode, **options)
+        assert [r["area"] for r in again.generate(picture, boxes=boxes)] == [r["area"] for r in records]
+
+
+def test_the_box_of_a_mask_of_one_pixel_is_one_by_one(drawn_model, picture):
+    # The original subtracts inclusive corners: such a mask has a box of 0 x 0 there, and COCO says 1 x 1.
+    from sam.filters import Found
+
+    one_pixel = np.zeros((150, 220), dtype=bool)
+    one_pixel[7, 9] = True
+    found = Found(rle.to_runs(one_pixel), (9, 7, 9, 7), 1.0, 1.0, (0, 0, 220, 150), (9.0, 7.0))
+    record = SamAutomaticMaskGenerator(drawn_model, 2, output_mode="coco_rle")._record(found, (150, 220))
+    assert record["bbox"] == [9, 7, 1, 1] == coco.toBbox(record["segmentation"]).tolist()
+    assert record["area"] == 1
