@@ -14,6 +14,7 @@ import typer
 from .. import __version__
 from ..errors import SamlabelError
 from .annotate import annotate
+from .config import app as config_app
 from .convert import convert
 from .export import export
 from .formats import formats
@@ -50,6 +51,7 @@ def _options(
 for _command in (annotate, convert, view, export, detectors, formats):
     app.command()(_command)
 app.add_typer(models_app, name="models")
+app.add_typer(config_app, name="config")
 
 
 def main(args: list[str] | None = None) -> None:

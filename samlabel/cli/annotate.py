@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ..images import MAX_PIXELS
 from ..select import DETECTING, GRID, THRESHOLDS
+from ._config import apply
 from ._console import Progress, print_json, print_summary, split
+from ._log import Log
+
+if TYPE_CHECKING:
+    from ..run import Event
 
 _MODELS, _MASKS, _GRID, _OUTPUT = "Models", "Masks", "Without a detector (--detector none)", "Output"
+_JOB = "As a job"
 
 
 def _two_defaults(name: str) -> str:
@@ -19,8 +26,9 @@ def _two_defaults(name: str) -> str:
 
 def annotate(
     images: Annotated[
-        list[str], typer.Argument(metavar="IMAGES...", help="Folder of pictures, pictures, or a quoted glob pattern.")
-    ],
+        list[str] | None,
+        typer.Argument(metavar="IMAGES...", help="Folder of pictures, pictures, or a quoted glob pattern."),
+    ] = None,
     out: Annotated[
         Path | None,
         typer.Option("--out", "-o", show_default="IMAGES_auto_annotate_labels", help="Folder for the labels."),
@@ -71,6 +79,18 @@ def annotate(
             show_default="all",
             rich_help_panel=_MODELS,
         ),
+    ] = None,
+    trust_weights: Annotated[
+        bool,
+        typer.Option(
+            "--trust-weights",
+            help="Open a detector's file that can run code, such as a .pt; only for files of people you trust.",
+            rich_help_panel=_MODELS,
+        ),
+    ] = False,
+    trust_sha256: Annotated[
+        str | None,
+        typer.Option(metavar="HEX", help="The same for the one file with this SHA-256.", rich_help_panel=_MODELS),
     ] = None,
     pred_iou_thresh: Annotated[
         float | None,
@@ -132,14 +152,41 @@ def annotate(
         bool,
         typer.Option("--overwrite", help="Redo what samlabel wrote; other files stay.", rich_help_panel=_OUTPUT),
     ] = False,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print the summary as JSON on stdout.", rich_help_panel=_OUTPUT)
+    update: Annotated[
+        bool,
+        typer.Option("--update", help="Redo only what a changed setting touches.", rich_help_panel=_OUTPUT),
     ] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.", rich_help_panel=_OUTPUT)] = False,
+    fail_fast: Annotated[
+        bool, typer.Option("--fail-fast", help="Stop at the first picture that fails.", rich_help_panel=_JOB)
+    ] = False,
+    max_failures: Annotated[
+        int | None,
+        typer.Option(min=0, help="Stop when more pictures than this have failed.", show_default="never",
+                     rich_help_panel=_JOB),
+    ] = None,
+    max_pixels: Annotated[
+        int, typer.Option(min=1, help="Larger pictures are refused, not decoded.", rich_help_panel=_JOB)
+    ] = MAX_PIXELS,
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", is_eager=True, callback=apply, rich_help_panel=_JOB,
+            help="TOML file with these settings below the head annotate; flags win, then SAMLABEL_FLAG, then the file.",
+        ),
+    ] = None,
+    log: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Add a line of JSON for each picture; - is stderr.", rich_help_panel=_JOB),
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the summary as JSON on stdout.", rich_help_panel=_JOB)
+    ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.", rich_help_panel=_JOB)] = False,
 ) -> None:
     """Label pictures: find objects, outline them, write the formats asked for.
 
     Run again with the same settings it continues where it stopped; new pictures cost only themselves.
+    As a job: settings from a file, a log of JSON lines, and limits on what may fail.
     """
     from dataclasses import replace
 
@@ -167,7 +214,14 @@ def annotate(
         idle = [name for name, value in given.items() if value != getattr(GRID, name)]
         if idle:
             raise UsageError(f"--{idle[0].replace('_', '-')} has no effect with a detector; add --detector none")
-    with Progress(quiet=quiet) as progress:
+    if not images:
+        raise UsageError("no pictures: name a folder of them, or set pictures in the file of --config")
+
+    def tell(event: Event) -> None:
+        log_file(event)
+        progress(event)
+
+    with Progress(quiet=quiet) as progress, Log(log) as log_file:
         summary = auto_annotate(
             images[0] if len(images) == 1 else images,
             detector,
@@ -185,8 +239,13 @@ def annotate(
             grid=grid,
             images=place,
             overwrite=overwrite,
-            progress=progress,
+            update=update,
+            max_failures=0 if fail_fast else max_failures,
+            max_pixels=max_pixels,
+            trust_weights=trust_sha256 or trust_weights,
+            progress=tell,
         )
+        log_file.end(summary)
     if as_json:
         print_json(summary.to_json())
     else:
