@@ -16,7 +16,7 @@ from ._classes import NAMELESS, numbered
 from ._fields import SCORES, annotation_of
 from ._files import find_image_root, relative_name
 from ._folders import Once, head_of
-from ._shapes import OTHER, ellipse, from_row_runs, mask_of, number_in, ordered_box, pasted, rectangle, union
+from ._shapes import OTHER, check_bitmap, ellipse, from_row_runs, mask_of, number_in, ordered_box, pasted, rectangle, union
 from ._values import size_of, whole
 from ._xml import stream_xml
 
@@ -186,6 +186,7 @@ def _bitmap(shape: Element, size: Size, where: str) -> Mask:
     left, top, width, height = (_whole(shape, key, where) for key in ("left", "top", "width", "height"))
     if width <= 0 or height <= 0 or width > size[1] or height > size[0]:
         raise FormatError(f"{where}: a mask of {width}x{height} in an image of {size[1]}x{size[0]}")
+    check_bitmap(size, where)
     text = shape.get("rle") or ""
     words = text.replace(",", " ").split() if len(text) <= _LONGEST else []
     if not words or not all(word.isascii() and word.isdigit() and len(word) < 12 for word in words):
