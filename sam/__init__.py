@@ -17,6 +17,7 @@ from .automatic import SamAutomaticMaskGenerator
 from .checkpoint import load, save
 from .errors import ExportError, ImageError, NoImageSet, PromptError, SamError, UnknownVariant, WeightsError
 from .model import Embedding, Prediction, Sam
+from .model_registry import sam_model_registry
 from .onnx_export import Exported, export
 from .predictor import ResizeLongestSide, SamPredictor
 from .registry import Variant
@@ -41,5 +42,6 @@ __all__ = [
     "export",
     "list_variants",
     "load",
+    "sam_model_registry",
     "save",
 ]

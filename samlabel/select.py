@@ -71,14 +71,22 @@ class Grid:
     crop_overlap_ratio: float = 512 / 1500
     crop_n_points_downscale_factor: int = 1
     min_mask_region_area: int = 0
+    mask_nms_thresh: float = 1.0  # from here on beyond the original, and off
+    containment_thresh: float = 1.0
+    max_image_share: float = 1.0
+    max_border_share: float = 1.0
+    max_masks: int | None = None
 
     def __post_init__(self) -> None:
         for name in ("points_per_side", "points_per_batch", "crop_n_points_downscale_factor"):
             _whole(name, getattr(self, name), lowest=1)
         for name in ("crop_n_layers", "min_mask_region_area"):
             _whole(name, getattr(self, name), lowest=0)
+        if self.max_masks is not None:
+            _whole("max_masks", self.max_masks, lowest=1)
         for name in ("pred_iou_thresh", "stability_score_thresh", "box_nms_thresh", "crop_nms_thresh",
-                     "crop_overlap_ratio"):
+                     "crop_overlap_ratio", "mask_nms_thresh", "containment_thresh", "max_image_share",
+                     "max_border_share"):
             _fraction(name, getattr(self, name))
 
 

@@ -29,6 +29,7 @@ STEPS = {
     "page": 2,
     "outputs": 2,
     "weights": 2,
+    "generate": 4,
     "detectors": 3,
     "segmenters": 3,
     "view": 3,

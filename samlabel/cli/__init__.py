@@ -18,6 +18,7 @@ from .config import app as config_app
 from .convert import convert
 from .export import export
 from .formats import formats
+from .generate import generate
 from .models import app as models_app
 from .models import detectors, models
 from .view import view
@@ -48,7 +49,7 @@ def _options(
     pass
 
 
-for _command in (annotate, convert, view, export, detectors, formats):
+for _command in (annotate, convert, view, generate, export, detectors, formats):
     app.command()(_command)
 app.add_typer(models_app, name="models")
 app.add_typer(config_app, name="config")

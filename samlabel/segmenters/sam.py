@@ -69,13 +69,15 @@ class SamSegmenter:
             for i, (box, score, category) in enumerate(rows)
         ]
 
-    def generate(self, image: Image, embedding: Embedding | None = None) -> Iterator[Annotation]:
-        """Annotations of category 1 for everything that a grid of points finds."""
+    def generate(
+        self, image: Image, embedding: Embedding | None = None, *, boxes: Any = None
+    ) -> Iterator[Annotation]:
+        """Annotations of category 1 for everything that a grid of points finds, or for `boxes` (N, 4) XYXY."""
         from sam import SamAutomaticMaskGenerator
 
         with _our_errors():
             generator = SamAutomaticMaskGenerator(self._model, output_mode="coco_rle", **asdict(self._grid))
-            found = generator.generate(image.pixels, embedding)
+            found = generator.generate(image.pixels, embedding, boxes)
         for one in found:
             mask = _mask(one["segmentation"])
             yield Annotation(
@@ -86,6 +88,7 @@ class SamSegmenter:
                 stability_score=float(one["stability_score"]),
                 point_coords=tuple((float(x), float(y)) for x, y in one["point_coords"]),
                 crop_box=_corners(one["crop_box"]),
+                prompt_box=_corners(one["prompt_box"]) if "prompt_box" in one else None,
                 source=self.name,
             )
 

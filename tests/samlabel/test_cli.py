@@ -44,7 +44,7 @@ def test_the_version_is_the_package_s(run: Any) -> None:
     assert run("--version") == (0, f"samlabel {__version__}\n", "")
 
 
-@pytest.mark.parametrize("command", ["annotate", "convert", "view", "models", "detectors", "formats"])
+@pytest.mark.parametrize("command", ["annotate", "convert", "view", "generate", "export", "models", "detectors", "formats"])
 def test_help_shows_every_option_with_its_default(run: Any, command: str, monkeypatch: pytest.MonkeyPatch) -> None:
     import inspect
 

@@ -1,0 +1,166 @@
+"""Masks of everything in pictures, as Segment Anything's own script writes them, or as SA-1B records.
+
+https://github.com/facebookresearch/segment-anything/blob/main/scripts/amg.py
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import shutil
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any
+
+from .errors import ImageError, UnknownName
+from .images import Data, Failed, Source, decode, scan
+from .ledger import replacing, write_atomically
+from .types import Annotation, Category, Dataset, ImageRecord
+
+if TYPE_CHECKING:
+    from .protocols import Detector
+    from .segmenters.sam import SamSegmenter
+
+FORMS = ("png", "coco_rle", "sa1b")
+COLUMNS = (
+    "id,area,bbox_x0,bbox_y0,bbox_w,bbox_h,point_input_x,point_input_y,predicted_iou,stability_score,"
+    "crop_box_x0,crop_box_y0,crop_box_w,crop_box_h"
+)
+
+
+@dataclass(slots=True)
+class Generated:
+    """What a run wrote."""
+
+    output: Path
+    images: int = 0  # pictures whose masks were made
+    present: int = 0  # pictures whose masks were there already
+    masks: int = 0
+    failed: list[Failed] = field(default_factory=list)
+
+    @property
+    def exit_code(self) -> int:
+        """0 done, 1 nothing could be made, 3 some images failed."""
+        if not self.failed:
+            return 0
+        return 3 if self.images + self.present else 1
+
+
+def generate(
+    data: Data,
+    output: str | os.PathLike[str],
+    segmenter: SamSegmenter,
+    *,
+    form: str = "png",
+    detector: Detector | None = None,
+    overwrite: bool = False,
+    progress: Callable[[str], None] | None = None,
+) -> Generated:
+    """Masks of every picture of `data` in the folder `output`, in one of `FORMS`.
+
+    "png" makes a folder a picture, `0.png`, `1.png`, ... and metadata.csv; "coco_rle" one JSON file a
+    picture; "sa1b" SA-1B records. With `detector` its boxes are the prompts, else a grid of points. A
+    picture whose masks are there is passed over unless `overwrite`; SA-1B records are made all or none.
+    """
+    if form not in FORMS:
+        raise UnknownName("output form", form, list(FORMS))
+    out = Path(os.path.abspath(output))
+    source = scan(data, exclude=[out])
+    done = Generated(out, failed=list(source.failed))
+    if form == "sa1b":
+        import converters
+
+        records = _records(source, source.paths, segmenter, detector, done, progress)
+        dataset = Dataset((Category(1, "object"),), records, source.root)
+        converters.write(dataset, out, "sa1b", overwrite=overwrite, sidecar=False)
+        return done
+    suffix = "" if form == "png" else ".json"
+    targets = {path: out / (name + suffix) for path, name in names(source.paths).items()}
+    todo = [path for path, target in targets.items() if overwrite or not target.exists()]
+    done.present = len(targets) - len(todo)
+    for record in _records(source, todo, segmenter, detector, done, progress):
+        target = targets[record.path]
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if form == "png":
+            _write_pngs(record, target)
+        else:
+            write_atomically(target, json.dumps([as_record(one) for one in record.annotations]) + "\n")
+    return done
+
+
+def names(paths: tuple[str, ...]) -> dict[str, str]:
+    """The name of each picture's output: without its suffix, but where two would share it, with it."""
+    stems = {path: str(PurePosixPath(path).with_suffix("")) for path in paths}
+    shared = Counter(stem.lower() for stem in stems.values())
+    return {path: stem if shared[stem.lower()] == 1 else path for path, stem in stems.items()}
+
+
+def as_record(one: Annotation) -> dict[str, Any]:
+    """An annotation under the names of Segment Anything's records; boxes are x, y, width, height."""
+    assert one.mask is not None and one.crop_box is not None, "the generator sets both"
+    record = {
+        "segmentation": {"size": list(one.mask.size), "counts": one.mask.counts.decode("ascii")},
+        "area": one.mask.area,
+        "bbox": _xywh(one.box),
+        "predicted_iou": one.predicted_iou,
+        "point_coords": [list(point) for point in one.point_coords],
+        "stability_score": one.stability_score,
+        "crop_box": _xywh(one.crop_box),
+    }
+    return record if one.prompt_box is None else record | {"prompt_box": _xywh(one.prompt_box)}
+
+
+def _records(
+    source: Source,
+    paths: tuple[str, ...] | list[str],
+    segmenter: SamSegmenter,
+    detector: Detector | None,
+    done: Generated,
+    progress: Callable[[str], None] | None,
+) -> Iterator[ImageRecord]:
+    for number, path in enumerate(paths, start=1):
+        try:
+            image = decode(source.root, path).image
+            boxes = None if detector is None else detector.detect([image])[0].boxes
+            record = ImageRecord(path, image.size, tuple(segmenter.generate(image, boxes=boxes)))
+        except ImageError as error:
+            done.failed.append(Failed(path, "decode", str(error)))
+            continue
+        done.images += 1
+        done.masks += len(record.annotations)
+        if progress is not None:
+            progress(f"{number}/{len(paths)} {path}: {len(record.annotations)} masks")
+        yield record
+
+
+def _write_pngs(record: ImageRecord, folder: Path) -> None:
+    """A folder of masks that takes its name when all of it is written."""
+    from PIL import Image
+
+    build = folder.with_name(f".{folder.name}.new")
+    shutil.rmtree(build, ignore_errors=True)
+    build.mkdir()
+    table = io.StringIO()
+    rows = csv.writer(table, lineterminator="\n")
+    rows.writerow(COLUMNS.split(","))
+    for number, one in enumerate(record.annotations):
+        assert one.mask is not None, "the generator sets it"
+        with replacing(build / f"{number}.png") as file:
+            Image.fromarray(one.mask.to_pixels().astype("uint8") * 255).save(file, format="PNG")
+        values = as_record(one)
+        point = values["point_coords"][0] if values["point_coords"] else ["", ""]
+        rows.writerow([number, values["area"], *values["bbox"], *point, values["predicted_iou"],
+                       values["stability_score"], *values["crop_box"]])  # fmt: skip
+    write_atomically(build / "metadata.csv", table.getvalue())
+    if folder.exists():
+        shutil.rmtree(folder)
+    os.replace(build, folder)
+
+
+def _xywh(box: tuple[float, ...]) -> list[float]:
+    x0, y0, x1, y1 = box
+    return [int(v) if v == int(v) else v for v in (x0, y0, x1 - x0, y1 - y0)]
