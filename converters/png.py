@@ -1,0 +1,234 @@
+"""Instance masks as 16-bit PNG: a picture of object numbers for each image, and one table of what they are.
+
+`masks/sub/a.png` holds 0 for background and n for the n-th object of `sub/a.jpg`; `objects.json` holds the classes and,
+for each picture, its objects. A pixel has one number: where objects overlap the smaller is in front, and the table holds
+the whole mask of the one behind as COCO RLE, so nothing is lost. Folders of such pictures without a table are read too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+
+from samlabel.errors import FormatError
+from samlabel.types import Annotation, Category, Dataset, ImageRecord, Mask, Size
+
+from ._classes import NAMELESS
+from ._fields import annotation_of, fields_of
+from ._files import (
+    IMAGE_SUFFIXES,
+    Names,
+    check_transfer,
+    dump_json,
+    find_image_root,
+    inside,
+    place_image,
+    read_json,
+    refuse_existing,
+    relative_name,
+    replacing,
+)
+from ._folders import Once, files_below, head_of
+from ._report import FEATURES, WriteReport
+from ._shapes import check_bitmap
+from ._values import category_table, check_listed, numbers, plain, read_categories, read_mask, size_of, whole
+
+KEEPS = frozenset(FEATURES)
+TABLE = "objects.json"
+LAST = 65535  # the highest number of 16 bits
+
+_PICTURE_KEYS = frozenset("file_name mask height width id objects".split())
+_OBJECT_KEYS = frozenset("number category_id box segmentation".split())
+
+
+def recognise(path: Path) -> str | None:
+    """Why `path` is a folder of instance masks with their table, None when it is not."""
+    file = path / TABLE if path.is_dir() else path
+    head = head_of(file) if file.suffix.lower() == ".json" else b""
+    if head[:1] != b"{" or b'"pictures"' not in head or b'"categories"' not in head:
+        return None
+    return f"{file.name} is the table of a folder of instance masks"
+
+
+def read(path: Path, *, image_root: Path | None = None) -> Dataset:
+    """The dataset of a table and its pictures, or of a bare folder of pictures; records in the table's order.
+
+    In a bare folder (itself, or its `masks/`), every number of a picture is an object of the class "object", and the
+    image is the one of the same name in `images/`. Raises FormatError with file, picture, object and rule.
+    """
+    path = Path(path)
+    table = path / TABLE if path.is_dir() else path
+    if path.is_dir() and not table.is_file():
+        return _read_bare(path, image_root)
+    content = read_json(table)
+    pictures = content.get("pictures") if isinstance(content, dict) else None
+    if not isinstance(pictures, list) or not all(isinstance(picture, dict) for picture in pictures):
+        raise FormatError(f"{table}: not a table of instance masks: wanted an object with categories and pictures")
+    categories = read_categories(content.get("categories"), table)
+    once = Once()
+    names = []
+    for place, picture in enumerate(pictures):
+        where = f"{table}: picture {place}"
+        names.append(relative_name(picture.get("file_name"), where))
+        once.check(names[-1], where)
+    root = image_root or find_image_root(names, [table.parent / "images", table.parent])
+    known = frozenset(category.id for category in categories)
+    return Dataset(categories, _Records(table, pictures, names, known), root)
+
+
+@dataclass(frozen=True)
+class _Records:
+    table: Path
+    pictures: list[dict[str, Any]]
+    names: list[str]
+    categories: frozenset[int]
+
+    def __iter__(self) -> Iterator[ImageRecord]:
+        for picture, name in zip(self.pictures, self.names):
+            where = f"{self.table}: {name}"
+            size = size_of(picture.get("height"), picture.get("width"), where)
+            entries = picture.get("objects")
+            if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+                raise FormatError(f"{where}: objects is not a list of objects")
+            indices = None
+            if any("number" in entry and entry.get("segmentation") is None for entry in entries):
+                indices = read_numbers(self.table.parent / relative_name(picture.get("mask"), where), size)
+            objects = [self._object(entry, size, indices, f"{where}: object {n}") for n, entry in enumerate(entries)]
+            extra = {k: v for k, v in picture.items() if k not in _PICTURE_KEYS}
+            if isinstance(picture.get("id"), str):
+                extra["id"] = picture["id"]
+            yield ImageRecord(name, size, tuple(objects), whole(picture.get("id")), extra)
+
+    def _object(self, entry: dict[str, Any], size: Size, indices: np.ndarray | None, where: str) -> Annotation:
+        category = whole(entry.get("category_id"))
+        if category not in self.categories:
+            raise FormatError(f"{where}: category_id {entry.get('category_id')!r} is not a listed category")
+        mask = read_mask(entry.get("segmentation"), size, where)
+        if mask is None and "number" in entry:
+            number = whole(entry["number"])
+            assert indices is not None
+            if number is None or not 0 < number <= LAST or not (pixels := indices == number).any():
+                raise FormatError(f"{where}: number {entry['number']!r:.40} does not occur in the picture")
+            mask = Mask.from_pixels(pixels)
+        if mask is None and "box" not in entry:
+            raise FormatError(f"{where}: neither number, segmentation nor box")
+        box = mask.box if mask is not None else tuple(numbers(entry["box"], where, "box", length=4))
+        fields = {k: v for k, v in entry.items() if k not in _OBJECT_KEYS}
+        return annotation_of(fields, category, mask, box, where)
+
+
+def read_numbers(file: Path, size: Size | None) -> np.ndarray:
+    """The (H, W) object numbers of a picture of 1, 8 or 16 bits; FormatError when it is none, or of another size."""
+    from PIL import Image
+
+    try:
+        with Image.open(file, formats=["PNG"]) as image:
+            if size is not None and (image.height, image.width) != tuple(size):
+                raise FormatError(f"{file}: {image.width}x{image.height}; the table says {size[1]}x{size[0]}")
+            check_bitmap((image.height, image.width), str(file))
+            if image.mode not in ("1", "L", "P", "I", "I;16", "I;16B"):
+                raise FormatError(f"{file}: a picture of mode {image.mode}; wanted one channel of numbers")
+            return np.asarray(image.convert("L") if image.mode == "1" else image).astype(np.int64)
+    except FormatError:
+        raise
+    except Exception as error:  # decoders raise what they like on damaged files
+        raise FormatError(f"{file}: not a readable PNG: {' '.join(str(error).split())}") from error
+
+
+def _read_bare(path: Path, image_root: Path | None) -> Dataset:
+    folder = path / "masks" if (path / "masks").is_dir() else path
+    files = tuple(files_below(folder, ".png"))
+    if not files:
+        raise FormatError(f"{path}: neither {TABLE} nor PNG files here")
+    root = image_root or (path / "images" if (path / "images").is_dir() else None)
+    known = {}
+    for image in files_below(root, *IMAGE_SUFFIXES) if root else ():
+        known[image.relative_to(root).with_suffix("").as_posix()] = image.relative_to(root).as_posix()
+    return Dataset((Category(1, NAMELESS),), _Bare(folder, files, known), root)
+
+
+@dataclass(frozen=True)
+class _Bare:
+    folder: Path
+    files: tuple[Path, ...]
+    known: dict[str, str]  # image without its suffix -> image
+
+    def __iter__(self) -> Iterator[ImageRecord]:
+        for file in self.files:
+            indices = read_numbers(file, None)
+            masks = [Mask.from_pixels(indices == number) for number in np.unique(indices) if number > 0]
+            name = file.relative_to(self.folder).with_suffix("").as_posix()
+            objects = tuple(Annotation(1, mask.box, mask) for mask in masks)
+            yield ImageRecord(self.known.get(name, f"{name}.png"), indices.shape, objects)
+
+
+def write(dataset: Dataset, path: Path, *, overwrite: bool = False, images: str = "none") -> WriteReport:
+    """Write `masks/` and `objects.json` below the folder `path`; images go to `images/`.
+
+    An image without masks has no picture. A table is written picture by picture, so memory does not grow with them.
+    """
+    check_transfer(images)
+    path = Path(path)
+    refuse_existing(path / TABLE if (path / TABLE).exists() else None, overwrite)
+    path.mkdir(parents=True, exist_ok=True)
+    report = WriteReport("png", str(path))
+    known = frozenset(category.id for category in dataset.categories)
+    taken, written = Names(), set()
+    with replacing(path / TABLE) as out:
+        out.write(f'{{"categories":{dump_json(category_table(dataset.categories))},\n"pictures":['.encode())
+        for record in dataset.records:
+            check_listed(record, known)
+            if images != "none":
+                place_image(dataset.image_root, record.path, inside(path, f"images/{record.path}"), images)
+            mask_name = f"masks/{PurePosixPath(taken.take(record.path)).with_suffix('.png')}"
+            picture, entries = _objects(record)
+            height, width = (int(side) for side in record.size)
+            entry: dict[str, Any] = {"file_name": record.path, "height": height, "width": width}
+            entry.update({} if record.id is None else {"id": record.id})
+            if picture is not None:
+                _save(picture, inside(path, mask_name))
+                written.add(mask_name)
+                entry["mask"] = mask_name
+            entry = {**entry, "objects": entries, **{k: v for k, v in record.extra.items() if k not in entry}}
+            out.write(((",\n" if report.images else "\n") + dump_json(entry)).encode())
+            report.images += 1
+            report.objects += len(entries)
+        out.write(b"]}\n")
+    found = (file.relative_to(path).as_posix() for file in files_below(path / "masks", ".png"))
+    report.losses["left-over-label"] = sum(name not in written for name in found)
+    report.losses = +report.losses
+    return report
+
+
+def _objects(record: ImageRecord) -> tuple[np.ndarray | None, list[dict[str, Any]]]:
+    """The picture of a record, None without masks, and the entries of its objects."""
+    painted = [(n, a.mask) for n, a in enumerate(record.annotations, start=1) if a.mask is not None and a.mask.area]
+    painted = [(number, mask) for number, mask in painted if number <= LAST]
+    picture = np.zeros(record.size, dtype=np.uint16) if painted else None
+    for number, mask in sorted(painted, key=lambda item: -item[1].area):
+        picture[mask.to_pixels()] = number
+    shown = np.bincount(picture.ravel(), minlength=1) if picture is not None else np.zeros(1, dtype=np.int64)
+    entries = []
+    for number, annotation in enumerate(record.annotations, start=1):
+        mask = annotation.mask
+        entry: dict[str, Any] = {"category_id": annotation.category_id}
+        visible = int(shown[number]) if number < len(shown) else 0
+        if visible:
+            entry["number"] = number
+        if mask is None:
+            entry["box"] = [plain(v) for v in annotation.box]
+        elif visible != mask.area or not mask.area:
+            entry["segmentation"] = {"size": list(mask.size), "counts": mask.counts.decode("ascii")}
+        entries.append({**entry, **{k: v for k, v in fields_of(annotation).items() if k not in _OBJECT_KEYS}})
+    return picture, entries
+
+
+def _save(picture: np.ndarray, file: Path) -> None:
+    from PIL import Image
+
+    with replacing(file) as out:
+        Image.fromarray(picture).save(out, format="PNG")
