@@ -12,7 +12,7 @@ from ._console import print_json
 
 
 def export(
-    sam: Annotated[str, typer.Argument(metavar="VARIANT", help="See samlabel models.")] = "nano",
+    variant: Annotated[str, typer.Argument(metavar="VARIANT", help="See samlabel models.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for encoder.onnx and decoder.onnx.")] = Path("onnx"),
     sam_checkpoint: Annotated[
         Path | None, typer.Option("--sam-checkpoint", "--checkpoint", metavar="FILE", help="Weights for VARIANT.")
@@ -32,7 +32,7 @@ def export(
     from ..segmenters.sam import export as write
 
     made = write(
-        sam,
+        variant,
         out,
         checkpoint=sam_checkpoint,
         masks=masks,

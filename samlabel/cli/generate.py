@@ -24,7 +24,7 @@ def generate(
     ] = None,
     input: Annotated[str | None, typer.Option("--input", metavar="INPUT", help="The same, as amg.py has it.")] = None,
     output: Annotated[Path | None, typer.Option("--output", "--out", "-o", help="Folder for the masks.")] = None,
-    form: Annotated[
+    output_form: Annotated[
         str, typer.Option("--output-form", metavar="png|coco_rle|sa1b", help="PNG masks, RLE in JSON, or SA-1B records.")
     ] = "png",
     convert_to_rle: Annotated[
@@ -111,7 +111,7 @@ def generate(
         images or input or "",
         output,
         segmenter,
-        form="coco_rle" if convert_to_rle else form,
+        form="coco_rle" if convert_to_rle else output_form,
         detector=boxes,
         overwrite=overwrite,
         progress=None if quiet else lambda line: print(line, file=sys.stderr, flush=True),

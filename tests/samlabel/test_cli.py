@@ -122,7 +122,7 @@ BAD = {
     "unknown variant": (None, ["--detector", "none", "--sam", "vit_c"], "unknown SAM variant 'vit_c'; known: nano"),
     "unknown format": (None, ["--format", "coca"], "unknown format 'coca'"),
     "unknown way": (None, ["--images", "move"], "unknown way to place pictures"),
-    "variant without weights": (None, ["--sam", "vit_b"], "name the file: --sam-checkpoint FILE"),
+    "variant without weights": (None, ["--sam", "vit_b"], "samlabel models pull vit_b"),
     "checkpoint missing": (None, ["--sam-checkpoint", "nowhere.pth"], "no checkpoint at nowhere.pth"),
     "wrong checkpoint": (wrong_checkpoint, ["--sam-checkpoint", "{tmp}/wrong.safetensors"], "no known variant"),
     "labels of others": (foreign, [], "already holds labels that samlabel did not write (labels/a.txt)"),
@@ -140,6 +140,7 @@ def test_bad_input_is_one_line_exit_code_and_nothing_written(
 ) -> None:
     import sam
 
+    monkeypatch.setenv("SAMLABEL_CACHE", str(tmp_path / "cache"))
     real = sam.load
     monkeypatch.setattr(sam, "load", lambda name=None, *, checkpoint=None, device="cpu": real(
         name, checkpoint=checkpoint, device=device, seed=0 if checkpoint is None else None))  # fmt: skip
