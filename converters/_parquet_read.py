@@ -1,0 +1,236 @@
+"""Reading Parquet in the layout of Hugging Face object detection sets, a few rows at a time; see parquet.py."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from samlabel.errors import FormatError, MissingDependency
+from samlabel.geometry import box_from_xywh
+from samlabel.types import Annotation, Category, Dataset, ImageRecord, Size
+
+from ._fields import READ, annotation_of
+from ._files import find_image_root, relative_name
+from ._folders import Once, files_below, size_from_image
+from ._values import numbers, read_categories, read_mask, size_of, whole
+
+OURS = b"samlabel"  # key of the schema's metadata that holds the table of classes
+ROWS = 64  # rows in memory at once
+
+
+def arrow() -> Any:
+    """pyarrow with its parquet module; MissingDependency with the command that installs it."""
+    try:
+        import pyarrow
+        import pyarrow.parquet
+    except ModuleNotFoundError as error:
+        raise MissingDependency('format "parquet" needs pyarrow: pip install "samlabel[parquet]"') from error
+    return pyarrow
+
+
+def recognise(path: Path) -> str | None:
+    """Why `path` is Parquet, None when it is not."""
+    file = path if path.is_file() else next(iter(_files(path)), None)
+    if file is None or file.suffix.lower() != ".parquet":
+        return None
+    with open(file, "rb") as handle:
+        return f"{file.name} begins as Parquet files do" if handle.read(4) == b"PAR1" else None
+
+
+def _files(path: Path) -> tuple[Path, ...]:
+    if path.is_file():
+        return (path,)
+    return tuple(files_below(path / "data" if (path / "data").is_dir() else path, ".parquet"))
+
+
+def read(path: Path, *, image_root: Path | None = None) -> Dataset:
+    """The dataset of a Parquet file or of a folder of them; records in the order of files and rows.
+
+    Wants a column `image` and a column `objects` with `bbox` (XYWH) and `category`; `segmentation` is COCO RLE. Pictures
+    inside the file are only measured, when there is no width and height. Raises FormatError with file, row and rule.
+    """
+    path = Path(path)
+    files = _files(path)
+    if not files:
+        raise FormatError(f"{path}: no .parquet file here")
+    categories = _categories(files)
+    base = path if path.is_dir() else path.parent
+    names = []
+    once = Once()
+    for file in files:
+        for place, row in _rows(file, pictures=False):
+            names.append(_name(row, place, file))
+            once.check(names[-1], f"{file}: row {place}")
+    parents = [base, base.parent]
+    root = image_root or find_image_root(names, [p for parent in parents for p in (parent / "images", parent)])
+    return Dataset(categories, _Records(files, categories, root), root)
+
+
+def _open(file: Path) -> Any:
+    try:
+        return arrow().parquet.ParquetFile(file)
+    except MissingDependency:
+        raise
+    except Exception as error:  # pyarrow's own errors, and those of the codecs below it
+        raise FormatError(f"{file}: not readable as Parquet: {_short(error)}") from error
+
+
+def _short(error: Exception) -> str:
+    return " ".join(str(error).split())[:200]
+
+
+def _rows(file: Path, *, pictures: bool) -> Iterator[tuple[int, dict[str, Any]]]:
+    opened = _open(file)
+    names = opened.schema_arrow.names
+    if "objects" not in names:
+        raise FormatError(f"{file}: no column objects; there are {', '.join(names)[:200]}")
+    columns = list(names)
+    if not pictures and "image" in names:
+        columns = [name for name in names if name != "image"] + ["image.path"]
+    place = 0
+    try:
+        for batch in opened.iter_batches(batch_size=ROWS, columns=columns):
+            for row in batch.to_pylist():
+                yield place, row
+                place += 1
+    except FormatError:
+        raise
+    except Exception as error:
+        raise FormatError(f"{file}: damaged after row {place}: {_short(error)}") from error
+
+
+def _categories(files: tuple[Path, ...]) -> tuple[Category, ...]:
+    """Our own table, or the names of the feature `category`, or as many classes as are used."""
+    metadata = _open(files[0]).schema_arrow.metadata or {}
+    try:
+        if OURS in metadata:
+            return read_categories(json.loads(metadata[OURS])["categories"], files[0])
+        features = json.loads(metadata.get(b"huggingface", b"{}")).get("info", {}).get("features", {})
+        names = _class_names(features.get("objects"), 0)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise FormatError(f"{files[0]}: the metadata of its schema is damaged: {_short(error)}") from error
+    if names is None:
+        used = {-1}
+        for file in files:
+            for place, row in _rows(file, pictures=False):
+                used.update(_class(entry, f"{file}: row {place}") for entry in _entries(row, f"{file}: row {place}"))
+        names = [f"class_{number}" for number in range(max(used) + 1)]
+    return tuple(Category(number, name) for number, name in enumerate(names))
+
+
+def _class_names(feature: Any, depth: int) -> list[str] | None:
+    """The names of the first ClassLabel among the features of `objects`."""
+    if isinstance(feature, list):
+        feature = feature[0] if feature else None
+    if not isinstance(feature, dict) or depth > 8:
+        return None
+    if feature.get("_type") == "ClassLabel" and isinstance(feature.get("names"), list):
+        return [str(name) for name in feature["names"]]
+    for key in ("category", "categories", "label", "labels", "feature"):
+        if key in feature and (found := _class_names(feature[key], depth + 1)) is not None:
+            return found
+    return None
+
+
+def _class(entry: dict[str, Any], where: str) -> int:
+    found = next((entry[key] for key in ("category", "categories", "label", "labels") if key in entry), None)
+    number = whole(found)
+    if number is None or not 0 <= number <= 100_000:
+        raise FormatError(f"{where}: category {found!r:.40} is not the number of a class")
+    return number
+
+
+def _entries(row: dict[str, Any], where: str) -> list[dict[str, Any]]:
+    """The objects of a row, from a struct of lists or a list of structs."""
+    objects = row.get("objects")
+    if isinstance(objects, list):
+        if not all(isinstance(entry, dict) for entry in objects):
+            raise FormatError(f"{where}: objects is a list of other things than structs")
+        return objects
+    if objects is None:
+        return []
+    if not isinstance(objects, dict):
+        raise FormatError(f"{where}: objects is neither a struct of lists nor a list of structs")
+    lists = {key: value for key, value in objects.items() if isinstance(value, list)}
+    lengths = {len(value) for value in lists.values()}
+    if len(lengths) > 1:
+        raise FormatError(f"{where}: the lists of objects differ in length: {sorted(lengths)}")
+    return [dict(zip(lists, values)) for values in zip(*lists.values())]
+
+
+def _name(row: dict[str, Any], place: int, file: Path) -> str:
+    image = row.get("image")
+    path = image.get("path") if isinstance(image, dict) else None
+    name = row.get("file_name") or path
+    if not name:
+        name = f"{row['image_id'] if isinstance(row.get('image_id'), int) else f'{file.stem}-{place}'}.jpg"
+    return relative_name(name, f"{file}: row {place}")
+
+
+@dataclass(frozen=True)
+class _Records:
+    files: tuple[Path, ...]
+    categories: tuple[Category, ...]
+    root: Path | None
+
+    def __iter__(self) -> Iterator[ImageRecord]:
+        known = frozenset(category.id for category in self.categories)
+        for file in self.files:
+            sized = {"width", "height"} <= set(_open(file).schema_arrow.names)
+            for place, row in _rows(file, pictures=not sized):
+                where = f"{file}: row {place}"
+                name = _name(row, place, file)
+                size = self._size(row, name, where)
+                objects = tuple(_object(entry, size, known, where) for entry in _entries(row, where))
+                extra = _json(row.get("extra"), where)
+                yield ImageRecord(name, size, objects, whole(row.get("image_id")), extra)
+
+    def _size(self, row: dict[str, Any], name: str, where: str) -> Size:
+        if row.get("height") is not None and row.get("width") is not None:
+            return size_of(row["height"], row["width"], where)
+        image = row.get("image")
+        data = image.get("bytes") if isinstance(image, dict) else None
+        return _measured(data, where) if data else size_from_image(self.root, name, where)
+
+
+def _measured(data: bytes, where: str) -> Size:
+    from PIL import Image
+
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            turned = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)
+            return (image.width, image.height) if turned else (image.height, image.width)
+    except Exception as error:  # decoders raise what they like on damaged files
+        raise FormatError(f"{where}: the picture inside cannot be read: {_short(error)}") from error
+
+
+def _json(text: Any, where: str) -> dict[str, Any]:
+    if text is None:
+        return {}
+    try:
+        value = json.loads(text)
+    except (ValueError, TypeError, RecursionError) as error:
+        raise FormatError(f"{where}: extra is not JSON: {_short(error)}") from error
+    if not isinstance(value, dict):
+        raise FormatError(f"{where}: extra is not a JSON object")
+    return value
+
+
+def _object(entry: dict[str, Any], size: Size, known: frozenset[int], where: str) -> Annotation:
+    mask = read_mask(entry.get("segmentation"), size, where)
+    category = whole(entry.get("category_id"))
+    category = category if category in known and entry.get("category_id") is not None else _class(entry, where)
+    if category not in known:
+        raise FormatError(f"{where}: category {category} is not among the classes of this file")
+    if entry.get("bbox") is not None:
+        box = box_from_xywh(numbers(entry["bbox"], where, "bbox", length=4))
+    elif mask is not None:
+        box = mask.box
+    else:
+        raise FormatError(f"{where}: an object with neither bbox nor segmentation")
+    fields = {key: value for key, value in entry.items() if key in READ and value is not None and key != "bbox"}
+    return annotation_of({**_json(entry.get("extra"), where), **fields}, category, mask, box, where)

@@ -1,0 +1,178 @@
+"""Parquet in the layout that Hugging Face datasets load: a row an image, its objects as lists with COCO RLE.
+
+https://huggingface.co/docs/datasets/object_detection. Columns: `image` (a path, or the file's bytes), `image_id`,
+`width`, `height`, `file_name`, and `objects` with `bbox` (XYWH), `category` (the place of its class among the names),
+`category_id`, `area`, `iscrowd`, `segmentation`, scores. Needs pyarrow: pip install "samlabel[parquet]".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from samlabel.errors import UsageError
+from samlabel.geometry import box_to_xywh
+from samlabel.types import Annotation, Dataset, ImageRecord
+
+from ._fields import SCORES, fields_of
+from ._files import check_transfer, dump_json, inside, place_image, refuse_existing, replacing
+from ._parquet_read import OURS, arrow, read, recognise
+from ._report import FEATURES, WriteReport
+from ._values import category_table, check_listed
+
+__all__ = ["KEEPS", "read", "recognise", "write"]
+
+KEEPS = frozenset(FEATURES)
+FILE = "data/train-00000-of-00001.parquet"
+ROWS = 256  # rows of a group, fewer when pictures make it larger than
+BYTES = 64 << 20
+
+_COLUMNS = frozenset(("id", "bbox", "iscrowd", "source", *SCORES))
+
+
+def write(
+    dataset: Dataset,
+    path: Path,
+    *,
+    overwrite: bool = False,
+    images: str = "none",
+    pictures: str = "path",
+) -> WriteReport:
+    """Write `path` itself when it ends in .parquet, else `path/data/train-00000-of-00001.parquet`.
+
+    `pictures` is "path", or "embed" to put the image files into the column `image`, so that the file is all a reader
+    needs. `images` places them in `images/` as well. Rows go to disk in groups, so memory does not grow with them.
+    """
+    check_transfer(images)
+    if pictures not in ("path", "embed"):
+        raise UsageError(f"unknown choice of pictures {pictures!r}; known: path, embed")
+    pyarrow = arrow()
+    path = Path(path)
+    file = path if path.suffix.lower() == ".parquet" else path / FILE
+    root = file.parent if file == path else path
+    refuse_existing(file if file.exists() else None, overwrite)
+    table = category_table(dataset.categories)
+    index = {entry["id"]: place for place, entry in enumerate(table)}
+    features = _features([entry["name"] for entry in table])
+    metadata = {b"huggingface": dump_json({"info": {"features": features}}).encode()}
+    metadata[OURS] = dump_json({"categories": table}).encode()
+    schema = _schema(pyarrow).with_metadata(metadata)
+    report = WriteReport("parquet", str(file))
+    waiting: list[dict[str, Any]] = []
+    size = 0
+    root.mkdir(parents=True, exist_ok=True)
+    target = inside(root, file.relative_to(root).as_posix())
+    with replacing(target) as out, pyarrow.parquet.ParquetWriter(out, schema, compression="zstd") as writer:
+        for record in dataset.records:
+            check_listed(record, index)
+            place = record.path
+            if images != "none":
+                place = f"images/{record.path}"
+                place_image(dataset.image_root, record.path, inside(root, place), images)
+            data = _bytes(dataset, record) if pictures == "embed" else None
+            waiting.append(_row(record, index, place, data))
+            size += len(data or b"")
+            if len(waiting) == ROWS or size > BYTES:
+                writer.write_table(pyarrow.Table.from_pylist(waiting, schema=schema))
+                waiting, size = [], 0
+            report.images += 1
+            report.objects += len(record.annotations)
+        if waiting:
+            writer.write_table(pyarrow.Table.from_pylist(waiting, schema=schema))
+    return report
+
+
+def _bytes(dataset: Dataset, record: ImageRecord) -> bytes:
+    if dataset.image_root is None:
+        raise UsageError(f"the images of this dataset are unknown: name their folder to embed them (image {record.path})")
+    try:
+        return (dataset.image_root / record.path).read_bytes()
+    except OSError as error:
+        raise UsageError(f"{dataset.image_root / record.path}: {error.strerror}; embedding needs every image") from error
+
+
+def _row(record: ImageRecord, index: Mapping[int, int], place: str, data: bytes | None) -> dict[str, Any]:
+    entries = [_entry(annotation, index[annotation.category_id]) for annotation in record.annotations]
+    return {
+        "image": {"bytes": data, "path": place},
+        "image_id": record.id,
+        "width": int(record.size[1]),
+        "height": int(record.size[0]),
+        "file_name": record.path,
+        "objects": {key: [entry[key] for entry in entries] for key in _OBJECT},
+        "extra": dump_json(dict(record.extra)) if record.extra else None,
+    }
+
+
+def _entry(annotation: Annotation, place: int) -> dict[str, Any]:
+    mask = annotation.mask
+    fields = fields_of(annotation)
+    box = annotation.box if mask is None or annotation.id is not None else mask.box
+    rest = {key: value for key, value in fields.items() if key not in _COLUMNS or key == "id" and isinstance(value, str)}
+    x, y, width, height = box_to_xywh(box)
+    entry: dict[str, Any] = {
+        "id": annotation.id,
+        "bbox": [x, y, width, height],
+        "area": mask.area if mask is not None else width * height,
+        "category": place,
+        "category_id": annotation.category_id,
+        "iscrowd": int(annotation.iscrowd),
+        "segmentation": None if mask is None else {"size": list(mask.size), "counts": mask.counts.decode("ascii")},
+        "source": annotation.source,
+        "extra": dump_json(rest) if rest else None,
+    }
+    return {**entry, **{key: getattr(annotation, key) for key in SCORES}}
+
+
+# Name -> the word that datasets and pyarrow share for the type of one object's value.
+_OBJECT: dict[str, Any] = {
+    "id": "int64",
+    "bbox": ["float64"],
+    "area": "float64",
+    "category": "int64",
+    "category_id": "int64",
+    "iscrowd": "int8",
+    "segmentation": {"size": ["int32"], "counts": "string"},
+    "score": "float64",
+    "predicted_iou": "float64",
+    "stability_score": "float64",
+    "source": "string",
+    "extra": "string",
+}
+_ROW: dict[str, Any] = {
+    "image": {"bytes": "binary", "path": "string"},
+    "image_id": "int64",
+    "width": "int32",
+    "height": "int32",
+    "file_name": "string",
+    "objects": {key: [value] for key, value in _OBJECT.items()},
+    "extra": "string",
+}
+
+
+def _schema(pyarrow: Any) -> Any:
+    def type_of(word: Any) -> Any:
+        if isinstance(word, list):
+            return pyarrow.list_(type_of(word[0]))
+        if isinstance(word, dict):
+            return pyarrow.struct([(key, type_of(value)) for key, value in word.items()])
+        return getattr(pyarrow, word)()
+
+    return pyarrow.schema([(key, type_of(value)) for key, value in _ROW.items()])
+
+
+def _features(names: list[str]) -> dict[str, Any]:
+    """What `datasets` keeps in the metadata of a file to know its columns by."""
+
+    def feature_of(word: Any) -> Any:
+        if isinstance(word, list):
+            return {"feature": feature_of(word[0]), "_type": "Sequence"}
+        if isinstance(word, dict):
+            return {key: feature_of(value) for key, value in word.items()}
+        return {"dtype": word, "_type": "Value"}
+
+    features = {key: feature_of(value) for key, value in _ROW.items()}
+    features["image"] = {"_type": "Image"}
+    features["objects"]["category"]["feature"] = {"names": names, "_type": "ClassLabel"}
+    return features
