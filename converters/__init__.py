@@ -8,6 +8,8 @@ last two are keyword-only. Others bring formats through the entry point group `s
 from __future__ import annotations
 
 from ._convert import convert, read, write
+from ._lenient import SKIPPED, Lenient
+from ._measure import MaskIou
 from ._registry import FormatInfo, detect_format, formats, get, names
 from ._report import CODES, FEATURES, NOTED, REFUSED, Receipt, WriteReport
 
@@ -16,7 +18,10 @@ __all__ = [
     "FEATURES",
     "NOTED",
     "REFUSED",
+    "SKIPPED",
     "FormatInfo",
+    "Lenient",
+    "MaskIou",
     "Receipt",
     "WriteReport",
     "convert",

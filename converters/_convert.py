@@ -3,24 +3,35 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from samlabel.errors import LossyConversion, UsageError
-from samlabel.types import Dataset
+from samlabel.types import Dataset, ImageRecord
 
+from ._lenient import Lenient
+from ._measure import Measure, MaskIou, down
 from ._registry import checked_options, detect_format, get
 from ._report import NOTED, REFUSED, Receipt, Tally, WriteReport, losses_of
 
 
-def read(path: Path | str, format: str | None = None, *, image_root: Path | str | None = None) -> Dataset:
+def read(
+    path: Path | str,
+    format: str | None = None,
+    *,
+    image_root: Path | str | None = None,
+    lenient: Lenient | None = None,
+) -> Dataset:
     """The dataset at `path`; its format is recognised from the files when not given.
 
-    `image_root` is the folder that image names start from, for formats that keep images elsewhere.
+    `image_root` is the folder that image names start from, for formats that keep images elsewhere. With `lenient`,
+    broken objects are left out and counted there instead of ending in a FormatError.
     """
     name = format or detect_format(path)[0]
-    options = {} if image_root is None else {"image_root": Path(image_root)}
+    options: dict[str, Any] = {} if image_root is None else {"image_root": Path(image_root)}
+    if lenient is not None:
+        options["lenient"] = lenient
     function = get(name).read
     if not Path(path).exists():
         raise UsageError(f"{path}: no such file or folder")
@@ -55,67 +66,147 @@ def convert(
     to: str,
     from_: str | None = None,
     allow_lossy: bool = False,
+    min_iou: float | None = None,
     overwrite: bool = False,
     dry_run: bool = False,
+    lenient: bool = False,
+    measure: str = "auto",
     images: str | None = None,
     image_root: Path | str | None = None,
     **options: Any,
 ) -> Receipt:
     """Labels at `source` written at `target` in the format `to`, and a receipt of what was lost.
 
-    Raises LossyConversion, with nothing written, when something would be lost and `allow_lossy` is not set. A dry run
-    gives the receipt alone. Codes: `converters.CODES`.
+    Raises LossyConversion, with nothing written, when something would be lost and neither `allow_lossy` is set nor
+    `min_iou` permits it: every object is written and the format's usual reader gets each mask back at that IoU or
+    above. With both, objects may be left out, and `min_iou` holds for those that are written. A dry run gives the
+    receipt alone. `lenient` leaves out and counts what is broken in the source. `measure` says which masks are
+    measured: "auto" (5,000, then every hundredth), "all", "none"; `min_iou` measures all. `options` are those of the
+    format's `write`. Codes: `converters.CODES`.
     """
+    if min_iou is not None and not 0 <= min_iou <= 1:
+        raise UsageError(f"min_iou (--min-iou) is {min_iou}; wanted a number from 0 to 1")
     name, why = (from_, "as told") if from_ else detect_format(source)
     module = get(to)
     chosen = checked_options(module.write, to, options)
-    before = _expected_losses(read(source, name, image_root=image_root), module, chosen)
-    receipt = Receipt(str(source), str(target), name, why, to)
-    receipt.losses, receipt.notes = _split(before)
-    if receipt.losses and not (allow_lossy or dry_run):
-        summary = ", ".join(f"{count} {code}" for code, count in receipt.losses.items())
-        raise LossyConversion(f"{name} to {to} would lose something: {summary}; --allow-lossy accepts that")
-    dataset = receipt.found.watch(read(source, name, image_root=image_root))
+    skipped = Lenient() if lenient else None
+    dataset = read(source, name, image_root=image_root, lenient=skipped)
+    receipt = Receipt(str(source), str(target), name, why, to, dry_run=dry_run)
+    watch = _Watch(dataset, module, chosen, "all" if min_iou is not None else measure)
+    before: Counter[str] | None = None
+    if dry_run or min_iou is not None or not allow_lossy:
+        for record in dataset.records:
+            watch.add(record)
+        before = watch.losses()
+        if not dry_run:
+            _refuse(f"{name} to {to}", _split(before)[0], watch.mask_iou(), allow_lossy=allow_lossy, min_iou=min_iou)
+        dataset = _again(dataset, source, name, image_root, skipped)
     if dry_run:
-        for _ in dataset.records:
-            pass
-        return _close(receipt, Counter(), receipt.found.images, receipt.found.objects - _dropped(receipt.losses))
-    report = write(dataset, target, to, overwrite=overwrite, images=images, **chosen)
-    return _close(receipt, report.losses, report.images, report.objects)
+        assert before is not None
+        images_out, objects_out = watch.found.images, watch.found.objects - sum(watch.dropped.values())
+        written: Counter[str] = Counter()
+    else:
+        passing = dataset if before is not None else watch.passing(dataset)
+        report = write(passing, target, to, overwrite=overwrite, images=images, **chosen)
+        images_out, objects_out, written = report.images, report.objects, report.losses
+        before = watch.losses() if before is None else before
+    receipt.found, receipt.mask_iou = watch.found, watch.mask_iou()
+    receipt.images_in, receipt.objects_in = watch.found.images, watch.found.objects
+    receipt.images_out, receipt.objects_out = images_out, objects_out
+    # The writer saw the same records, so of each code the larger count holds.
+    receipt.losses, receipt.notes = _split(before | written)
+    if skipped is not None:
+        receipt.skipped, receipt.skipped_examples = skipped.counts, skipped.examples
+    return receipt
 
 
-def _expected_losses(dataset: Dataset, module: Any, options: Mapping[str, Any]) -> Counter[str]:
-    """What writing will lose, known before anything is written."""
-    keeps = module.keeps(**options) if hasattr(module, "keeps") else module.KEEPS
-    expected: Counter[str] = Counter()
-    if "supercategories" not in keeps:
-        expected["supercategory-lost"] += sum(c.supercategory is not None for c in dataset.categories)
-    audit = module.Audit(dataset.categories) if hasattr(module, "Audit") else None
-    for record in dataset.records:
-        expected.update(losses_of(record, keeps))
-        if audit is not None:
-            audit.add(record)
-    if audit is not None:
-        expected.update(audit.losses())
-    return +expected
+def _again(
+    dataset: Dataset, source: Path | str, name: str, image_root: Path | str | None, lenient: Lenient | None
+) -> Dataset:
+    """The same dataset from its start: its records where these can be iterated anew, else the files once more."""
+    if iter(dataset.records) is not dataset.records:
+        return dataset
+    return read(source, name, image_root=image_root, lenient=lenient)
+
+
+class _Watch:
+    """What passes by on the way to a format: counted, its losses foretold, its masks measured."""
+
+    def __init__(self, dataset: Dataset, module: Any, options: Mapping[str, Any], measure: str) -> None:
+        self.found = Tally()
+        self.dropped: Counter[str] = Counter()
+        self._keeps = module.keeps(**options) if hasattr(module, "keeps") else module.KEEPS
+        self._dropped = getattr(module, "dropped", None)
+        self._lost: Counter[str] = Counter()
+        if "supercategories" not in self._keeps:
+            self._lost["supercategory-lost"] += sum(c.supercategory is not None for c in dataset.categories)
+        self._audit = module.Audit(dataset.categories) if hasattr(module, "Audit") else None
+        self._measure = Measure(module, options, self._keeps, dataset.categories, measure)
+        self._budget = "exact_masks" in module.KEEPS and "exact_masks" not in self._keeps
+        self._options, self._module = options, module
+
+    def add(self, record: ImageRecord) -> None:
+        self.found.add(record)
+        lost = losses_of(record, self._keeps, self._dropped)
+        self._lost.update(lost)
+        self.dropped.update({code: lost[code] for code in DROPPED if lost[code]})
+        if self._audit is not None:
+            self._audit.add(record)
+        self._measure.add(record)
+
+    def passing(self, dataset: Dataset) -> Dataset:
+        """The same dataset, watched while its records go by."""
+
+        def records() -> Iterator[ImageRecord]:
+            for record in dataset.records:
+                self.add(record)
+                yield record
+
+        return Dataset(dataset.categories, records(), dataset.image_root, dataset.extra)
+
+    def losses(self) -> Counter[str]:
+        """What writing loses, known before anything is written."""
+        lost = Counter(self._lost)
+        if self._audit is not None:
+            lost.update(self._audit.losses())
+        measured = self._measure.result()
+        if self._budget:  # the format could be exact, these options are not
+            lost["mask-changed"] = measured.under_1
+        elif "mask-changed" not in lost:
+            lost["reader-differs"] = measured.under_1
+        return +lost
+
+    def mask_iou(self) -> MaskIou:
+        return self._measure.result()
+
+
+DROPPED = ("object-lost", "empty-mask-lost", "no-mask-lost")
+
+
+def _refuse(
+    way: str, losses: Mapping[str, int], iou: MaskIou, *, allow_lossy: bool, min_iou: float | None
+) -> None:
+    """LossyConversion unless what is lost was permitted."""
+    if min_iou is not None:
+        if iou.measured < iou.masks:
+            raise LossyConversion(
+                f"{way}: only {iou.measured} of {iou.masks} masks can be measured, so that --min-iou says nothing; "
+                "--allow-lossy without it goes on"
+            )
+        if iou.min is not None and iou.min < min_iou:
+            low = iou.worst[0] if iou.worst else None
+            which = f", {low['image']} object {low['place']}" if low else ""
+            raise LossyConversion(f"{way}: the lowest mask IoU is {down(iou.min)}{which}; --min-iou asks for {min_iou:g}")
+        if not allow_lossy:
+            losses = {code: losses[code] for code in DROPPED if losses.get(code)}
+    if losses and not allow_lossy:
+        summary = ", ".join(f"{count} {code}" for code, count in losses.items())
+        raise LossyConversion(
+            f"{way} would lose something: {summary}; --allow-lossy accepts that, --dry-run shows the receipt"
+        )
 
 
 def _split(found: Mapping[str, int]) -> tuple[dict[str, int], dict[str, int]]:
     lost = {code: found[code] for code in REFUSED if found.get(code)}
     noted = {code: found[code] for code in NOTED if found.get(code)}
     return lost, noted
-
-
-def _dropped(losses: Mapping[str, int]) -> int:
-    return sum(losses.get(code, 0) for code in ("object-lost", "empty-mask-lost", "no-mask-lost"))
-
-
-def _close(receipt: Receipt, written: Mapping[str, int], images: int, objects: int) -> Receipt:
-    """The receipt with what the writer reported; it saw the same records, so the larger count of a code holds."""
-    lost, noted = _split(written)
-    for mine, theirs in ((receipt.losses, lost), (receipt.notes, noted)):
-        for code, count in theirs.items():
-            mine[code] = max(mine.get(code, 0), count)
-    receipt.images_in, receipt.objects_in = receipt.found.images, receipt.found.objects
-    receipt.images_out, receipt.objects_out = images, objects
-    return receipt

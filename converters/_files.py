@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
@@ -109,14 +110,73 @@ def write_text(path: Path, text: str) -> None:
             return
     except OSError:
         pass
-    with replacing(path) as file:
-        file.write(data)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _put(os.fspath(path), data)
 
 
 def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)
     return mask
+
+
+def _put(path: str, data: bytes) -> None:
+    """`data` at `path` by way of a temporary file beside it; the folder is there."""
+    folder, name = os.path.split(path)
+    temporary = os.path.join(folder, f".{name[:80]}.{os.getpid()}-{threading.get_ident()}.tmp")
+    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_NOFOLLOW", 0), 0o666)
+    try:
+        with os.fdopen(handle, "wb", buffering=0) as file:
+            view = memoryview(data)
+            while view:
+                view = view[file.write(view) :]
+        os.replace(temporary, path)
+    except BaseException:
+        if os.path.exists(temporary):
+            os.unlink(temporary)
+        raise
+
+
+class Target:
+    """A folder that thousands of files are written below; a folder of them is checked and made once."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._base = os.fspath(root)
+        self._known: set[str] = set()
+
+    def file(self, relative: str) -> Path:
+        """`root / relative`, refused where a name or a symbolic link leads out of the root."""
+        return Path(self._path(relative))
+
+    def _path(self, relative: str) -> str:
+        folder = relative.rpartition("/")[0]
+        if folder not in self._known:
+            inside(self._root, relative)
+            os.makedirs(os.path.join(self._base, folder), exist_ok=True)
+            self._known.add(folder)
+        return os.path.join(self._base, relative)
+
+    def write(self, relative: str, text: str) -> None:
+        """`text` as UTF-8, whole or not at all; a file that holds it already is left alone."""
+        path = self._path(relative)
+        data = text.encode("utf-8")
+        if os.path.lexists(path) and not os.path.islink(path):
+            try:
+                with open(path, "rb") as file:
+                    if file.read() == data:
+                        return
+            except OSError:
+                pass
+        _put(path, data)
+
+
+def files_below(root: Path, folder: str, suffix: str) -> Iterator[str]:
+    """Files of a suffix below `root / folder`, as POSIX paths from `root`; nothing hidden."""
+    base = os.fspath(root)
+    for where, _, files in os.walk(os.path.join(base, folder)):
+        prefix = os.path.relpath(where, base).replace(os.sep, "/")
+        yield from (f"{prefix}/{name}" for name in files if name.endswith(suffix) and not name.startswith("."))
 
 
 def refuse_existing(found: Path | None, overwrite: bool) -> None:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from samlabel.types import Annotation, Dataset, ImageRecord
+from samlabel.types import Annotation, ImageRecord, Mask
+
+from ._lenient import SKIPPED
+from ._measure import MaskIou
 
 # Words of KEEPS: what a round trip through a format gives back.
 FEATURES: dict[str, str] = {
@@ -48,6 +51,8 @@ REFUSED: dict[str, str] = {
     "keypoints-lost": "objects whose keypoints are gone",
 }
 NOTED: dict[str, str] = {
+    "over-budget": "polygons that need more points than asked for, to keep their holes and parts",
+    "reader-differs": "masks that the usual reader of the format fills differently, of those that were measured",
     "category-ids-changed": "classes with another number",
     "image-ids-changed": "images whose number is not kept",
     "annotation-ids-changed": "objects whose number is not kept",
@@ -93,10 +98,12 @@ class Tally:
     scores: int = 0
     mask_scores: int = 0
 
-    def add(self, record: ImageRecord, *, shapes: bool) -> None:
-        """Count a record; `shapes` also counts holes and parts, which means walking every outline."""
-        from samlabel.geometry import count_parts_and_holes
+    def add(self, record: ImageRecord) -> None:
+        """Count a record. Masks that are still polygons are counted as these are, others by walking their outline."""
+        from samlabel.geometry import PolygonMask, any_sewn, count_parts_and_holes
 
+        polygons = [a.mask for a in record.annotations if isinstance(a.mask, PolygonMask)]
+        sewn = iter(any_sewn(polygons))
         self.images += 1
         self.empty_images += not record.annotations
         for annotation in record.annotations:
@@ -105,20 +112,13 @@ class Tally:
             self.crowds += annotation.iscrowd
             self.scores += annotation.score is not None
             self.mask_scores += annotation.predicted_iou is not None or annotation.stability_score is not None
-            if shapes and annotation.mask is not None:
-                parts, holes = count_parts_and_holes(annotation.mask)
+            if annotation.mask is not None:
+                if isinstance(annotation.mask, PolygonMask) and not next(sewn):
+                    parts, holes = len(annotation.mask.packed), 0
+                else:
+                    parts, holes = count_parts_and_holes(annotation.mask)
                 self.parts += parts > 1
                 self.holes += holes > 0
-
-    def watch(self, dataset: Dataset) -> Dataset:
-        """The same dataset, counted while its records go by."""
-
-        def records() -> Iterator[ImageRecord]:
-            for record in dataset.records:
-                self.add(record, shapes=True)
-                yield record
-
-        return Dataset(dataset.categories, records(), dataset.image_root, dataset.extra)
 
 
 @dataclass
@@ -137,6 +137,10 @@ class Receipt:
     found: Tally = field(default_factory=Tally)
     losses: dict[str, int] = field(default_factory=dict)
     notes: dict[str, int] = field(default_factory=dict)
+    mask_iou: MaskIou = field(default_factory=MaskIou)
+    skipped: dict[str, int] = field(default_factory=dict)  # broken in the source, left out by a lenient reader
+    skipped_examples: dict[str, list[str]] = field(default_factory=dict)
+    dry_run: bool = False
 
     @property
     def is_lossy(self) -> bool:
@@ -154,13 +158,24 @@ class Receipt:
             f"objects {self.objects_in} in, {self.objects_out} out; {seen.holes} with holes, {seen.parts} of several "
             f"parts, {seen.crowds} crowds, {seen.scores} with a score",
         ]
+        lines += self.mask_iou.lines()
+        for code, count in self.skipped.items():
+            lines.append(f"skipped {count} {code}: {SKIPPED.get(code, '')}")
+            lines += [f"        {message}" for message in self.skipped_examples.get(code, ())]
         lines += [f"lost    {count} {code}: {CODES.get(code, '')}" for code, count in self.losses.items()]
         lines += [f"note    {count} {code}: {CODES.get(code, '')}" for code, count in self.notes.items()]
+        if self.dry_run:
+            lines.append("dry run: nothing was written")
         return lines
 
 
-def losses_of(record: ImageRecord, keeps: frozenset[str]) -> Counter[str]:
-    """What a format with these KEEPS will lose of a record, by code."""
+def losses_of(
+    record: ImageRecord, keeps: frozenset[str], dropped: Callable[[Annotation], str | None] | None = None
+) -> Counter[str]:
+    """What a format with these KEEPS will lose of a record, by code.
+
+    `dropped` is the format's own answer to which objects it leaves out, and under which code.
+    """
     lost: Counter[str] = Counter()
     if not record.annotations and "empty_images" not in keeps:
         lost["empty-image-lost"] += 1
@@ -169,20 +184,18 @@ def losses_of(record: ImageRecord, keeps: frozenset[str]) -> Counter[str]:
     if record.extra and "extra_fields" not in keeps:
         lost["fields-lost"] += 1
     for annotation in record.annotations:
-        lost.update(_object_losses(annotation, keeps))
+        lost.update(_object_losses(annotation, keeps, dropped))
     return lost
 
 
-def _object_losses(annotation: Annotation, keeps: frozenset[str]) -> Iterator[str]:
+def _object_losses(
+    annotation: Annotation, keeps: frozenset[str], dropped: Callable[[Annotation], str | None] | None
+) -> Iterator[str]:
     mask = annotation.mask
-    if mask is None:
-        if "boxes_without_mask" not in keeps:
-            yield "no-mask-lost"
-            return
-    else:
-        if "empty_masks" not in keeps and not mask.area:
-            yield "empty-mask-lost"
-            return
+    code = _dropped(annotation, keeps) if dropped is None else dropped(annotation)
+    if code is not None:
+        yield code
+        return
     if mask is not None and not {"holes", "parts"} <= keeps:
         from samlabel.geometry import count_parts_and_holes
 
@@ -191,7 +204,7 @@ def _object_losses(annotation: Annotation, keeps: frozenset[str]) -> Iterator[st
             yield "holes-lost"
         if parts > 1 and "parts" not in keeps:
             yield "parts-lost"
-    if mask is not None and "boxes" not in keeps and annotation.id is not None and _differ(annotation.box, mask.box):
+    if mask is not None and "boxes" not in keeps and annotation.id is not None and _differ(annotation.box, _tight(mask)):
         yield "box-tightened"
     if annotation.iscrowd and "crowd" not in keeps:
         yield "crowd-lost"
@@ -211,5 +224,17 @@ def _object_losses(annotation: Annotation, keeps: frozenset[str]) -> Iterator[st
         yield "keypoints-lost" if "keypoints" in annotation.extra else "fields-lost"
 
 
+def _dropped(annotation: Annotation, keeps: frozenset[str]) -> str | None:
+    if annotation.mask is None:
+        return None if "boxes_without_mask" in keeps else "no-mask-lost"
+    return None if "empty_masks" in keeps or annotation.mask.area else "empty-mask-lost"
+
+
+def _tight(mask: Mask) -> tuple[float, ...]:
+    from samlabel.geometry import PolygonMask
+
+    return mask.extent if isinstance(mask, PolygonMask) else mask.box
+
+
 def _differ(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
-    return any(abs(a - b) > 1e-6 for a, b in zip(one, other))
+    return any(abs(a - b) > 0.0101 for a, b in zip(one, other))  # boxes of COCO files are rounded to hundredths

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import ceil, log10
 
 import numpy as np
 
-from samlabel.geometry import join_contours, polygons_to_mask
+from samlabel.geometry import PolygonMask, join_contours, polygons_to_mask, simplify_to
 from samlabel.types import Box, Mask, Size
+
+from ._budget import Budget
 
 TRACED = 1 / 16  # inset that the contour is traced with, before its corners are moved to these fractions of a pixel:
 LOW, SEAM, HIGH = 0.375, 0.421875, 0.46875  # left and top corners, seams to holes, right and bottom corners
@@ -18,15 +21,126 @@ LOW, SEAM, HIGH = 0.375, 0.421875, 0.46875  # left and top corners, seams to hol
 # way the pixel's edge lies. Measured on 3,198 masks of photos: see tests/converters/test_yolo_photos.py.
 
 
-def mask_row(contours: list[np.ndarray], index: int, size: Size) -> str:
+SHORT, LONG = 6, 9  # digits of the shares of points that are written as they came
+MARKS = np.array((LOW, SEAM, 1 - SEAM, HIGH))
+
+
+def mask_row(contours: list[np.ndarray], index: int, size: Size, budget: Budget) -> str:
     """The row of an object whose parts have these contours, traced with the inset TRACED."""
     height, width = size
     points = join_contours(contours)
+    if budget.is_set:
+        points = simplify_to(points, max_points=budget.max_points, tolerance=budget.tolerance)
     pixel = np.floor(points)
     part = points - pixel
     points = pixel + np.select([part < 0.25, part < 0.55, part < 0.75], [LOW, SEAM, 1 - SEAM], HIGH)
     values = (points / (width, height)).ravel().tolist()
     return f"{index} " + " ".join([f"%.{decimals(size)}f"] * len(values)) % tuple(values)
+
+
+def polygon_rows(masks: Sequence[PolygonMask], indices: Sequence[int], size: Size) -> list[str | None]:
+    """Rows of objects of one polygon each with their points as they are; None where that would change the mask.
+
+    A row is given only where `restore` of its numbers leads pycocotools to the very same pixels. All points of an
+    image are turned into text at once, a table of three digits at a time.
+    """
+    height, width = size
+    points = np.frombuffer(b"".join([mask.packed[0] for mask in masks])).reshape(-1, 2)
+    lengths = np.array([len(mask.packed[0]) // 16 for mask in masks])
+    starts = np.cumsum(lengths) - lengths
+    inside = np.array([mask.extent for mask in masks])
+    good = (inside[:, :2] >= 0).all(axis=1) & (inside[:, 2:] <= (width, height)).all(axis=1)
+    if not good.all():
+        points = np.clip(points, 0, (width, height))
+    shares = np.rint(points * (10**SHORT / width, 10**SHORT / height))
+    back = shares * (width / 10**SHORT, height / 10**SHORT)
+    rounded = np.round(back, 2)
+    good &= np.maximum.reduceat(np.abs(back - rounded).max(axis=1), starts) <= 0.55 * 10.0**-SHORT * max(size)
+    # What pycocotools makes of a coordinate: fifths of a pixel.
+    same = (np.floor(5 * rounded + 0.5) == np.floor(5 * points + 0.5)).all(axis=1)
+    good &= np.logical_and.reduceat(same, starts)
+    first = np.abs((rounded[starts] % 1)[..., None] - MARKS).min(axis=-1).max(axis=-1)
+    good &= first > 0.011  # or it may be taken for a row that was traced
+    text = _digits(shares.astype(np.uint32).ravel()).tobytes().decode("ascii")
+    wide = 2 * (SHORT + 3)
+    return [
+        f"{index}{text[start * wide : (start + length) * wide]}" if fine else _long_row(mask, index, size)
+        for index, mask, start, length, fine in zip(
+            indices, masks, starts.tolist(), lengths.tolist(), good.tolist()
+        )
+    ]
+
+
+def _digits(shares: np.ndarray) -> np.ndarray:
+    """" 0.123456" of each millionth, (N, 9) ASCII."""
+    out = np.empty((len(shares), SHORT + 3), dtype=np.uint8)
+    lead, rest = np.divmod(shares, np.uint32(1_000_000))
+    upper, lower = np.divmod(rest, np.uint32(1000))
+    out[:, 0], out[:, 1], out[:, 2] = ord(" "), lead + ord("0"), ord(".")
+    out[:, 3:6], out[:, 6:9] = _THREE[upper], _THREE[lower]
+    return out
+
+
+_THREE = np.array([list(f"{n:03d}".encode()) for n in range(1000)], dtype=np.uint8)
+
+
+def plain_row(points: np.ndarray, index: int, size: Size) -> str:
+    """The row of points (K, 2) in pixels, drawn to the image's border where they leave it."""
+    height, width = size
+    values = (np.clip(points, 0, (width, height)) / (width, height)).ravel().tolist()
+    return f"{index} " + " ".join([f"%.{LONG}f"] * len(values)) % tuple(values)
+
+
+def _long_row(mask: PolygonMask, index: int, size: Size) -> str | None:
+    """The row with nine digits, for points of more than two decimals and large images."""
+    height, width = size
+    x0, y0, x1, y1 = mask.extent
+    if x0 < 0 or y0 < 0 or x1 > width or y1 > height:  # ultralytics refuses what lies outside
+        return None
+    points = mask.polygons[0]
+    values = (points / (width, height)).ravel().tolist()
+    row = " ".join([f"%.{LONG}f"] * len(values)) % tuple(values)
+    back = restore(np.array(row.split(), dtype=np.float64).reshape(-1, 2), size)
+    same = np.array_equal(np.floor(5 * back + 0.5), np.floor(5 * points + 0.5))
+    return f"{index} {row}" if same else None
+
+
+def as_ultralytics_fills(row: str, size: Size) -> Mask:
+    """The mask that ultralytics' loader makes of a row at the image's own size.
+
+    Its steps, from https://github.com/ultralytics/ultralytics (data/dataset.py, utils/ops.py, data/utils.py): points
+    resampled to 1000, or one more than there are; cut down to whole pixels; filled by OpenCV, outline included. In
+    an image with an object of more than 1000 points it resamples the others to as many, which hardly matters.
+    """
+    import cv2
+
+    height, width = size
+    points = np.array(row.split()[1:], dtype=np.float32).reshape(-1, 2)
+    if len(points) == 2:  # a box
+        (cx, cy), (w, h) = points / np.float32(1), points[1]
+        points = np.array([[cx - w / 2, cy - h / 2], [cx + w / 2, cy - h / 2], [cx + w / 2, cy + h / 2], [cx - w / 2, cy + h / 2]])
+    points = _resampled(points, max(1000, len(points) + 1 if len(points) > 1000 else 0))
+    pixels = (points * np.array((width, height), dtype=np.float32)).astype(np.int32)
+    low = np.clip(pixels.min(axis=0), 0, (width - 1, height - 1))
+    high = np.clip(pixels.max(axis=0), 0, (width - 1, height - 1))
+    part = np.zeros((high[1] - low[1] + 1, high[0] - low[0] + 1), dtype=np.uint8)
+    cv2.fillPoly(part, [pixels - low], color=1)
+    whole = np.zeros((height, width), dtype=np.uint8, order="F")
+    whole[low[1] : high[1] + 1, low[0] : high[0] + 1] = part
+    return Mask.from_pixels(whole)
+
+
+def _resampled(points: np.ndarray, count: int) -> np.ndarray:
+    """`count` points along the closed outline, the corners among them where there are fewer than that."""
+    if len(points) == count:
+        return points
+    closed = np.concatenate((points, points[:1]))
+    corners = np.arange(len(closed))
+    fewer = len(closed) < count
+    at = np.linspace(0, len(closed) - 1, count - len(closed) if fewer else count)
+    if fewer:
+        at = np.insert(at, np.searchsorted(at, corners), corners)
+    return np.stack([np.interp(at, corners, closed[:, axis]) for axis in (0, 1)], axis=1).astype(np.float32)
 
 
 def decimals(size: Size) -> int:
@@ -61,7 +175,20 @@ def restore(points: np.ndarray, size: Size) -> np.ndarray:
     height, width = size
     pixels = points * (width, height)
     whole = np.floor(pixels)
-    gaps = np.abs((pixels - whole)[..., None] - (LOW, SEAM, 1 - SEAM, HIGH))
+    gaps = np.abs((pixels - whole)[..., None] - MARKS)
     if gaps.min(axis=-1).max() > 0.01:
-        return pixels
+        return unrounded(pixels, size)
     return whole + np.array([0, 0.5, 0.5, 1])[gaps.argmin(axis=-1)]
+
+
+def unrounded(pixels: np.ndarray, size: Size) -> np.ndarray:
+    """Coordinates as they were before they were normalised, where they had two decimals (or four, in long rows).
+
+    Six digits of a share of 640 pixels are 0.0003 pixels off at most; pycocotools rounds to fifths of a pixel, so
+    that the least error can move a corner that lies on a tie.
+    """
+    for places, digits in ((2, SHORT), (4, LONG)):
+        rounded = np.round(pixels, places)
+        if np.abs(pixels - rounded).max() <= 0.6 * 10.0**-digits * max(size):
+            return rounded
+    return pixels

@@ -8,49 +8,31 @@ from __future__ import annotations
 
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from samlabel.errors import FormatError, UsageError
-from samlabel.geometry import box_from_xywh, box_to_xywh
-from samlabel.types import Annotation, Box, Dataset, ImageRecord, Size
+import numpy as np
 
+from samlabel.errors import FormatError, UsageError
+from samlabel.geometry import PolygonMask, box_to_xywh, mask_to_polygons, simplify_to
+from samlabel.types import Annotation, Dataset, ImageRecord, Mask
+
+from ._budget import Budget
+from ._coco_read import read_file
 from ._files import (
     check_transfer,
     dump_json,
-    find_image_root,
     inside,
     place_image,
-    read_json,
     refuse_existing,
-    relative_name,
     replacing,
 )
+from ._lenient import Lenient
 from ._report import FEATURES, WriteReport
-from ._values import (
-    Numbers,
-    category_table,
-    check_listed,
-    id_of,
-    numbers,
-    plain,
-    read_categories,
-    read_mask,
-    score_of,
-    size_of,
-    whole,
-)
+from ._values import Numbers, category_table, check_listed, plain
 
 KEEPS = frozenset(FEATURES)
 FILE = "annotations.json"
-
-_IMAGE_KEYS = frozenset(("id", "file_name", "width", "height"))
-_READ_KEYS = frozenset(
-    "id image_id category_id segmentation area bbox iscrowd score predicted_iou stability_score source "
-    "point_coords crop_box".split()
-)
 
 
 def recognise(path: Path) -> str | None:
@@ -80,140 +62,17 @@ def _find(path: Path) -> Path | None:
     return found
 
 
-def read(path: Path, *, image_root: Path | None = None) -> Dataset:
+def read(path: Path, *, image_root: Path | None = None, lenient: Lenient | None = None) -> Dataset:
     """The dataset of a COCO file, or of a folder with `annotations.json`; records sorted by file name.
 
-    `image_root` is where file names start; without it, the folders where COCO is usually unpacked are tried.
-    Raises FormatError with the file, the id and the rule that is broken.
+    Memory holds the table of images and no objects: those wait in a temporary file, sorted by image. `image_root` is
+    where file names start; without it, the folders where COCO is usually unpacked are tried. Raises FormatError with
+    the file, the id and the rule that is broken; with `lenient`, broken objects are left out and counted there.
     """
     file = _find(Path(path))
     if file is None:
         raise FormatError(f"{path}: no COCO file here; wanted a .json file or a folder with {FILE}")
-    content = read_json(file)
-    if not isinstance(content, dict) or not isinstance(content.get("images"), list):
-        raise FormatError(f"{file}: not COCO: wanted an object with a list of images")
-    categories = read_categories(content.get("categories", []), file)
-    images, names = _read_images(content["images"], file)
-    grouped = _group(content.get("annotations", []), images, file)
-    if image_root is None:
-        parent = file.parent
-        usual = [parent, parent / "images", parent.parent, parent.parent / "images"]
-        usual += [folder / file.stem.rpartition("_")[2] for folder in usual if "_" in file.stem]
-        image_root = find_image_root(sorted(names), usual)
-    extra = {key: value for key, value in content.items() if key not in ("images", "annotations", "categories")}
-    known = frozenset(category.id for category in categories)
-    return Dataset(categories, _Records(file, known, images, names, grouped), image_root, extra)
-
-
-@dataclass(frozen=True)
-class _Records:
-    """Records in order of their names; iterate as often as you like."""
-
-    file: Path
-    categories: frozenset[int]
-    images: dict[Any, dict[str, Any]]
-    names: dict[str, Any]
-    grouped: dict[Any, list[dict[str, Any]]]
-
-    def __iter__(self) -> Iterator[ImageRecord]:
-        for name in sorted(self.names):
-            key = self.names[name]
-            image = self.images[key]
-            size = (image["height"], image["width"])
-            raws = self.grouped.get(key, ())
-            annotations = tuple(_read_object(raw, size, self.categories, self.file) for raw in raws)
-            extra = {k: v for k, v in image.items() if k not in _IMAGE_KEYS}
-            number = key if isinstance(key, int) else None
-            if number is None:
-                extra["id"] = key  # ids of text: some tools write them; kept beside a number of ours
-            yield ImageRecord(name, size, annotations, number, extra)
-
-
-def _read_images(raw: list[Any], file: Path) -> tuple[dict[Any, dict[str, Any]], dict[str, Any]]:
-    images: dict[Any, dict[str, Any]] = {}
-    names: dict[str, Any] = {}
-    for entry in raw:
-        if not isinstance(entry, dict):
-            raise FormatError(f"{file}: image {entry!r:.80} is not an object")
-        key = id_of(entry.get("id"))
-        where = f"{file}: image {key!r}"
-        if key is None:
-            raise FormatError(f"{file}: image {entry.get('file_name')!r} has no id")
-        if key in images:
-            raise FormatError(f"{where}: two images have this id")
-        name = relative_name(entry.get("file_name"), where)
-        if name in names:
-            raise FormatError(f"{where}: {name} is already image {names[name]!r}")
-        height, width = size_of(entry.get("height"), entry.get("width"), where)
-        images[key] = {**entry, "height": height, "width": width}
-        names[name] = key
-    return images, names
-
-
-def _group(raw: Any, images: Mapping[Any, Any], file: Path) -> dict[Any, list[dict[str, Any]]]:
-    """Annotations by image, each image's in the order of the file."""
-    if not isinstance(raw, list):
-        raise FormatError(f"{file}: annotations is not a list")
-    grouped: dict[Any, list[dict[str, Any]]] = {}
-    seen: set[Any] = set()
-    for entry in raw:
-        if not isinstance(entry, dict):
-            raise FormatError(f"{file}: annotation {entry!r:.80} is not an object")
-        key = id_of(entry.get("id"))
-        if key is not None:
-            if key in seen:
-                raise FormatError(f"{file}: two annotations have the id {key!r}")
-            seen.add(key)
-        image = id_of(entry.get("image_id"))
-        if image not in images:
-            raise FormatError(f"{file}: annotation {key!r} is on image {entry.get('image_id')!r}, which is not listed")
-        grouped.setdefault(image, []).append(entry)
-    return grouped
-
-
-def _read_object(raw: dict[str, Any], size: Size, categories: frozenset[int], file: Path) -> Annotation:
-    where = f"{file}: annotation {raw.get('id')!r}"
-    category = whole(raw.get("category_id"))
-    if category is None or category not in categories:
-        raise FormatError(f"{where}: category_id {raw.get('category_id')!r} is not a listed category")
-    mask = read_mask(raw.get("segmentation"), size, where)
-    box: Box
-    if raw.get("bbox") is not None:
-        values = numbers(raw["bbox"], where, "bbox", length=4)
-        if values[2] < 0 or values[3] < 0:
-            raise FormatError(f"{where}: bbox {raw['bbox']} has a negative width or height")
-        box = box_from_xywh(values)
-    elif mask is not None:
-        box = mask.box
-    else:
-        raise FormatError(f"{where}: neither segmentation nor bbox")
-    key = id_of(raw.get("id"))
-    extra = {k: v for k, v in raw.items() if k not in _READ_KEYS}
-    if key is not None and not isinstance(key, int):
-        extra["id"] = key
-    points = raw.get("point_coords")
-    if points is not None:
-        if not isinstance(points, list):
-            raise FormatError(f"{where}: point_coords is not a list of points")
-        points = tuple(tuple(numbers(point, where, "point_coords", length=2)) for point in points)
-    crop = raw.get("crop_box")
-    source = raw.get("source")
-    if source is not None and not isinstance(source, str):
-        extra["source"], source = source, None
-    return Annotation(
-        category,
-        box,
-        mask,
-        score=score_of(raw, "score", where),
-        predicted_iou=score_of(raw, "predicted_iou", where),
-        stability_score=score_of(raw, "stability_score", where),
-        iscrowd=bool(raw.get("iscrowd", 0)),
-        source=source,
-        point_coords=points or (),
-        crop_box=None if crop is None else box_from_xywh(numbers(crop, where, "crop_box", length=4)),
-        id=key if isinstance(key, int) else None,
-        extra=extra,
-    )
+    return read_file(file, image_root, lenient)
 
 
 def write(
@@ -224,15 +83,18 @@ def write(
     images: str = "none",
     segmentation: str = "rle",
     keep_ids: bool = True,
+    max_points: int | None = None,
+    tolerance: float = 0.0,
 ) -> WriteReport:
     """Write one COCO file: `path` itself when it ends in .json, else `path/annotations.json`.
 
     Annotations go to disk one by one, the table of images to a second file, so memory does not grow with them.
-    `segmentation` is "rle" (exact) or "polygons" (exact too, on pixel edges). Ids of the source are kept while they are
-    free; an image or object without one gets the next free number, from 1 in the order of the records.
+    `segmentation` is "rle" (exact) or "polygons" (exact too: those of the source as they are, others on pixel edges).
+    `max_points` a polygon and `tolerance` in pixels make polygons smaller at a cost, counted as mask-changed. Ids of
+    the source are kept while they are free; an image or object without one gets the next free number, from 1 in the
+    order of the records.
     """
-    if segmentation not in ("rle", "polygons"):
-        raise UsageError(f"unknown segmentation {segmentation!r}; known: rle, polygons")
+    budget = _budget(segmentation, max_points, tolerance)
     check_transfer(images)
     path = Path(path)
     file = path if path.suffix.lower() == ".json" else path / FILE
@@ -253,7 +115,8 @@ def write(
             _write_line(table, report.images, _image_entry(record, number))
             report.images += 1
             for annotation in record.annotations:
-                entry = _object_entry(annotation, ids.annotation(annotation), number, segmentation)
+                segments = _segmentation(annotation, segmentation, budget, report)
+                entry = _object_entry(annotation, ids.annotation(annotation), number, segments)
                 _write_line(out, report.objects, entry)
                 report.objects += 1
             if images != "none":
@@ -266,6 +129,67 @@ def write(
         out.write(b"]}\n")
     report.losses.update(+ids.changed)
     return report
+
+
+def keeps(*, segmentation: str = "rle", max_points: int | None = None, tolerance: float = 0.0, **_: Any) -> frozenset[str]:
+    """What survives with these options of `write`."""
+    return KEEPS - {"exact_masks"} if _budget(segmentation, max_points, tolerance).is_set else KEEPS
+
+
+def as_read(
+    annotation: Annotation,
+    *,
+    segmentation: str = "rle",
+    max_points: int | None = None,
+    tolerance: float = 0.0,
+    **_: Any,
+) -> Mask | None:
+    """The mask that pycocotools makes of the object as `write` puts it down."""
+    mask = annotation.mask
+    if mask is None or segmentation == "rle":
+        return mask
+    polygons = _polygons(annotation, _budget(segmentation, max_points, tolerance))
+    return Mask.from_polygons(polygons, mask.size) if polygons else mask
+
+
+READER = "pycocotools"
+
+
+def _budget(segmentation: str, max_points: int | None, tolerance: float) -> Budget:
+    if segmentation not in ("rle", "polygons"):
+        raise UsageError(f"unknown segmentation {segmentation!r}; known: rle, polygons")
+    budget = Budget(max_points, tolerance)
+    if budget.is_set and segmentation == "rle":
+        raise UsageError("max_points and tolerance are for polygons; say segmentation='polygons' (--segmentation polygons)")
+    return budget
+
+
+def _segmentation(annotation: Annotation, segmentation: str, budget: Budget, report: WriteReport) -> Any:
+    """What goes into the field: polygons, RLE, or the empty list that COCO uses for a box alone."""
+    mask = annotation.mask
+    if mask is None:
+        return []
+    polygons = _polygons(annotation, budget) if segmentation == "polygons" else []
+    if not polygons:
+        return {"size": [int(v) for v in mask.size], "counts": mask.counts.decode("ascii")}
+    if budget.is_set:
+        report.losses["mask-changed"] += Mask.from_polygons(polygons, mask.size) != mask
+        report.losses["over-budget"] += any(budget.is_exceeded(len(polygon) // 2) for polygon in polygons)
+    return polygons
+
+
+def _polygons(annotation: Annotation, budget: Budget) -> list[list[float]]:
+    """The object's polygons within the budget; none where only RLE can say it."""
+    mask = annotation.mask
+    if mask is None or annotation.iscrowd:  # COCO's crowds are RLE
+        return []
+    if isinstance(mask, PolygonMask):
+        rings = mask.polygons
+    else:
+        rings = [np.array(polygon, dtype=np.float64).reshape(-1, 2) for polygon in mask_to_polygons(mask)]
+    if budget.is_set:
+        rings = [simplify_to(points, max_points=budget.max_points, tolerance=budget.tolerance) for points in rings]
+    return [[int(v) if v == int(v) else v for v in points.ravel().tolist()] for points in rings]
 
 
 def _write_line(out: IO[bytes], before: int, entry: dict[str, Any]) -> None:
@@ -300,17 +224,12 @@ def _image_entry(record: ImageRecord, number: int | str) -> dict[str, Any]:
     return {**entry, **{k: v for k, v in record.extra.items() if k not in entry}}
 
 
-def _object_entry(annotation: Annotation, number: int | str, image: int | str, segmentation: str) -> dict[str, Any]:
+def _object_entry(annotation: Annotation, number: int | str, image: int | str, segmentation: Any) -> dict[str, Any]:
     mask = annotation.mask
     entry: dict[str, Any] = {"id": number, "image_id": image, "category_id": annotation.category_id}
     # A box that came with its object from a file is somebody's; one of our own runs is the mask's.
     box = annotation.box if mask is None or annotation.id is not None else mask.box
-    if mask is None:
-        entry["segmentation"] = []
-    elif segmentation == "polygons" and not annotation.iscrowd and (polygons := mask.to_polygons()):
-        entry["segmentation"] = polygons
-    else:
-        entry["segmentation"] = {"size": list(mask.size), "counts": mask.counts.decode("ascii")}
+    entry["segmentation"] = segmentation
     entry["area"] = mask.area if mask is not None else plain((box[2] - box[0]) * (box[3] - box[1]))
     entry["bbox"] = [plain(v) for v in box_to_xywh(box)]
     entry["iscrowd"] = int(annotation.iscrowd)

@@ -7,21 +7,32 @@ zero-width seams; samlabel reads its own rows back bit for bit.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from samlabel.errors import UsageError
-from samlabel.geometry import mask_to_contours
-from samlabel.types import Annotation, Category, Dataset, ImageRecord, Size
+from samlabel.geometry import PolygonMask, bounding_points, mask_to_contours, simplify_to
+from samlabel.types import Annotation, Category, Dataset, ImageRecord, Mask, Size
 
-from ._files import Names, check_transfer, inside, place_image, refuse_existing, write_text
+from ._budget import Budget
+from ._files import Names, Target, check_transfer, files_below, inside, place_image, refuse_existing, write_text
 from ._report import WriteReport
 from ._values import check_listed
 from ._yolo_read import label_path, read, recognise
-from ._yolo_rows import TRACED, box_row, box_row_as_polygon, mask_row
+from ._yolo_rows import (
+    TRACED,
+    as_ultralytics_fills,
+    box_row,
+    box_row_as_polygon,
+    mask_row,
+    plain_row,
+    polygon_rows,
+    read_polygon,
+)
 
-__all__ = ["KEEPS", "Audit", "read", "recognise", "write"]
+__all__ = ["KEEPS", "READER", "Audit", "as_read", "dropped", "keeps", "read", "recognise", "write"]
 
 KEEPS = frozenset("exact_masks holes parts boxes_without_mask empty_images category_names".split())
 SPLITS = ("train", "val", "test")
@@ -51,13 +62,21 @@ def write(
     overwrite: bool = False,
     images: str = "copy",
     crowds: str = "keep",
+    outline: str = "given",
+    max_points: int | None = None,
+    tolerance: float = 0.0,
 ) -> WriteReport:
     """Write a YOLO dataset below the folder `path`; sub-folders of images are mirrored.
 
     A class's index is its place among the categories by id. An image without objects gets an empty file. ultralytics
     wants polygons alone or boxes alone: when any object has a mask, those without one become rectangles (code
     box-became-mask). Crowds are ordinary objects here, or left out with `crowds="drop"`.
+
+    `outline` "given" writes an object of one polygon with the points that it came with, which samlabel reads back
+    to the same pixels; "traced" follows the pixels of every mask instead, longer rows that ultralytics fills exactly.
+    `max_points` a row and `tolerance` in pixels make rows smaller at a cost, counted as mask-changed.
     """
+    how = _How(outline, Budget(max_points, tolerance))
     check_transfer(images)
     if crowds not in ("keep", "drop"):
         raise UsageError(f"unknown choice for crowds {crowds!r}; known: keep, drop")
@@ -69,6 +88,7 @@ def write(
     categories = sorted(dataset.categories, key=lambda c: c.id)
     index = {category.id: place for place, category in enumerate(categories)}
     report = WriteReport("yolo", str(path))
+    target = Target(path)
     audit = Audit(categories)
     names, written, box_files = Names(), set(), []
     tops: set[str] = set()
@@ -82,7 +102,7 @@ def write(
         report.losses["image-renamed"] += name != record.path
         tops.add(name.partition("/")[0] if "/" in name else "")
         label = label_path(f"images/{name}")
-        rows = [_row(a, index[a.category_id], record.size, report) for a in kept]
+        rows = _rows(kept, index, record.size, how, report)
         if kept and all(a.mask is None for a in kept):
             box_files.append((label, record.size))
         elif any(a.mask is None for a in kept):
@@ -90,8 +110,9 @@ def write(
         rows = [row for row in rows if row]
         report.images += 1
         report.objects += len(rows)
-        place_image(dataset.image_root, record.path, inside(path, f"images/{name}"), images)
-        write_text(inside(path, label), "".join(f"{row}\n" for row in rows))
+        if images != "none":
+            place_image(dataset.image_root, record.path, target.file(f"images/{name}"), images)
+        target.write(label, "".join([f"{row}\n" for row in rows]))
         written.add(label)
     losses = audit.losses()
     if losses["box-became-mask"]:
@@ -99,8 +120,7 @@ def write(
             rows = (path / label).read_text(encoding="utf-8").splitlines()
             write_text(inside(path, label), "".join(f"{box_row_as_polygon(row, size)}\n" for row in rows))
     report.losses.update(losses)
-    present = (file.relative_to(path).as_posix() for file in labels.rglob("*.txt"))
-    report.losses["left-over-label"] += sum(name not in written for name in present)
+    report.losses["left-over-label"] += sum(name not in written for name in files_below(path, "labels", ".txt"))
     write_text(inside(path, "data.yaml"), _data_yaml(categories, tops))
     report.losses = +report.losses
     return report
@@ -113,17 +133,99 @@ def _existing(path: Path) -> Path | None:
     return next(labels.rglob("*.txt"), None) if labels.is_dir() else None
 
 
-def _row(annotation: Annotation, index: int, size: Size, report: WriteReport) -> str:
-    """The label row of one object; empty for a mask without a pixel, which no polygon can say."""
+def keeps(*, max_points: int | None = None, tolerance: float = 0.0, **_: Any) -> frozenset[str]:
+    """What survives with these options of `write`."""
+    return KEEPS - {"exact_masks"} if Budget(max_points, tolerance).is_set else KEEPS
+
+
+def dropped(annotation: Annotation) -> str | None:
+    """The code under which `write` leaves an object out; None when it writes it."""
+    mask = annotation.mask
+    if mask is None or (isinstance(mask, PolygonMask) and len(mask.packed) == 1):  # its points are written anyway
+        return None
+    return None if mask.area else "empty-mask-lost"
+
+
+READER = "ultralytics"
+
+
+def as_read(
+    annotation: Annotation,
+    *,
+    outline: str = "given",
+    max_points: int | None = None,
+    tolerance: float = 0.0,
+    **_: Any,
+) -> Mask | None:
+    """The mask that ultralytics' loader makes of the object as `write` puts it down, at the image's own size."""
+    if annotation.mask is None:
+        return None
+    size = annotation.mask.size
+    how = _How(outline, Budget(max_points, tolerance))
+    (row,) = _rows([annotation], {annotation.category_id: 0}, size, how, WriteReport("yolo", ""))
+    return as_ultralytics_fills(row, size) if row else None
+
+
+@dataclass(frozen=True)
+class _How:
+    """How masks become rows."""
+
+    outline: str
+    budget: Budget
+
+    def simpler(self, mask: PolygonMask) -> PolygonMask:
+        """The polygon within the budget."""
+        if not self.budget.is_set:
+            return mask
+        points = simplify_to(mask.polygons[0], max_points=self.budget.max_points, tolerance=self.budget.tolerance)
+        return PolygonMask((points.tobytes(),), mask.size, bounding_points(points))
+
+    def __post_init__(self) -> None:
+        if self.outline not in ("given", "traced"):
+            raise UsageError(f"unknown outline {self.outline!r}; known: given, traced")
+
+
+def _rows(
+    annotations: Sequence[Annotation], index: Mapping[int, int], size: Size, how: _How, report: WriteReport
+) -> list[str]:
+    """The label row of every object; empty for a mask without a pixel, which no polygon can say."""
+    rows: list[str | None] = [None] * len(annotations)
+    if how.outline == "given":
+        masks = [(place, a.mask) for place, a in enumerate(annotations) if _is_one_polygon(a.mask)]
+        if masks:
+            simpler = [how.simpler(mask) for _, mask in masks]
+            indices = [index[annotations[place].category_id] for place, _ in masks]
+            for (place, _), row in zip(masks, polygon_rows(simpler, indices, size)):
+                rows[place] = row
+    found = [
+        _row(annotation, index[annotation.category_id], size, how, report) if row is None else row
+        for annotation, row in zip(annotations, rows)
+    ]
+    if how.budget.is_set:
+        for annotation, row in zip(annotations, found):
+            if annotation.mask is not None and row:
+                values = [float(word) for word in row.split()[1:]]
+                report.losses["mask-changed"] += read_polygon(values, size) != annotation.mask
+                report.losses["over-budget"] += how.budget.is_exceeded(len(values) // 2)
+    return found
+
+
+def _is_one_polygon(mask: Mask | None) -> bool:
+    return isinstance(mask, PolygonMask) and len(mask.packed) == 1
+
+
+def _row(annotation: Annotation, index: int, size: Size, how: _How, report: WriteReport) -> str:
     mask = annotation.mask
     if mask is None:
         return box_row(annotation.box, index, size)
     contours = mask_to_contours(mask, inset=TRACED)
     if not contours:
+        if _is_one_polygon(mask):  # thinner than a pixel: its points, as near as may be
+            return plain_row(mask.polygons[0], index, size)
         report.losses["empty-mask-lost"] += 1
         return ""
     report.losses["parts-bridged"] += len(contours) > 1
-    return mask_row(contours, index, size)
+    return mask_row(contours, index, size, how.budget)
 
 
 def _data_yaml(categories: list[Category], tops: set[str]) -> str:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from math import isfinite
 from pathlib import Path, PurePosixPath
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -159,7 +160,7 @@ class Annotation:
 
     def __post_init__(self) -> None:
         box = tuple(float(v) for v in self.box)
-        if len(box) != 4 or not all(np.isfinite(box)):
+        if len(box) != 4 or not all(map(isfinite, box)):
             raise ValueError(f"box {self.box} is not four finite numbers x0 y0 x1 y1")
         object.__setattr__(self, "box", box)
 

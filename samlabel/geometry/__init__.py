@@ -10,6 +10,7 @@ https://github.com/cocodataset/cocoapi/blob/master/common/maskApi.c
 from __future__ import annotations
 
 from .boxes import bounding_points, box_from_xywh, box_to_xywh, clip_box
+from .polygon_mask import PolygonMask, any_sewn, polygon_masks
 from .polygons import (
     count_parts_and_holes,
     join_contours,
@@ -17,11 +18,14 @@ from .polygons import (
     mask_to_polygons,
     polygons_to_mask,
     simplify,
+    simplify_to,
 )
 from .runs import PIXELS_MAX, innermost_point, mask_from_counts, mask_from_uncompressed, mask_runs
 
 __all__ = [
     "PIXELS_MAX",
+    "PolygonMask",
+    "any_sewn",
     "bounding_points",
     "box_from_xywh",
     "box_to_xywh",
@@ -34,6 +38,8 @@ __all__ = [
     "mask_runs",
     "mask_to_contours",
     "mask_to_polygons",
+    "polygon_masks",
     "polygons_to_mask",
     "simplify",
+    "simplify_to",
 ]

@@ -115,3 +115,26 @@ def simplify(points: np.ndarray, tolerance: float) -> np.ndarray:
             stack += [(first, middle), (middle, last)]
     kept = points[keep[:-1]]
     return kept if len(kept) >= 3 else points
+
+
+def simplify_to(points: np.ndarray, *, max_points: int | None, tolerance: float) -> np.ndarray:
+    """The closed outline (K, 2) simplified by `tolerance`, and further while it has more than `max_points` corners.
+
+    Seams keep their corners, so an outline of many holes may stay above the budget.
+    """
+    found = simplify(points, tolerance) if tolerance > 0 else points
+    if max_points is None or len(found) <= max_points:
+        return found
+    low, high = tolerance, max(0.5, 2 * tolerance)
+    best = simplify(points, high)
+    while len(best) > max_points and high < 1e5:
+        low, high = high, high * 2
+        best = simplify(points, high)
+    for _ in range(8):  # the smallest tolerance that fits, to a part in 256
+        middle = (low + high) / 2
+        tried = simplify(points, middle)
+        if len(tried) <= max_points:
+            high, best = middle, tried
+        else:
+            low = middle
+    return best

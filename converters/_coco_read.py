@@ -1,0 +1,331 @@
+"""Reading COCO as a stream: the table of images in memory, the objects in a spool, image by image."""
+
+from __future__ import annotations
+
+import marshal
+import tempfile
+import weakref
+from array import array
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from samlabel.errors import FormatError
+from samlabel.geometry import box_from_xywh, polygon_masks
+from samlabel.types import Annotation, Box, Category, Dataset, ImageRecord, Mask, Size
+
+from ._files import find_image_root, relative_name
+from ._json_stream import JsonFile
+from ._lenient import Lenient, broken
+from ._values import id_of, numbers, read_categories, read_mask, score_of, size_of, whole
+
+SPOOL_MEMORY = 16 << 20  # objects of small files stay in memory; above that they go to a temporary file
+
+_IMAGE_KEYS = frozenset(("id", "file_name", "width", "height"))
+_READ_KEYS = frozenset(
+    "id image_id category_id segmentation area bbox iscrowd score predicted_iou stability_score source "
+    "point_coords crop_box".split()
+)
+_PLAIN_KEYS = frozenset("id image_id category_id segmentation area bbox iscrowd".split())
+
+
+def read_file(file: Path, image_root: Path | None, lenient: Lenient | None) -> Dataset:
+    """The dataset of a COCO file, its records in the order of their names."""
+    categories: tuple[Category, ...] = ()
+    images: dict[Any, dict[str, Any]] | None = None
+    extra: dict[str, Any] = {}
+    spool = _Spool()
+    seen: set[str] = set()
+    with JsonFile(file, lists=("images", "annotations")) as content:
+        for key, value in content:
+            if key in ("images", "annotations") and key in seen:
+                raise FormatError(f"{file}: {key} is there twice")
+            seen.add(key)
+            if key == "images":
+                if not isinstance(value, Iterator):
+                    raise FormatError(f"{file}: not COCO: wanted an object with a list of images")
+                images = _read_images(value, file, lenient)
+            elif key == "annotations":
+                if not isinstance(value, Iterator):
+                    raise FormatError(f"{file}: annotations is not a list")
+                _spool_objects(value, spool, file, lenient)
+            elif key == "categories":
+                categories = read_categories(value, file)
+            else:
+                extra[key] = value
+    if images is None:
+        raise FormatError(f"{file}: not COCO: wanted an object with a list of images")
+    names = sorted((image["file_name"], key) for key, image in images.items())
+    spool.close_entries({key: place for place, (_, key) in enumerate(names)}, file, lenient)
+    if image_root is None:
+        parent = file.parent
+        usual = [parent, parent / "images", parent.parent, parent.parent / "images"]
+        usual += [folder / file.stem.rpartition("_")[2] for folder in usual if "_" in file.stem]
+        image_root = find_image_root([name for name, _ in names[:50]], usual)
+    known = frozenset(category.id for category in categories)
+    return Dataset(categories, _Records(file, known, images, names, spool, lenient), image_root, extra)
+
+
+def _read_images(raw: Iterator[Any], file: Path, lenient: Lenient | None) -> dict[Any, dict[str, Any]]:
+    """The table of images by id; `file_name`, `height` and `width` checked."""
+    images: dict[Any, dict[str, Any]] = {}
+    names: dict[str, Any] = {}
+    for entry in raw:
+        try:
+            if not isinstance(entry, dict):
+                raise broken("bad-image", f"{file}: image {entry!r:.80} is not an object")
+            key = id_of(entry.get("id"))
+            where = f"{file}: image {key!r}"
+            if key is None:
+                raise broken("bad-image", f"{file}: image {entry.get('file_name')!r} has no id")
+            if key in images:
+                raise broken("duplicate-id", f"{where}: two images have this id")
+            name = relative_name(entry.get("file_name"), where)
+            if name in names:
+                raise broken("duplicate-id", f"{where}: {name} is already image {names[name]!r}")
+            height, width = size_of(entry.get("height"), entry.get("width"), where)
+        except FormatError as error:
+            if lenient is None:
+                raise
+            lenient.note(getattr(error, "code", "bad-image"), error)
+            continue
+        images[key] = {**entry, "file_name": name, "height": height, "width": width}
+        names[name] = key
+    return images
+
+
+def _spool_objects(raw: Iterator[Any], spool: _Spool, file: Path, lenient: Lenient | None) -> None:
+    for entry in raw:
+        if not isinstance(entry, dict):
+            error = broken("bad-annotation", f"{file}: annotation {entry!r:.80} is not an object")
+            if lenient is None:
+                raise error
+            lenient.note("bad-annotation", error)
+            continue
+        image = entry.get("image_id")
+        key = entry.get("id")
+        if type(image) is not int:
+            image = id_of(image)
+        if type(key) is not int:
+            key = id_of(key)
+        segmentation = entry.get("segmentation")
+        if type(segmentation) is list and segmentation:
+            try:  # numbers as bytes: an eighth of the memory of a list of them, and quick to spool
+                entry["segmentation"] = tuple([array("d", polygon).tobytes() for polygon in segmentation])
+            except (TypeError, OverflowError):
+                pass  # left as it is, for the error that names the rule
+        spool.add(key, image, entry)
+
+
+class _Spool:
+    """Objects by image, in the order of the file; in memory while small, else in a temporary file."""
+
+    def __init__(self) -> None:
+        self._data = tempfile.SpooledTemporaryFile(max_size=SPOOL_MEMORY)
+        self._release = weakref.finalize(self, self._data.close)
+        self._images: dict[Any, int] = {}  # image id -> its number here, by first use
+        self._owner = array("q")
+        self._ids = array("q")  # an object's whole id, where it has one
+        self._id_place = array("q")
+        self._texts: dict[Any, int] = {}  # ids of text, and numbers beyond 64 bits
+        self._doubles: list[Any] = []
+        self._offsets = array("q", [0])
+        self._pending: list[bytes] = []
+        self._pending_size = 0
+
+    def add(self, key: Any, image: Any, entry: dict[str, Any]) -> None:
+        data = marshal.dumps(entry)
+        place = len(self._owner)
+        self._owner.append(self._images.setdefault(image, len(self._images)))
+        if type(key) is int and -(2**62) < key < 2**62:
+            self._ids.append(key)
+            self._id_place.append(place)
+        elif key is not None:
+            if key in self._texts:
+                self._doubles.append(key)
+            self._texts[key] = place
+        self._offsets.append(self._offsets[-1] + len(data))
+        self._pending.append(data)
+        self._pending_size += len(data)
+        if self._pending_size > 1 << 20:
+            self._flush()
+
+    def _flush(self) -> None:
+        self._data.write(b"".join(self._pending))
+        self._pending, self._pending_size = [], 0
+
+    def close_entries(self, places: dict[Any, int], file: Path, lenient: Lenient | None) -> None:
+        """Sort by image, each image's objects in the order of the file; refuse ids that occur twice."""
+        self._flush()
+        owners = np.frombuffer(self._owner, dtype=np.int64) if len(self._owner) else np.zeros(0, np.int64)
+        self._offset = np.frombuffer(self._offsets, dtype=np.int64)
+        place = np.array([places.get(image, -1) for image in self._images], dtype=np.int64)
+        at = place[owners] if len(owners) else owners
+        keep = np.ones(len(at), dtype=bool)
+        self._refuse_doubles(keep, file, lenient)
+        stray = np.flatnonzero((at < 0) & keep)
+        for number in stray.tolist():
+            entry = self._entry(number)
+            where = f"{file}: annotation {id_of(entry.get('id'))!r}"
+            error = broken("no-image", f"{where} is on image {entry.get('image_id')!r}, which is not listed")
+            if lenient is None:
+                raise error
+            lenient.note("no-image", error)
+        keep &= at >= 0
+        order = np.argsort(at, kind="stable")
+        self._order = order[keep[order]]
+        self._bounds = np.searchsorted(at[self._order], np.arange(len(places) + 1))
+
+    def _refuse_doubles(self, keep: np.ndarray, file: Path, lenient: Lenient | None) -> None:
+        ids = np.array(self._ids, dtype=np.int64)
+        order = np.argsort(ids, kind="stable")
+        again = order[1:][ids[order[1:]] == ids[order[:-1]]]  # every later one of the same id
+        found = [(int(ids[n]), self._id_place[n]) for n in np.sort(again).tolist()]
+        for key, place in [*found, *((key, self._texts[key]) for key in self._doubles)]:
+            error = broken("duplicate-id", f"{file}: two annotations have the id {key!r}")
+            if lenient is None:
+                raise error
+            lenient.note("duplicate-id", error)
+            keep[place] = False
+
+    def _entry(self, number: int) -> dict[str, Any]:
+        self._data.seek(int(self._offset[number]))
+        return marshal.loads(self._data.read(int(self._offset[number + 1] - self._offset[number])))
+
+    def of_image(self, place: int) -> list[dict[str, Any]]:
+        """The objects of the image at `place` of the sorted names."""
+        numbers_here = self._order[self._bounds[place] : self._bounds[place + 1]]
+        if len(numbers_here) == 0:
+            return []
+        first, last = int(numbers_here[0]), int(numbers_here[-1])
+        if last - first + 1 != len(numbers_here):  # spread over the file
+            return [self._entry(number) for number in numbers_here.tolist()]
+        cuts = self._offset[first : last + 2].tolist()
+        self._data.seek(cuts[0])
+        data = self._data.read(cuts[-1] - cuts[0])
+        return [marshal.loads(data[a - cuts[0] : b - cuts[0]]) for a, b in zip(cuts, cuts[1:])]
+
+
+@dataclass(frozen=True)
+class _Records:
+    """Records in order of their names; iterate as often as you like."""
+
+    file: Path
+    categories: frozenset[int]
+    images: dict[Any, dict[str, Any]]
+    names: list[tuple[str, Any]]
+    spool: _Spool
+    lenient: Lenient | None
+
+    def __iter__(self) -> Iterator[ImageRecord]:
+        if self.lenient is not None:
+            self.lenient.restart()
+        for place, (name, key) in enumerate(self.names):
+            image = self.images[key]
+            size = (image["height"], image["width"])
+            annotations = tuple(self._objects(self.spool.of_image(place), size))
+            extra = {k: v for k, v in image.items() if k not in _IMAGE_KEYS} if len(image) > 4 else {}
+            number = key if isinstance(key, int) else None
+            if number is None:
+                extra["id"] = key  # ids of text: some tools write them; kept beside a number of ours
+            yield ImageRecord(name, size, annotations, number, extra)
+
+    def _objects(self, raws: list[dict[str, Any]], size: Size) -> Iterator[Annotation]:
+        polygons = [raw["segmentation"] for raw in raws if type(raw.get("segmentation")) is tuple]
+        masks = polygon_masks(polygons, size) if polygons else []
+        ready = iter(masks or ())
+        for raw in raws:
+            mask: Mask | None = None
+            if masks and type(raw.get("segmentation")) is tuple:
+                mask = next(ready)
+            try:
+                yield _read_object(raw, mask, size, self.categories, self.file)
+            except FormatError as error:
+                if self.lenient is None:
+                    raise
+                self.lenient.note(getattr(error, "code", "bad-annotation"), error)
+
+
+def _read_object(
+    raw: dict[str, Any], mask: Mask | None, size: Size, categories: frozenset[int], file: Path
+) -> Annotation:
+    """One annotation; `mask` is that of its polygons where they were found good."""
+    category = raw.get("category_id")
+    if type(category) is not int:
+        category = whole(category)
+    if category is None or category not in categories:
+        raise broken(
+            "bad-category", f"{_place(raw, file)}: category_id {raw.get('category_id')!r} is not a listed category"
+        )
+    if mask is None:
+        mask = _read_mask(raw, size, file)
+    box = _read_box(raw, mask, file)
+    key = raw.get("id")
+    if type(key) is not int:
+        key = id_of(key)
+    if raw.keys() <= _PLAIN_KEYS and type(key) is int:
+        return Annotation(category, box, mask, iscrowd=bool(raw.get("iscrowd", 0)), id=key)
+    return _with_fields(raw, key, category, box, mask, _place(raw, file))
+
+
+def _place(raw: dict[str, Any], file: Path) -> str:
+    return f"{file}: annotation {raw.get('id')!r}"
+
+
+def _read_mask(raw: dict[str, Any], size: Size, file: Path) -> Mask | None:
+    segmentation = raw.get("segmentation")
+    if type(segmentation) is tuple:
+        segmentation = [np.frombuffer(points).tolist() for points in segmentation]
+    try:
+        return read_mask(segmentation, size, _place(raw, file))
+    except FormatError as error:
+        raise broken("bad-mask", str(error)) from error
+
+
+def _read_box(raw: dict[str, Any], mask: Mask | None, file: Path) -> Box:
+    box = raw.get("bbox")
+    if box is None:
+        if mask is None:
+            raise broken("bad-box", f"{_place(raw, file)}: neither segmentation nor bbox")
+        return mask.box
+    try:
+        values = numbers(box, _place(raw, file), "bbox", length=4)
+    except FormatError as error:
+        raise broken("bad-box", str(error)) from error
+    if values[2] < 0 or values[3] < 0:
+        raise broken("bad-box", f"{_place(raw, file)}: bbox {box} has a negative width or height")
+    return box_from_xywh(values)
+
+
+def _with_fields(
+    raw: dict[str, Any], key: Any, category: int, box: Box, mask: Mask | None, where: str
+) -> Annotation:
+    extra = {k: v for k, v in raw.items() if k not in _READ_KEYS}
+    if key is not None and not isinstance(key, int):
+        extra["id"] = key
+    points = raw.get("point_coords")
+    if points is not None:
+        if not isinstance(points, list):
+            raise FormatError(f"{where}: point_coords is not a list of points")
+        points = tuple(tuple(numbers(point, where, "point_coords", length=2)) for point in points)
+    crop = raw.get("crop_box")
+    source = raw.get("source")
+    if source is not None and not isinstance(source, str):
+        extra["source"], source = source, None
+    return Annotation(
+        category,
+        box,
+        mask,
+        score=score_of(raw, "score", where),
+        predicted_iou=score_of(raw, "predicted_iou", where),
+        stability_score=score_of(raw, "stability_score", where),
+        iscrowd=bool(raw.get("iscrowd", 0)),
+        source=source,
+        point_coords=points or (),
+        crop_box=None if crop is None else box_from_xywh(numbers(crop, where, "crop_box", length=4)),
+        id=key if isinstance(key, int) else None,
+        extra=extra,
+    )

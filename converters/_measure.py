@@ -1,0 +1,136 @@
+"""How much of each mask the usual reader of a format gets back."""
+
+from __future__ import annotations
+
+import heapq
+import tempfile
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from samlabel.errors import SamlabelError, UsageError
+from samlabel.types import Annotation, Category, Dataset, ImageRecord, Mask
+
+ALL_OF_THE_FIRST = 5000  # measured one by one; of what comes after them, each
+EVERY = 100  # th, since rasterising takes longer than converting
+WORST = 5
+CHOICES = ("auto", "all", "none")
+
+
+@dataclass
+class MaskIou:
+    """IoU between masks that go in and what the usual reader makes of what comes out."""
+
+    reader: str = ""
+    masks: int = 0
+    measured: int = 0
+    mean: float | None = None
+    min: float | None = None
+    under_1: int = 0
+    worst: list[dict[str, Any]] = field(default_factory=list)  # iou, image, place in it from 1, id in the source
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    def lines(self) -> list[str]:
+        if not self.masks:
+            return []
+        if not self.measured or self.mean is None or self.min is None:
+            return [f"masks   {self.masks}, none measured"]
+        share = "all" if self.measured == self.masks else str(self.measured)
+        lines = [
+            f"masks   {self.masks}, {share} measured as {self.reader} reads them: mean IoU {down(self.mean)}, "
+            f"lowest {down(self.min)}, {self.under_1} under 1"
+        ]
+        for one in self.worst:
+            name = f"object {one['place']}" + (f" (id {one['id']})" if one["id"] is not None else "")
+            lines.append(f"        {down(one['iou'])} {one['image']}: {name}")
+        return lines
+
+
+def down(iou: float) -> str:
+    """Four decimals that never round up to 1."""
+    return f"{int(iou * 10000) / 10000:.4f}"
+
+
+class Measure:
+    """Goes by a stream of records and measures what `module` will write of them."""
+
+    def __init__(
+        self, module: Any, options: Mapping[str, Any], keeps: frozenset[str], categories: tuple[Category, ...], how: str
+    ) -> None:
+        if how not in CHOICES:
+            raise UsageError(f"unknown choice of what to measure {how!r}; known: {', '.join(CHOICES)}")
+        self._module, self._options, self._categories, self._how = module, dict(options), categories, how
+        self._as_read = getattr(module, "as_read", None)
+        self._exact = self._as_read is None and "exact_masks" in keeps
+        name = module.__name__.rpartition(".")[2]
+        self._found = MaskIou(getattr(module, "READER", f"samlabel's {name} reader"))
+        self._sum = 0.0
+        self._low = 1.0
+        self._worst: list[tuple[float, int, dict[str, Any]]] = []
+
+    def add(self, record: ImageRecord) -> None:
+        masks = [(place, a) for place, a in enumerate(record.annotations, start=1) if a.mask is not None]
+        back: list[Mask] | None = None
+        for place, annotation in masks:
+            self._found.masks += 1
+            if not self._wanted(self._found.masks):
+                continue
+            assert annotation.mask is not None
+            if self._exact:
+                iou = 1.0
+            elif self._as_read is not None:
+                iou = agreement(annotation.mask, self._as_read(annotation, **self._options))
+            else:
+                back = self._read_back(record) if back is None else back
+                if not back and len(masks):
+                    continue
+                iou = max(agreement(annotation.mask, mask) for mask in back)
+            self._put(iou, record, place, annotation)
+
+    def _wanted(self, number: int) -> bool:
+        if self._how == "none":
+            return False
+        return self._exact or self._how == "all" or number <= ALL_OF_THE_FIRST or number % EVERY == 0
+
+    def _put(self, iou: float, record: ImageRecord, place: int, annotation: Annotation) -> None:
+        found = self._found
+        found.measured += 1
+        self._sum += iou
+        self._low = min(self._low, iou)
+        if iou < 1:
+            found.under_1 += 1
+            key = annotation.id if annotation.id is not None else annotation.extra.get("id")
+            one = {"iou": iou, "image": record.path, "place": place, "id": key}
+            heapq.heappush(self._worst, (-iou, -found.measured, one))
+            if len(self._worst) > WORST:
+                heapq.heappop(self._worst)
+
+    def _read_back(self, record: ImageRecord) -> list[Mask]:
+        """The masks of this image after a write and a read of it alone, for a format that does not say what it does."""
+        with tempfile.TemporaryDirectory(prefix="samlabel-") as folder:
+            dataset = Dataset(self._categories, [record])
+            try:
+                self._module.write(dataset, Path(folder) / "out", **self._options, images="none")
+                read = self._module.read(Path(folder) / "out").records
+                return [a.mask for r in read for a in r.annotations if a.mask is not None and r.size == record.size]
+            except (SamlabelError, TypeError):  # it needs the pictures: not measured
+                return []
+
+    def result(self) -> MaskIou:
+        found = self._found
+        if found.measured:
+            found.mean, found.min = self._sum / found.measured, self._low
+        found.worst = [one for _, _, one in sorted(self._worst, key=lambda item: (-item[0], -item[1]))]
+        return found
+
+
+def agreement(one: Mask, other: Mask | None) -> float:
+    """IoU; 1 for two masks without a pixel, 0 for an object that is gone."""
+    if other is None:
+        return 0.0
+    if one.counts == other.counts:
+        return 1.0
+    return one.iou(other)

@@ -1,0 +1,116 @@
+"""Masks that keep the polygons they were read as, so that polygons can travel from file to file untouched."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ..types import Box, Mask, Size
+
+REACH = 10  # a polygon that leaves its image by more than ten of its sides can only be a mistake
+
+
+class PolygonMask(Mask):
+    """A mask given as polygons; its runs are made when first asked for, by pycocotools' rule.
+
+    It equals the `Mask` of the same pixels. `extent` is the box around the points, which costs no pixels.
+    """
+
+    __slots__ = ("_counts", "_points", "extent")
+
+    extent: Box
+    _points: tuple[bytes, ...]  # one a polygon, x y pairs as float64
+    _counts: bytes | None
+
+    def __init__(self, points: Sequence[bytes], size: Size, extent: Box) -> None:
+        put = object.__setattr__
+        put(self, "size", size)
+        put(self, "_points", points)
+        put(self, "extent", extent)
+        put(self, "_counts", None)
+
+    @property
+    def polygons(self) -> list[np.ndarray]:
+        """Each polygon's points as given, (K, 2) of x, y in pixels."""
+        return [np.frombuffer(points).reshape(-1, 2) for points in self._points]
+
+    @property
+    def packed(self) -> tuple[bytes, ...]:
+        """Each polygon's points as the bytes of float64 x y pairs, for work on many at once."""
+        return self._points
+
+    @property
+    def counts(self) -> bytes:  # type: ignore[override]
+        if self._counts is None:
+            from pycocotools import mask as coco
+
+            height, width = self.size
+            rings = [np.frombuffer(points) for points in self._points]
+            rle = coco.frPyObjects(rings, height, width)
+            object.__setattr__(self, "_counts", (coco.merge(rle) if len(rle) > 1 else rle[0])["counts"])
+        assert self._counts is not None
+        return self._counts
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Mask):
+            return NotImplemented
+        return tuple(self.size) == tuple(other.size) and self.counts == other.counts
+
+    def __hash__(self) -> int:
+        return hash((self.size, self.counts))
+
+    def __repr__(self) -> str:
+        return f"PolygonMask({len(self._points)} polygons, size={self.size})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return PolygonMask, (self._points, self.size, self.extent)
+
+    def __copy__(self) -> PolygonMask:
+        return self
+
+    def __deepcopy__(self, _: Any) -> PolygonMask:
+        return self
+
+
+def polygon_masks(packed: Sequence[Sequence[bytes]], size: Size) -> list[PolygonMask] | None:
+    """Masks of many objects' polygons at once; None when any breaks a rule, so that the slow reader can say which.
+
+    The rules are those of `polygons_to_mask`: x y pairs, three points or more, finite, not far outside the image.
+    """
+    lengths = [len(points) // 16 for polygons in packed for points in polygons]
+    if not lengths or min(lengths) < 3 or any(len(points) % 16 for polygons in packed for points in polygons):
+        return None
+    if not all(packed):
+        return None
+    points = np.frombuffer(b"".join([p for polygons in packed for p in polygons])).reshape(-1, 2)
+    counts = np.array([sum(len(p) for p in polygons) // 16 for polygons in packed])
+    starts = np.cumsum(counts) - counts
+    low, high = np.minimum.reduceat(points, starts), np.maximum.reduceat(points, starts)
+    reach = REACH * max(size) + 1000
+    if not (low.min() >= -reach and high.max() <= reach):  # NaN is within nothing
+        return None
+    extents = np.concatenate((low, high), axis=1).tolist()
+    return [PolygonMask(polygons, size, tuple(extent)) for polygons, extent in zip(packed, extents)]
+
+
+def is_sewn(mask: PolygonMask) -> bool:
+    """Whether one polygon of `mask` passes a point twice, as a seam to a hole does."""
+    for points in mask.polygons:
+        keys = [tuple(p) for p in points.tolist()]
+        closed = keys[1:] if keys[0] == keys[-1] else keys
+        if len(set(closed)) < len(closed):
+            return True
+    return False
+
+
+def any_sewn(masks: Sequence[PolygonMask]) -> list[bool]:
+    """`is_sewn` of each, quickly where none is."""
+    if not masks:
+        return []
+    points = np.frombuffer(b"".join([p for mask in masks for p in mask.packed])).reshape(-1, 2)
+    keys = np.sort(points @ np.array([1.0, 1.2345678901234567]))  # equal points give equal keys; the rest is checked
+    if not (keys[1:] == keys[:-1]).any():
+        return [False] * len(masks)
+    return [is_sewn(mask) for mask in masks]
