@@ -167,12 +167,12 @@ def _features(names: list[str]) -> dict[str, Any]:
 
     def feature_of(word: Any) -> Any:
         if isinstance(word, list):
-            return {"feature": feature_of(word[0]), "_type": "Sequence"}
+            return [feature_of(word[0])]
         if isinstance(word, dict):
             return {key: feature_of(value) for key, value in word.items()}
         return {"dtype": word, "_type": "Value"}
 
     features = {key: feature_of(value) for key, value in _ROW.items()}
     features["image"] = {"_type": "Image"}
-    features["objects"]["category"]["feature"] = {"names": names, "_type": "ClassLabel"}
+    features["objects"]["category"] = [{"names": names, "_type": "ClassLabel"}]
     return features

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ import pytest
 import converters
 from samlabel.errors import LossyConversion, OutputExists, SamlabelError
 from samlabel.types import Dataset
-from tests.converters.cases import CASES, NEEDS, drawn, files_of, seen
+from tests.converters.cases import CASES, LETTERS, NEEDS, drawn, files_of, seen
 
 FORMATS = [info.name for info in converters.formats() if info.problem is None]
 # Codes that must be raised when a format lacks a word of KEEPS that the case is about.
@@ -106,17 +107,25 @@ def test_a_conversion_is_refused_exactly_when_something_would_be_lost(name: str,
     assert sum(len(r.annotations) for r in converters.read(target, name).records) == receipt.objects_out
 
 
-@pytest.mark.parametrize(("first", "second"), itertools.permutations(FORMATS, 2))
+def several_cases(folder: Path) -> Dataset:
+    """Cases that every format keeps, each in a folder of its own."""
+    records = []
+    for place, case in enumerate(("hole", "two parts", "nested parts", "names", "same stem in two folders", "every border")):
+        drawn(case, folder / f"case {place}")
+        records += [replace(record, path=f"case {place}/{record.path}") for record in CASES[case][1]]
+    return Dataset(LETTERS, sorted(records, key=lambda record: record.path), folder)
+
+
+@pytest.mark.parametrize(("first", "second"), list(itertools.permutations(FORMATS, 2)))
 def test_masks_and_names_survive_a_way_through_any_two_formats(first: str, second: str, tmp_path: Path) -> None:
     keeps = frozenset()
-    for case in ("hole", "two parts", "nested parts", "names", "same stem in two folders", "every border"):
-        home = tmp_path / case.replace(" ", "-")
-        dataset = drawn(case, home / "photos")
-        converters.write(dataset, home / "first", first, images="copy")
-        one = converters.convert(home / "first", home / "second", to=second, allow_lossy=True, images="copy")
-        two = converters.convert(home / "second", home / "third", to=first, allow_lossy=True, images="copy")
-        assert (one.source_format, two.source_format) == (first, second)
-        assert seen(converters.read(home / "third"), keeps) == seen(dataset, keeps)
+    dataset = several_cases(tmp_path / "photos")
+    converters.write(dataset, tmp_path / "first", first, images="copy")
+    one = converters.convert(tmp_path / "first", tmp_path / "second", to=second, allow_lossy=True, images="copy")
+    two = converters.convert(tmp_path / "second", tmp_path / "third", to=first, allow_lossy=True, images="copy")
+    assert (one.source_format, two.source_format) == (first, second)
+    assert len(one.source_format_why) > 10
+    assert seen(converters.read(tmp_path / "third"), keeps) == seen(dataset, keeps)
 
 
 @pytest.mark.parametrize("name", FORMATS)

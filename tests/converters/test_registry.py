@@ -36,9 +36,12 @@ def brought(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 GOOD = '"""Nothing but a count."""\nKEEPS = frozenset()\ndef read(path): ...\ndef write(dataset, path): ...\n'
 
 
-def test_the_three_formats_are_there_and_say_what_they_keep() -> None:
+ALL = ["coco", "cvat", "labelme", "labelstudio", "parquet", "png", "sa1b", "voc", "yolo"]
+
+
+def test_every_format_is_there_and_says_what_it_keeps() -> None:
     found = {info.name: info for info in converters.formats()}
-    assert {"coco", "sa1b", "yolo"} <= set(found)
+    assert set(ALL) <= set(found)
     assert all(found[name].problem is None and found[name].summary and found[name].keeps for name in found)
 
 
@@ -82,7 +85,7 @@ def test_an_unknown_format_is_answered_with_the_known_ones() -> None:
         converters.get("cocoo")
 
 
-@pytest.mark.parametrize("name", ["coco", "sa1b", "yolo"])
+@pytest.mark.parametrize("name", ALL)
 def test_what_we_write_is_recognised_with_a_reason(name: str, tmp_path: Path) -> None:
     converters.write(drawn("hole", tmp_path / "photos"), tmp_path / "out", name)
     found, why = converters.detect_format(tmp_path / "out")
