@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -71,13 +75,48 @@ def test_prompts_do_not_disturb_each_other(nano, embedding):
         torch.testing.assert_close(both[i : i + 1], alone, rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("shape", [(1, 1), (1, 500), (500, 1), (2, 3), (700, 400)], ids=str)
+@pytest.mark.parametrize("shape", [(1, 1), (1, 5000), (500, 1), (2, 3), (700, 400)], ids=str)
 def test_odd_sizes_give_masks_of_that_size(nano, shape):
     image = np.random.default_rng(0).integers(0, 256, (*shape, 3), dtype=np.uint8)
     made = nano.embed(image)
     prediction = nano.predict(made, boxes=[[0, 0, shape[1], shape[0]]])
     assert prediction.masks().shape == (1, 1, *shape)
     assert bool(prediction.logits().isfinite().all())
+
+
+@pytest.mark.parametrize("point", [(-50, 70), (400, 70), (110, 1e6), (-1e9, -1e9)], ids=str)
+def test_a_point_outside_the_image_is_taken_as_it_is(nano, embedding, point):
+    prediction = nano.predict(embedding, point_coords=[[point, (60, 70)]], point_labels=[[0, 1]])
+    assert prediction.masks().shape == (1, 1, 150, 220)
+    assert bool(prediction.logits().isfinite().all())
+
+
+def test_a_box_beyond_the_image_is_taken_as_it_is(nano, embedding):
+    prediction = nano.predict(embedding, boxes=[[-100, -100, 500, 400], [300, 200, 400, 300]])
+    assert prediction.masks().shape == (2, 1, 150, 220)
+    assert bool(prediction.logits().isfinite().all())
+
+
+def test_a_photo_of_12000_by_9000_takes_bounded_memory():
+    # The pixels are 324 MB, the logits of one mask 432 MB and the mask 108 MB.
+    code = (
+        "import resource, numpy as np, sam\n"
+        "model = sam.load('nano', seed=0)\n"
+        "model.predict(model.embed(np.zeros((64, 64, 3), np.uint8)), boxes=[[0, 0, 9, 9]]).masks()\n"
+        "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+        "image = np.zeros((9000, 12000, 3), np.uint8)\n"
+        "image[3000:6000, 3000:9000] = 200\n"
+        "found = model.predict(model.embed(image), boxes=[[3000, 3000, 9000, 6000]])\n"
+        "masks = found.masks()\n"
+        "assert masks.shape == (1, 1, 9000, 12000), masks.shape\n"
+        "print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)\n"
+    )
+    pytest.importorskip("resource", reason="not on Windows")
+    root = Path(__file__).resolve().parents[2]
+    run = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, timeout=300)
+    assert run.returncode == 0, run.stderr[-2000:]
+    unit = 1024 if sys.platform == "darwin" else 1  # there ru_maxrss counts bytes
+    assert int(run.stdout) / unit < 1700, f"{run.stdout.strip()} MB more than before"
 
 
 @pytest.mark.parametrize(
