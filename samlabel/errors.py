@@ -57,5 +57,11 @@ class WeightsError(SamlabelError):
     """A checkpoint that is missing, damaged, of another kind, or not safe to open."""
 
 
+class UntrustedWeights(WeightsError):
+    """A file that can run code when it is opened, and nobody said that it may."""
+
+    exit_code = 4
+
+
 class MissingDependency(SamlabelError):
     """An optional package that the chosen part needs, and the command that installs it."""

@@ -100,7 +100,7 @@ class Recall:
         known = {str(path): [*fingerprint(path), hash_file(path)] for path in self.files}
         rows = [[one.id, one.name, one.supercategory] for one in categories]
         says = {"asked": self.asked.to_json(), "files": known, "settings": dict(settings), "categories": rows}
-        write_atomically(file, json.dumps(says, sort_keys=True) + "\n")
+        write_atomically(file, json.dumps(says) + "\n")
 
 
 def settings_of(asked: Asked, models: Models, device: str) -> dict[str, Any]:

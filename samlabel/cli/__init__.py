@@ -17,6 +17,7 @@ from .annotate import annotate
 from .config import app as config_app
 from .convert import convert
 from .export import export
+from .fetch import fetch
 from .formats import formats
 from .generate import generate
 from .models import app as models_app
@@ -49,7 +50,7 @@ def _options(
     pass
 
 
-for _command in (annotate, convert, view, generate, export, detectors, formats):
+for _command in (annotate, convert, view, generate, export, detectors, fetch, formats):
     app.command()(_command)
 app.add_typer(models_app, name="models")
 app.add_typer(config_app, name="config")

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from .. import plugins
 from ..errors import SamlabelError, UnknownName, UsageError
+from ..images import hash_file
 from ..protocols import Detector
 
 # Files and exported folders that ultralytics runs; a bare path that ends so needs no "ultralytics:" before it.
@@ -96,3 +97,16 @@ def load(
     make = found()[name].load().load
     trust = {"trust_weights": trust_weights} if "trust_weights" in inspect.signature(make).parameters else {}
     return make(what, device=device, conf=conf, iou=iou, imgsz=imgsz, max_det=max_det, classes=classes, **trust)
+
+
+def fetch(spec: str) -> tuple[Path, str]:
+    """File and SHA-256 of the published weights that `spec` names, downloaded unless they are here.
+
+    The one place where detectors reach the network. Raises UsageError for a detector without published weights.
+    """
+    name, what = parse(spec)
+    module = found()[name].load() if name != NO_DETECTOR else None
+    if what is None or not hasattr(module, "fetch"):
+        raise UsageError(f"{spec}: nothing to fetch; wanted ultralytics:MODEL or torchvision:MODEL")
+    path = module.fetch(what)
+    return path, hash_file(path)

@@ -1,13 +1,15 @@
 """torchvision's detection models by name (torchvision:fasterrcnn_resnet50_fpn; NAME@FILE for your own weights).
 
-Weights of a file are read by `torch.load(weights_only=True)` or safetensors; without a file torchvision
-downloads its own into torch's cache. https://pytorch.org/vision/stable/models.html#object-detection
+Weights are read by `torch.load(weights_only=True)` or safetensors, so none can run code. Published ones lie in
+torch's cache, where `samlabel fetch` brings them; loading downloads nothing. https://pytorch.org/vision/stable/models.html#object-detection
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -108,15 +110,15 @@ def load(
         weights = hash_file(path)
     else:
         weights = published.url.rpartition("/")[2]
-        _announce(name, published.url)
-        try:
-            model = get_model(name, weights=published)
-        except Exception as error:  # urllib, ssl and torch.hub each raise their own
-            reason = " ".join(str(error).split())
+        kept = _cached(published.url)
+        if not kept.is_file():
             raise WeightsError(
-                f"weights of {name} could not be downloaded from {published.url} ({reason}); fetch them and "
-                f"write torchvision:{name}@FILE"
-            ) from error
+                f"the weights of {name} are not here and nothing is downloaded unasked: samlabel fetch "
+                f"torchvision:{name}, or name your own file: torchvision:{name}@FILE"
+            )
+        _check_hash(kept)
+        with _plain_weights_only():
+            model = get_model(name, weights=published)
     keep = chosen(classes, names)
     device = device or _best_device()
     detector = TorchvisionDetector(model.eval().to(device), name, weights, names=names, keep=keep, device=device)
@@ -124,12 +126,61 @@ def load(
     return detector
 
 
-def _announce(name: str, url: str) -> None:
+def fetch(what: str) -> Path:
+    """The published weights of model `what` in torch's cache, downloaded unless they are there, checked by hash."""
+    import torch
+    from torchvision.models import get_model_weights, list_models
+    from torchvision.models import detection as family
+
+    known = list_models(module=family)
+    if what not in known:
+        raise UnknownName("torchvision model", what, known)
+    url = get_model_weights(what).DEFAULT.url
+    kept = _cached(url)
+    if not kept.is_file():
+        log.warning("downloading %s into %s", url, kept.parent)
+        try:
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            torch.hub.download_url_to_file(url, str(kept), hash_prefix=_hash_prefix(kept), progress=False)
+        except Exception as error:  # urllib, ssl and torch.hub each raise their own
+            reason = " ".join(str(error).split())
+            raise WeightsError(
+                f"weights of {what} could not be downloaded from {url} ({reason}); fetch them and "
+                f"write torchvision:{what}@FILE"
+            ) from error
+    _check_hash(kept)
+    return kept
+
+
+def _cached(url: str) -> Path:
     import torch
 
-    kept = Path(torch.hub.get_dir()) / "checkpoints" / url.rpartition("/")[2]
-    if not kept.exists():
-        log.warning("weights of %s are not here; downloading %s into %s", name, url, kept.parent)
+    return Path(torch.hub.get_dir()) / "checkpoints" / url.rpartition("/")[2]
+
+
+def _hash_prefix(file: Path) -> str:
+    """The start of the SHA-256, which torchvision writes into the name: `model-258fb6c6.pth`."""
+    return file.stem.rpartition("-")[2]
+
+
+def _check_hash(file: Path) -> None:
+    found = hash_file(file)
+    if not found.startswith(_hash_prefix(file)):
+        raise WeightsError(f"{file}: its SHA-256 is {found}, wanted {_hash_prefix(file)}...; delete and fetch it again")
+
+
+@contextmanager
+def _plain_weights_only() -> Iterator[None]:
+    """torchvision reads its cache as a pickle unless torch is told that plain tensors are all it may hold."""
+    before = os.environ.get("TORCH_FORCE_WEIGHTS_ONLY_LOAD")
+    os.environ["TORCH_FORCE_WEIGHTS_ONLY_LOAD"] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["TORCH_FORCE_WEIGHTS_ONLY_LOAD"]
+        else:
+            os.environ["TORCH_FORCE_WEIGHTS_ONLY_LOAD"] = before
 
 
 def _from_file(name: str, path: Path, published: dict[int, str]) -> tuple[Any, dict[int, str]]:

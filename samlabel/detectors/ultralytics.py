@@ -1,10 +1,9 @@
 """YOLO, RT-DETR, YOLO-World: any file that ultralytics runs (ultralytics:yolo11n.pt, or simply its path).
 
 ultralytics is AGPL-3.0 and is imported when this detector is loaded, never before. A `.pt` file is a Python
-pickle: loading one runs code of whoever made it, so load only files you trust; exports (.onnx, .tflite) hold none.
+pickle: loading one runs code of whoever made it, so it wants `trust_weights`; exports (.onnx, .tflite) hold none.
 
-A name that is no file here, but one of ultralytics' published weights, is downloaded once, into samlabel's
-cache, and said so before.
+Published weights are named like files; `samlabel fetch` brings them into samlabel's cache, loading never does.
 """
 
 from __future__ import annotations
@@ -25,6 +24,7 @@ from ..protocols import Image
 from ..types import Category, Detections
 from ._batches import inside, same_size
 from ._classes import chosen
+from ._trust import check_trust, note_of
 
 REQUIRES = ("ultralytics",)
 
@@ -73,21 +73,19 @@ def load(
     imgsz: int = 640,
     max_det: int = 300,
     classes: Sequence[str | int] | None = None,
+    trust_weights: bool | str = False,
 ) -> UltralyticsDetector:
-    """The model in file `what`, or the published weights of that name.
+    """The model in file `what`, or the published weights of that name that were fetched before.
 
     `classes` are names, or ultralytics' own class indices from 0. With YOLO-World, names that the model does not
-    know become its vocabulary. Raises WeightsError where the file is missing, or not a model that finds boxes.
+    know become its vocabulary. Raises WeightsError where the file is missing, or not a model that finds boxes, and
+    UntrustedWeights where it can run code and `trust_weights` is neither True nor its SHA-256.
     """
     if not what:
         raise UsageError("the ultralytics detector needs a model; write ultralytics:yolo11n.pt or a path to a file")
-    with _quiet_import():
-        try:
-            import ultralytics
-        except ImportError as error:
-            message = f"ultralytics cannot be imported ({error}); install it with: pip install ultralytics"
-            raise MissingDependency(message) from error
+    ultralytics = _import()
     path = _file(what)
+    check_trust(path, trust_weights)
     try:
         # An export without metadata does not say its task; boxes are what we came for.
         model = _model_class(ultralytics, path)(str(path), **({} if path.suffix == ".pt" else {"task": "detect"}))
@@ -119,6 +117,34 @@ def load(
     return UltralyticsDetector(model, path, keep=keep, options=options)
 
 
+def fetch(what: str) -> Path:
+    """The published weights `what` in samlabel's cache, downloaded unless they are there; notes their SHA-256.
+
+    ultralytics publishes no hashes, so the note holds what arrived: a file that changes later is not trusted.
+    """
+    _import()
+    path, name = Path(what), _published_name(what)
+    if path.parent != Path() or name is None:
+        raise _no_such_file(what)
+    target = _cached(name)
+    if not target.exists():
+        _download(name, target)
+    note = note_of(target)
+    if not note.exists():
+        note.write_text(hash_file(target) + "\n", encoding="utf-8")
+    return target
+
+
+def _import() -> Any:
+    with _quiet_import():
+        try:
+            import ultralytics
+        except ImportError as error:
+            message = f"ultralytics cannot be imported ({error}); install it with: pip install ultralytics"
+            raise MissingDependency(message) from error
+    return ultralytics
+
+
 @contextlib.contextmanager
 def _quiet_import() -> Iterator[None]:
     """Import ultralytics without its side effects on us.
@@ -139,9 +165,8 @@ def _quiet_import() -> Iterator[None]:
 
 
 def _file(what: str) -> Path:
-    """The model file or exported folder that `what` names: here, in ultralytics' weights folder, or downloaded."""
+    """The model file or exported folder that `what` names: here, in ultralytics' weights folder, or in the cache."""
     from ultralytics.utils import SETTINGS
-    from ultralytics.utils.downloads import GITHUB_ASSETS_NAMES
 
     if "://" in what:
         raise UsageError(f"{what}: a model is named by a file or by published weights; download it first")
@@ -150,26 +175,43 @@ def _file(what: str) -> Path:
     path = Path(what).expanduser()
     if path.exists():
         return path
-    # "yolo11n" is what people type for yolo11n.pt.
-    name = path.name if path.suffix else f"{path.name}.pt"
-    kept = Path(SETTINGS["weights_dir"]) / name
-    if path.parent == Path() and kept.exists():
-        return kept
-    if path.parent != Path() or name not in GITHUB_ASSETS_NAMES:
-        close = get_close_matches(name, sorted(GITHUB_ASSETS_NAMES), n=3)
-        hint = f"; published weights of a like name: {', '.join(close)}" if close and path.parent == Path() else ""
-        raise WeightsError(f"{what}: no such model file{hint}")
-    return _download(name)
+    name = _published_name(what)
+    if path.parent != Path() or name is None:
+        raise _no_such_file(what)
+    for kept in (Path(SETTINGS["weights_dir"]) / name, _cached(name)):
+        if kept.exists():
+            return kept
+    raise WeightsError(f"{what} is not here and nothing is downloaded unasked: samlabel fetch ultralytics:{name}")
 
 
-def _download(name: str) -> Path:
+def _published_name(what: str) -> str | None:
+    """The file name of ultralytics' published weights that `what` means; None when it is none of them."""
+    from ultralytics.utils.downloads import GITHUB_ASSETS_NAMES
+
+    path = Path(what)
+    name = path.name if path.suffix else f"{path.name}.pt"  # "yolo11n" is what people type for yolo11n.pt
+    return name if name in GITHUB_ASSETS_NAMES else None
+
+
+def _no_such_file(what: str) -> WeightsError:
+    from ultralytics.utils.downloads import GITHUB_ASSETS_NAMES
+
+    path = Path(what)
+    close = get_close_matches(path.name, sorted(GITHUB_ASSETS_NAMES), n=3) if path.parent == Path() else []
+    hint = f"; published weights of a like name: {', '.join(close)}" if close else ""
+    return WeightsError(f"{what}: no such model file{hint}")
+
+
+def _cached(name: str) -> Path:
     from platformdirs import user_cache_path
+
+    return user_cache_path("samlabel") / "ultralytics" / name
+
+
+def _download(name: str, target: Path) -> None:
     from ultralytics.utils.downloads import attempt_download_asset
 
-    target = user_cache_path("samlabel") / "ultralytics" / name
-    if target.exists():
-        return target
-    log.warning("%s is not here; downloading it from github.com/ultralytics/assets into %s", name, target.parent)
+    log.warning("downloading %s from github.com/ultralytics/assets into %s", name, target.parent)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         attempt_download_asset(target)
@@ -177,7 +219,6 @@ def _download(name: str) -> Path:
         raise WeightsError(_no_download(name, target, _one_line(error))) from error
     if not target.exists():
         raise WeightsError(_no_download(name, target, "nothing arrived"))
-    return target
 
 
 def _no_download(name: str, target: Path, reason: str) -> str:

@@ -44,7 +44,7 @@ def test_a_real_yolo_names_each_mask_by_its_own_shape(tiny_yolo: Path, tmp_path:
     for seed in seeds:
         Pillow.fromarray(draw_shapes(seed)[0]).save(tmp_path / f"photos/{seed}.png")
     summary = auto_annotate(
-        tmp_path / "photos", str(tiny_yolo), imgsz=SIDE, device="cpu", segmenter=Colourful(),
+        tmp_path / "photos", str(tiny_yolo), imgsz=SIDE, device="cpu", segmenter=Colourful(), trust_weights=True,
         output_dir=tmp_path / "out", formats=("coco", "yolo", "sa1b"),
     )  # fmt: skip
     drawn = Counter(SHAPES[kind] for seed in seeds for kind, _ in draw_shapes(seed)[1])

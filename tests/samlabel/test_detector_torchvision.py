@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from samlabel.detectors import load
+from samlabel.detectors import fetch, load
 from samlabel.errors import UnknownName, UsageError, WeightsError
 from samlabel.protocols import Detector, Image
 
@@ -121,8 +121,10 @@ def test_a_failed_download_says_how_to_go_on(monkeypatch: pytest.MonkeyPatch, tm
         raise OSError("no network")
 
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
-    monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", offline)
+    monkeypatch.setattr(torch.hub, "download_url_to_file", offline)
     with pytest.raises(WeightsError, match=f"no network.*torchvision:{NAME}@FILE"):
+        fetch(f"torchvision:{NAME}")
+    with pytest.raises(WeightsError, match=f"nothing is downloaded unasked: samlabel fetch torchvision:{NAME}"):
         load(f"torchvision:{NAME}")
     assert "downloading https://download.pytorch.org" in caplog.text
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from samlabel.detectors import load
-from samlabel.errors import MissingDependency, SamlabelError, UnknownName, UsageError, WeightsError
+from samlabel.detectors import fetch, load
+from samlabel.errors import MissingDependency, SamlabelError, UnknownName, UntrustedWeights, UsageError, WeightsError
 from samlabel.protocols import Detector, Image
 from tests.tiny_yolo import SIDE, draw_shapes
 
@@ -29,7 +30,7 @@ def iou(a, b) -> float:
 
 
 def test_a_trained_yolo_finds_each_shape_with_its_own_name(tiny_yolo: Path) -> None:
-    detector = load(f"ultralytics:{tiny_yolo}", imgsz=SIDE, device="cpu")
+    detector = load(f"ultralytics:{tiny_yolo}", trust_weights=True, imgsz=SIDE, device="cpu")
     assert isinstance(detector, Detector)
     assert [(c.id, c.name) for c in detector.categories] == [(1, "square"), (2, "circle")]
     right = wanted = 0
@@ -42,13 +43,13 @@ def test_a_trained_yolo_finds_each_shape_with_its_own_name(tiny_yolo: Path) -> N
 
 
 def test_a_bare_path_is_the_same_detector(tiny_yolo: Path) -> None:
-    bare, named = (load(spec, imgsz=SIDE, device="cpu") for spec in (str(tiny_yolo), f"ultralytics:{tiny_yolo}"))
+    bare, named = (load(spec, trust_weights=True, imgsz=SIDE, device="cpu") for spec in (str(tiny_yolo), f"ultralytics:{tiny_yolo}"))
     a, b = bare.detect([image(100)])[0], named.detect([image(100)])[0]
     assert np.array_equal(a.boxes, b.boxes) and len(a) > 0
 
 
 def test_a_batch_of_mixed_sizes_gives_what_each_image_gives_alone(tiny_yolo: Path) -> None:
-    detector = load(str(tiny_yolo), imgsz=SIDE, device="cpu")
+    detector = load(str(tiny_yolo), trust_weights=True, imgsz=SIDE, device="cpu")
     images = [image(101), Image("wide.png", np.pad(draw_shapes(102)[0], ((0, 0), (0, 40), (0, 0)))), image(103)]
     together = detector.detect(images)
     for one, found in zip(images, together, strict=True):
@@ -60,7 +61,7 @@ def test_a_batch_of_mixed_sizes_gives_what_each_image_gives_alone(tiny_yolo: Pat
 
 
 def test_no_image_gives_no_detections(tiny_yolo: Path) -> None:
-    assert load(str(tiny_yolo), device="cpu").detect([]) == []
+    assert load(str(tiny_yolo), trust_weights=True, device="cpu").detect([]) == []
 
 
 @pytest.mark.parametrize(
@@ -69,7 +70,7 @@ def test_no_image_gives_no_detections(tiny_yolo: Path) -> None:
     ids=["name", "index of ultralytics", "index as text", "any case"],
 )
 def test_classes_choose_by_name_or_index_and_keep_their_ids(tiny_yolo: Path, classes, names) -> None:
-    detector = load(str(tiny_yolo), imgsz=SIDE, device="cpu", classes=classes)
+    detector = load(str(tiny_yolo), trust_weights=True, imgsz=SIDE, device="cpu", classes=classes)
     assert [c.name for c in detector.categories] == names
     assert {c.name: c.id for c in detector.categories}.items() <= {"square": 1, "circle": 2}.items()
     ids = {int(i) for seed in range(100, 108) for i in detector.detect([image(seed)])[0].category_ids}
@@ -77,9 +78,9 @@ def test_classes_choose_by_name_or_index_and_keep_their_ids(tiny_yolo: Path, cla
 
 
 def test_max_det_and_conf_reach_the_model(tiny_yolo: Path) -> None:
-    loose = load(str(tiny_yolo), imgsz=SIDE, device="cpu", conf=0.001, iou=0.99)
-    capped = load(str(tiny_yolo), imgsz=SIDE, device="cpu", conf=0.001, iou=0.99, max_det=1)
-    strict = load(str(tiny_yolo), imgsz=SIDE, device="cpu", conf=0.5)
+    loose = load(str(tiny_yolo), trust_weights=True, imgsz=SIDE, device="cpu", conf=0.001, iou=0.99)
+    capped = load(str(tiny_yolo), trust_weights=True, imgsz=SIDE, device="cpu", conf=0.001, iou=0.99, max_det=1)
+    strict = load(str(tiny_yolo), trust_weights=True, imgsz=SIDE, device="cpu", conf=0.5)
     many, one, sure = (d.detect([image(101)])[0] for d in (loose, capped, strict))
     assert len(many) > 2 and len(one) == 1
     assert len(sure) < len(many) and (sure.scores >= 0.5).all()
@@ -87,7 +88,7 @@ def test_max_det_and_conf_reach_the_model(tiny_yolo: Path) -> None:
 
 def test_an_unknown_class_is_refused_with_close_names(tiny_yolo: Path) -> None:
     with pytest.raises(UnknownName, match="unknown class 'cirle'.*Did you mean circle"):
-        load(str(tiny_yolo), classes=["cirle"])
+        load(str(tiny_yolo), trust_weights=True, classes=["cirle"])
 
 
 def test_new_words_for_an_open_vocabulary_become_its_classes() -> None:
@@ -124,8 +125,21 @@ def test_what_is_no_model_gives_one_line(what: str, error, says: str, tmp_path: 
     for name in ("text.pt", "text.xyz"):
         (tmp_path / name).write_text("not a model")
     with pytest.raises(error, match=says.replace("/", "[/\\\\]")) as caught:
-        load(what.format(tmp=tmp_path))
+        load(what.format(tmp=tmp_path), trust_weights=True)
     assert "\n" not in str(caught.value)
+
+
+def test_published_weights_are_never_downloaded_unasked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    import ultralytics.utils.downloads
+
+    def forbidden(*args, **kwargs):
+        raise AssertionError("loading reached for the network")
+
+    monkeypatch.setattr(ultralytics.utils.downloads, "attempt_download_asset", forbidden)
+    monkeypatch.setattr("platformdirs.user_cache_path", lambda *a, **k: tmp_path)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(WeightsError, match="not here and nothing is downloaded unasked: samlabel fetch"):
+        load("ultralytics:yolo11x.pt", trust_weights=True)
 
 
 def test_a_failed_download_says_what_and_where(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog) -> None:
@@ -136,10 +150,24 @@ def test_a_failed_download_says_what_and_where(monkeypatch: pytest.MonkeyPatch, 
 
     monkeypatch.setattr(ultralytics.utils.downloads, "attempt_download_asset", offline)
     monkeypatch.setattr("platformdirs.user_cache_path", lambda *a, **k: tmp_path)
-    monkeypatch.chdir(tmp_path)
     with pytest.raises(SamlabelError, match="yolo11x.pt could not be downloaded .no network."):
-        load("ultralytics:yolo11x.pt")
-    assert "downloading it from github.com" in caplog.text
+        fetch("ultralytics:yolo11x.pt")
+    assert "from github.com" in caplog.text
+
+
+def test_a_fetched_file_is_trusted_until_it_changes(
+    tiny_yolo: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    import ultralytics.utils.downloads
+
+    monkeypatch.setattr(ultralytics.utils.downloads, "attempt_download_asset", lambda to: shutil.copy(tiny_yolo, to))
+    monkeypatch.setattr("platformdirs.user_cache_path", lambda *a, **k: tmp_path)
+    monkeypatch.chdir(tmp_path)
+    path, _ = fetch("ultralytics:yolo11x.pt")
+    assert load("ultralytics:yolo11x", device="cpu").categories
+    path.write_bytes(path.read_bytes() + b"x")
+    with pytest.raises(UntrustedWeights):
+        load("ultralytics:yolo11x", device="cpu")
 
 
 def test_importing_the_detector_keeps_threads_and_stdout(tmp_path: Path) -> None:
