@@ -98,26 +98,41 @@ def _read_images(raw: Iterator[Any], file: Path, lenient: Lenient | None) -> dic
 
 
 def _spool_objects(raw: Iterator[Any], spool: _Spool, file: Path, lenient: Lenient | None) -> None:
+    add, ids = spool.add, spool.ids.append
+    run: list[dict[str, Any]] = []  # objects of one image that follow one another
+    owner: Any = None
     for entry in raw:
-        if not isinstance(entry, dict):
+        if type(entry) is not dict:
             error = broken("bad-annotation", f"{file}: annotation {entry!r:.80} is not an object")
             if lenient is None:
                 raise error
             lenient.note("bad-annotation", error)
             continue
         image = entry.get("image_id")
-        key = entry.get("id")
         if type(image) is not int:
             image = id_of(image)
-        if type(key) is not int:
-            key = id_of(key)
+        if image != owner and run:
+            add(owner, run)
+            run = []
+        owner = image
+        key = entry.get("id")
+        if type(key) is int and -_FAR < key < _FAR:
+            ids(key)
+        else:
+            ids(_FAR)
+            spool.odd_id(id_of(key))
         segmentation = entry.get("segmentation")
         if type(segmentation) is list and segmentation:
             try:  # numbers as bytes: an eighth of the memory of a list of them, and quick to spool
                 entry["segmentation"] = tuple([array("d", polygon).tobytes() for polygon in segmentation])
             except (TypeError, OverflowError):
                 pass  # left as it is, for the error that names the rule
-        spool.add(key, image, entry)
+        run.append(entry)
+    if run:
+        add(owner, run)
+
+
+_FAR = 2**62
 
 
 class _Spool:
@@ -127,26 +142,25 @@ class _Spool:
         self._data = tempfile.SpooledTemporaryFile(max_size=SPOOL_MEMORY)
         self._release = weakref.finalize(self, self._data.close)
         self._images: dict[Any, int] = {}  # image id -> its number here, by first use
-        self._owner = array("q")
-        self._ids = array("q")  # an object's whole id, where it has one
-        self._id_place = array("q")
-        self._texts: dict[Any, int] = {}  # ids of text, and numbers beyond 64 bits
-        self._doubles: list[Any] = []
+        self._owner = array("q")  # of each run of objects
+        self._counts = array("q")
         self._offsets = array("q", [0])
         self._pending: list[bytes] = []
         self._pending_size = 0
+        self.ids = array("q")  # of each object, _FAR for those in `_texts`
+        self._texts: dict[Any, int] = {}  # ids of text -> place of their first object
+        self._doubles: list[tuple[Any, int]] = []
+        self._left_out: set[tuple[int, int]] = set()  # run, place in it
 
-    def add(self, key: Any, image: Any, entry: dict[str, Any]) -> None:
-        data = marshal.dumps(entry)
-        place = len(self._owner)
+    def odd_id(self, key: Any) -> None:
+        """The object whose id was added last has this id of text, or None."""
+        if key is not None and self._texts.setdefault(key, len(self.ids) - 1) != len(self.ids) - 1:
+            self._doubles.append((key, len(self.ids) - 1))
+
+    def add(self, image: Any, run: list[dict[str, Any]]) -> None:
+        data = marshal.dumps(run)
         self._owner.append(self._images.setdefault(image, len(self._images)))
-        if type(key) is int and -(2**62) < key < 2**62:
-            self._ids.append(key)
-            self._id_place.append(place)
-        elif key is not None:
-            if key in self._texts:
-                self._doubles.append(key)
-            self._texts[key] = place
+        self._counts.append(len(run))
         self._offsets.append(self._offsets[-1] + len(data))
         self._pending.append(data)
         self._pending_size += len(data)
@@ -160,53 +174,47 @@ class _Spool:
     def close_entries(self, places: dict[Any, int], file: Path, lenient: Lenient | None) -> None:
         """Sort by image, each image's objects in the order of the file; refuse ids that occur twice."""
         self._flush()
-        owners = np.frombuffer(self._owner, dtype=np.int64) if len(self._owner) else np.zeros(0, np.int64)
-        self._offset = np.frombuffer(self._offsets, dtype=np.int64)
+        owners = np.array(self._owner, dtype=np.int64)
+        self._refuse_doubles(file, lenient)
         place = np.array([places.get(image, -1) for image in self._images], dtype=np.int64)
         at = place[owners] if len(owners) else owners
-        keep = np.ones(len(at), dtype=bool)
-        self._refuse_doubles(keep, file, lenient)
-        stray = np.flatnonzero((at < 0) & keep)
-        for number in stray.tolist():
-            entry = self._entry(number)
-            where = f"{file}: annotation {id_of(entry.get('id'))!r}"
-            error = broken("no-image", f"{where} is on image {entry.get('image_id')!r}, which is not listed")
-            if lenient is None:
-                raise error
-            lenient.note("no-image", error)
-        keep &= at >= 0
+        for number in np.flatnonzero(at < 0).tolist():
+            for entry in self._run(number):
+                where = f"{file}: annotation {id_of(entry.get('id'))!r}"
+                error = broken("no-image", f"{where} is on image {entry.get('image_id')!r}, which is not listed")
+                if lenient is None:
+                    raise error
+                lenient.note("no-image", error)
         order = np.argsort(at, kind="stable")
-        self._order = order[keep[order]]
+        self._order = order[at[order] >= 0]
         self._bounds = np.searchsorted(at[self._order], np.arange(len(places) + 1))
 
-    def _refuse_doubles(self, keep: np.ndarray, file: Path, lenient: Lenient | None) -> None:
-        ids = np.array(self._ids, dtype=np.int64)
+    def _refuse_doubles(self, file: Path, lenient: Lenient | None) -> None:
+        ids = np.array(self.ids, dtype=np.int64)
         order = np.argsort(ids, kind="stable")
-        again = order[1:][ids[order[1:]] == ids[order[:-1]]]  # every later one of the same id
-        found = [(int(ids[n]), self._id_place[n]) for n in np.sort(again).tolist()]
-        for key, place in [*found, *((key, self._texts[key]) for key in self._doubles)]:
+        again = order[1:][(ids[order[1:]] == ids[order[:-1]]) & (ids[order[1:]] != _FAR)]  # later ones of the same id
+        starts = np.cumsum(self._counts) - self._counts if len(self._counts) else np.zeros(1, np.int64)
+        for key, place in [*((int(ids[n]), n) for n in np.sort(again).tolist()), *self._doubles]:
             error = broken("duplicate-id", f"{file}: two annotations have the id {key!r}")
             if lenient is None:
                 raise error
             lenient.note("duplicate-id", error)
-            keep[place] = False
+            run = int(np.searchsorted(starts, place, side="right")) - 1
+            self._left_out.add((run, place - int(starts[run])))
 
-    def _entry(self, number: int) -> dict[str, Any]:
-        self._data.seek(int(self._offset[number]))
-        return marshal.loads(self._data.read(int(self._offset[number + 1] - self._offset[number])))
+    def _run(self, number: int) -> list[dict[str, Any]]:
+        self._data.seek(self._offsets[number])
+        run = marshal.loads(self._data.read(self._offsets[number + 1] - self._offsets[number]))
+        if self._left_out:
+            return [entry for place, entry in enumerate(run) if (number, place) not in self._left_out]
+        return run
 
     def of_image(self, place: int) -> list[dict[str, Any]]:
         """The objects of the image at `place` of the sorted names."""
-        numbers_here = self._order[self._bounds[place] : self._bounds[place + 1]]
-        if len(numbers_here) == 0:
-            return []
-        first, last = int(numbers_here[0]), int(numbers_here[-1])
-        if last - first + 1 != len(numbers_here):  # spread over the file
-            return [self._entry(number) for number in numbers_here.tolist()]
-        cuts = self._offset[first : last + 2].tolist()
-        self._data.seek(cuts[0])
-        data = self._data.read(cuts[-1] - cuts[0])
-        return [marshal.loads(data[a - cuts[0] : b - cuts[0]]) for a, b in zip(cuts, cuts[1:])]
+        runs = self._order[self._bounds[place] : self._bounds[place + 1]].tolist()
+        if len(runs) == 1:
+            return self._run(runs[0])
+        return [entry for number in runs for entry in self._run(number)]
 
 
 @dataclass(frozen=True)
@@ -287,6 +295,12 @@ def _read_mask(raw: dict[str, Any], size: Size, file: Path) -> Mask | None:
 
 def _read_box(raw: dict[str, Any], mask: Mask | None, file: Path) -> Box:
     box = raw.get("bbox")
+    try:
+        x, y, width, height = box
+        if -1e15 < x < 1e15 and -1e15 < y < 1e15 and 0 <= width < 1e15 and 0 <= height < 1e15:
+            return (x, y, x + width, y + height)
+    except (TypeError, ValueError):
+        pass  # the careful way says what is wrong
     if box is None:
         if mask is None:
             raise broken("bad-box", f"{_place(raw, file)}: neither segmentation nor bbox")

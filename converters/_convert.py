@@ -13,7 +13,7 @@ from samlabel.types import Dataset, ImageRecord
 from ._lenient import Lenient
 from ._measure import Measure, MaskIou, down
 from ._registry import checked_options, detect_format, get
-from ._report import NOTED, REFUSED, Receipt, Tally, WriteReport, losses_of
+from ._report import NOTED, REFUSED, Losses, Receipt, Tally, WriteReport
 
 
 def read(
@@ -81,7 +81,7 @@ def convert(
     `min_iou` permits it: every object is written and the format's usual reader gets each mask back at that IoU or
     above. With both, objects may be left out, and `min_iou` holds for those that are written. A dry run gives the
     receipt alone. `lenient` leaves out and counts what is broken in the source. `measure` says which masks are
-    measured: "auto" (5,000, then every hundredth), "all", "none"; `min_iou` measures all. `options` are those of the
+    measured: "auto" (2,000 objects, then those of every hundredth image), "all", "none"; `min_iou` measures all. `options` are those of the
     format's `write`. Codes: `converters.CODES`.
     """
     if min_iou is not None and not 0 <= min_iou <= 1:
@@ -103,7 +103,7 @@ def convert(
         dataset = _again(dataset, source, name, image_root, skipped)
     if dry_run:
         assert before is not None
-        images_out, objects_out = watch.found.images, watch.found.objects - sum(watch.dropped.values())
+        images_out, objects_out = watch.found.images, watch.found.objects - sum(before[code] for code in DROPPED)
         written: Counter[str] = Counter()
     else:
         passing = dataset if before is not None else watch.passing(dataset)
@@ -134,12 +134,10 @@ class _Watch:
 
     def __init__(self, dataset: Dataset, module: Any, options: Mapping[str, Any], measure: str) -> None:
         self.found = Tally()
-        self.dropped: Counter[str] = Counter()
         self._keeps = module.keeps(**options) if hasattr(module, "keeps") else module.KEEPS
-        self._dropped = getattr(module, "dropped", None)
-        self._lost: Counter[str] = Counter()
+        self._losses = Losses(self._keeps, getattr(module, "dropped", None))
         if "supercategories" not in self._keeps:
-            self._lost["supercategory-lost"] += sum(c.supercategory is not None for c in dataset.categories)
+            self._losses.found["supercategory-lost"] += sum(c.supercategory is not None for c in dataset.categories)
         self._audit = module.Audit(dataset.categories) if hasattr(module, "Audit") else None
         self._measure = Measure(module, options, self._keeps, dataset.categories, measure)
         self._budget = "exact_masks" in module.KEEPS and "exact_masks" not in self._keeps
@@ -147,9 +145,7 @@ class _Watch:
 
     def add(self, record: ImageRecord) -> None:
         self.found.add(record)
-        lost = losses_of(record, self._keeps, self._dropped)
-        self._lost.update(lost)
-        self.dropped.update({code: lost[code] for code in DROPPED if lost[code]})
+        self._losses.add(record)
         if self._audit is not None:
             self._audit.add(record)
         self._measure.add(record)
@@ -166,7 +162,7 @@ class _Watch:
 
     def losses(self) -> Counter[str]:
         """What writing loses, known before anything is written."""
-        lost = Counter(self._lost)
+        lost = Counter(self._losses.found)
         if self._audit is not None:
             lost.update(self._audit.losses())
         measured = self._measure.result()

@@ -12,8 +12,8 @@ from typing import Any
 from samlabel.errors import SamlabelError, UsageError
 from samlabel.types import Annotation, Category, Dataset, ImageRecord, Mask
 
-ALL_OF_THE_FIRST = 5000  # measured one by one; of what comes after them, each
-EVERY = 100  # th, since rasterising takes longer than converting
+ALL_OF_THE_FIRST = 2000  # objects, all measured; of what comes after them, those of each
+EVERY = 100  # th image, since rasterising takes longer than converting
 WORST = 5
 CHOICES = ("auto", "all", "none")
 
@@ -64,7 +64,9 @@ class Measure:
             raise UsageError(f"unknown choice of what to measure {how!r}; known: {', '.join(CHOICES)}")
         self._module, self._options, self._categories, self._how = module, dict(options), categories, how
         self._as_read = getattr(module, "as_read", None)
-        self._exact = self._as_read is None and "exact_masks" in keeps
+        self._reader_ious = getattr(module, "reader_ious", None)
+        self._images = 0
+        self._exact = self._as_read is None and self._reader_ious is None and "exact_masks" in keeps
         name = module.__name__.rpartition(".")[2]
         self._found = MaskIou(getattr(module, "READER", f"samlabel's {name} reader"))
         self._sum = 0.0
@@ -73,27 +75,28 @@ class Measure:
 
     def add(self, record: ImageRecord) -> None:
         masks = [(place, a) for place, a in enumerate(record.annotations, start=1) if a.mask is not None]
-        back: list[Mask] | None = None
-        for place, annotation in masks:
-            self._found.masks += 1
-            if not self._wanted(self._found.masks):
-                continue
-            assert annotation.mask is not None
-            if self._exact:
-                iou = 1.0
-            elif self._as_read is not None:
-                iou = agreement(annotation.mask, self._as_read(annotation, **self._options))
-            else:
-                back = self._read_back(record) if back is None else back
-                if not back and len(masks):
-                    continue
-                iou = max(agreement(annotation.mask, mask) for mask in back)
-            self._put(iou, record, place, annotation)
+        found = self._found
+        found.masks += len(masks)
+        self._images += 1
+        if self._exact:
+            found.measured += len(masks)
+            self._sum += len(masks)
+        elif masks and self._wanted():
+            for (place, annotation), iou in zip(masks, self._ious(record, [a for _, a in masks])):
+                self._put(iou, record, place, annotation)
 
-    def _wanted(self, number: int) -> bool:
-        if self._how == "none":
-            return False
-        return self._exact or self._how == "all" or number <= ALL_OF_THE_FIRST or number % EVERY == 0
+    def _wanted(self) -> bool:
+        if self._how == "auto":
+            return self._found.masks <= ALL_OF_THE_FIRST or self._images % EVERY == 0
+        return self._how == "all"
+
+    def _ious(self, record: ImageRecord, annotations: list[Annotation]) -> list[float]:
+        if self._reader_ious is not None:
+            return self._reader_ious(annotations, record.size, **self._options)
+        if self._as_read is not None:
+            return [agreement(a.mask, self._as_read(a, **self._options)) for a in annotations]
+        back = self._read_back(record)
+        return [max(agreement(a.mask, mask) for mask in back) for a in annotations] if back else []
 
     def _put(self, iou: float, record: ImageRecord, place: int, annotation: Annotation) -> None:
         found = self._found
@@ -127,9 +130,9 @@ class Measure:
         return found
 
 
-def agreement(one: Mask, other: Mask | None) -> float:
+def agreement(one: Mask | None, other: Mask | None) -> float:
     """IoU; 1 for two masks without a pixel, 0 for an object that is gone."""
-    if other is None:
+    if one is None or other is None:
         return 0.0
     if one.counts == other.counts:
         return 1.0

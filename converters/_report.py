@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from samlabel.geometry import PolygonMask, any_sewn
 from samlabel.types import Annotation, ImageRecord, Mask
 
 from ._lenient import SKIPPED
@@ -100,25 +101,28 @@ class Tally:
 
     def add(self, record: ImageRecord) -> None:
         """Count a record. Masks that are still polygons are counted as these are, others by walking their outline."""
-        from samlabel.geometry import PolygonMask, any_sewn, count_parts_and_holes
+        from samlabel.geometry import count_parts_and_holes
 
-        polygons = [a.mask for a in record.annotations if isinstance(a.mask, PolygonMask)]
-        sewn = iter(any_sewn(polygons))
+        annotations = record.annotations
         self.images += 1
-        self.empty_images += not record.annotations
-        for annotation in record.annotations:
-            self.objects += 1
-            self.masks += annotation.mask is not None
-            self.crowds += annotation.iscrowd
-            self.scores += annotation.score is not None
-            self.mask_scores += annotation.predicted_iou is not None or annotation.stability_score is not None
-            if annotation.mask is not None:
-                if isinstance(annotation.mask, PolygonMask) and not next(sewn):
-                    parts, holes = len(annotation.mask.packed), 0
-                else:
-                    parts, holes = count_parts_and_holes(annotation.mask)
-                self.parts += parts > 1
-                self.holes += holes > 0
+        self.empty_images += not annotations
+        self.objects += len(annotations)
+        self.crowds += sum([a.iscrowd for a in annotations])
+        self.scores += sum([a.score is not None for a in annotations])
+        self.mask_scores += sum([a.predicted_iou is not None or a.stability_score is not None for a in annotations])
+        masks = [a.mask for a in annotations if a.mask is not None]
+        self.masks += len(masks)
+        polygons = [mask for mask in masks if type(mask) is PolygonMask]
+        walked = [mask for mask in masks if type(mask) is not PolygonMask]
+        for mask, sewn in zip(polygons, any_sewn(polygons)):
+            if sewn:
+                walked.append(mask)
+            elif len(mask.packed) > 1:
+                self.parts += 1
+        for mask in walked:
+            parts, holes = count_parts_and_holes(mask)
+            self.parts += parts > 1
+            self.holes += holes > 0
 
 
 @dataclass
@@ -169,72 +173,73 @@ class Receipt:
         return lines
 
 
-def losses_of(
-    record: ImageRecord, keeps: frozenset[str], dropped: Callable[[Annotation], str | None] | None = None
-) -> Counter[str]:
-    """What a format with these KEEPS will lose of a record, by code.
+class Losses:
+    """What a format with these KEEPS will lose of the records that are added, by code.
 
     `dropped` is the format's own answer to which objects it leaves out, and under which code.
     """
-    lost: Counter[str] = Counter()
-    if not record.annotations and "empty_images" not in keeps:
-        lost["empty-image-lost"] += 1
-    if record.id is not None and "image_ids" not in keeps:
-        lost["image-ids-changed"] += 1
-    if record.extra and "extra_fields" not in keeps:
-        lost["fields-lost"] += 1
-    for annotation in record.annotations:
-        lost.update(_object_losses(annotation, keeps, dropped))
-    return lost
 
+    def __init__(self, keeps: frozenset[str], dropped: Callable[[Annotation], str | None] | None = None) -> None:
+        self._keeps = keeps
+        self._shapes = not {"holes", "parts"} <= keeps
+        self._dropped = dropped or self._left_out
+        self.found: Counter[str] = Counter()
 
-def _object_losses(
-    annotation: Annotation, keeps: frozenset[str], dropped: Callable[[Annotation], str | None] | None
-) -> Iterator[str]:
-    mask = annotation.mask
-    code = _dropped(annotation, keeps) if dropped is None else dropped(annotation)
-    if code is not None:
-        yield code
-        return
-    if mask is not None and not {"holes", "parts"} <= keeps:
+    def add(self, record: ImageRecord) -> None:
+        keeps, found = self._keeps, self.found
+        if not record.annotations and "empty_images" not in keeps:
+            found["empty-image-lost"] += 1
+        if record.id is not None and "image_ids" not in keeps:
+            found["image-ids-changed"] += 1
+        if record.extra and "extra_fields" not in keeps:
+            found["fields-lost"] += 1
+        written = [a for a in record.annotations if not self._is_dropped(a)]
+        if "annotation_ids" not in keeps:
+            found["annotation-ids-changed"] += sum([a.id is not None for a in written])
+        if "category_names" not in keeps:
+            found["category-name-lost"] += len(written)
+        if "boxes" not in keeps:
+            found["box-tightened"] += sum([_is_tightened(a) for a in written])
+        for annotation in written:
+            if self._shapes and annotation.mask is not None:
+                self._add_shape(annotation.mask)
+            if annotation.iscrowd and "crowd" not in keeps:
+                found["crowd-lost"] += 1
+            if annotation.score is not None and "scores" not in keeps:
+                found["score-lost"] += 1
+            if annotation.predicted_iou is not None or annotation.stability_score is not None:
+                found["mask-score-lost"] += "mask_scores" not in keeps
+            if annotation.source is not None and "source" not in keeps:
+                found["source-lost"] += 1
+            if (annotation.point_coords or annotation.crop_box) and "prompts" not in keeps:
+                found["prompt-lost"] += 1
+            if annotation.extra and "extra_fields" not in keeps:
+                found["keypoints-lost" if "keypoints" in annotation.extra else "fields-lost"] += 1
+
+    def _is_dropped(self, annotation: Annotation) -> bool:
+        code = self._dropped(annotation)
+        if code is not None:
+            self.found[code] += 1
+        return code is not None
+
+    def _left_out(self, annotation: Annotation) -> str | None:
+        if annotation.mask is None:
+            return None if "boxes_without_mask" in self._keeps else "no-mask-lost"
+        return None if "empty_masks" in self._keeps or annotation.mask.area else "empty-mask-lost"
+
+    def _add_shape(self, mask: Mask) -> None:
         from samlabel.geometry import count_parts_and_holes
 
         parts, holes = count_parts_and_holes(mask)
-        if holes and "holes" not in keeps:
-            yield "holes-lost"
-        if parts > 1 and "parts" not in keeps:
-            yield "parts-lost"
-    if mask is not None and "boxes" not in keeps and annotation.id is not None and _differ(annotation.box, _tight(mask)):
-        yield "box-tightened"
-    if annotation.iscrowd and "crowd" not in keeps:
-        yield "crowd-lost"
-    if annotation.score is not None and "scores" not in keeps:
-        yield "score-lost"
-    if (annotation.predicted_iou, annotation.stability_score) != (None, None) and "mask_scores" not in keeps:
-        yield "mask-score-lost"
-    if annotation.source is not None and "source" not in keeps:
-        yield "source-lost"
-    if (annotation.point_coords or annotation.crop_box) and "prompts" not in keeps:
-        yield "prompt-lost"
-    if "category_names" not in keeps:
-        yield "category-name-lost"
-    if annotation.id is not None and "annotation_ids" not in keeps:
-        yield "annotation-ids-changed"
-    if annotation.extra and "extra_fields" not in keeps:
-        yield "keypoints-lost" if "keypoints" in annotation.extra else "fields-lost"
+        self.found["holes-lost"] += holes > 0 and "holes" not in self._keeps
+        self.found["parts-lost"] += parts > 1 and "parts" not in self._keeps
 
 
-def _dropped(annotation: Annotation, keeps: frozenset[str]) -> str | None:
-    if annotation.mask is None:
-        return None if "boxes_without_mask" in keeps else "no-mask-lost"
-    return None if "empty_masks" in keeps or annotation.mask.area else "empty-mask-lost"
-
-
-def _tight(mask: Mask) -> tuple[float, ...]:
-    from samlabel.geometry import PolygonMask
-
-    return mask.extent if isinstance(mask, PolygonMask) else mask.box
-
-
-def _differ(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
-    return any(abs(a - b) > 0.0101 for a, b in zip(one, other))  # boxes of COCO files are rounded to hundredths
+def _is_tightened(annotation: Annotation) -> bool:
+    """Whether the object's box is another than its mask's; boxes of COCO files are rounded to hundredths."""
+    mask = annotation.mask
+    if mask is None or annotation.id is None:
+        return False
+    x0, y0, x1, y1 = annotation.box
+    a0, b0, a1, b1 = mask.extent if isinstance(mask, PolygonMask) else mask.box
+    return abs(x0 - a0) > 0.0101 or abs(y0 - b0) > 0.0101 or abs(x1 - a1) > 0.0101 or abs(y1 - b1) > 0.0101

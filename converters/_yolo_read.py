@@ -13,6 +13,7 @@ from samlabel.errors import FormatError, ImageError
 from samlabel.types import Annotation, Category, Dataset, ImageRecord, Size
 
 from ._files import IMAGE_SUFFIXES, Names, image_size, read_text
+from ._lenient import Lenient
 from ._yolo_rows import read_polygon
 
 NAME_FILES = ("classes.txt", "obj.names", "_darknet.labels", "names.txt")
@@ -65,12 +66,13 @@ def _looks_like_rows(file: Path) -> bool:
         return False
 
 
-def read(path: Path, *, image_root: Path | None = None) -> Dataset:
+def read(path: Path, *, image_root: Path | None = None, lenient: Lenient | None = None) -> Dataset:
     """The dataset of a `data.yaml`, of the folder that holds one, or of a folder of images with labels.
 
     Image sizes come from the headers of the images, upright. Rows of four numbers after the class are boxes, with no
     mask. An image without a label file has no objects. With `image_root`, images are taken from there, and their
-    labels from `labels/` here under the same names. Raises FormatError with file, line and rule.
+    labels from `labels/` here under the same names. Raises FormatError with file, line and rule; with `lenient`,
+    broken rows and images are left out and counted there.
     """
     path = Path(path)
     yaml_file = _yaml_of(path)
@@ -104,7 +106,7 @@ def read(path: Path, *, image_root: Path | None = None) -> Dataset:
     if names is None:
         names = _bare_names(base, labels.values())
     categories = tuple(Category(index, name) for index, name in sorted(names.items()))
-    return Dataset(categories, _Records(base, root, labels, frozenset(names)), root)
+    return Dataset(categories, _Records(base, root, labels, frozenset(names), lenient), root)
 
 
 @dataclass(frozen=True)
@@ -113,39 +115,52 @@ class _Records:
     root: Path
     labels: dict[str, str]  # image below root -> label below base
     classes: frozenset[int]
+    lenient: Lenient | None = None
 
     def __iter__(self) -> Iterator[ImageRecord]:
+        if self.lenient is not None:
+            self.lenient.restart()
         for image in sorted(self.labels):
             try:
                 size = image_size(self.root / image)
             except ImageError as error:
-                raise FormatError(str(error)) from error
+                if self.lenient is None:
+                    raise FormatError(str(error)) from error
+                self.lenient.note("bad-image", error)
+                continue
             label = self.base / self.labels[image]
-            annotations = tuple(_rows(label, size, self.classes)) if label.is_file() else ()
+            annotations = tuple(_rows(label, size, self.classes, self.lenient)) if label.is_file() else ()
             yield ImageRecord(image, size, annotations)
 
 
-def _rows(file: Path, size: Size, classes: frozenset[int]) -> Iterator[Annotation]:
-    height, width = size
+def _rows(file: Path, size: Size, classes: frozenset[int], lenient: Lenient | None) -> Iterator[Annotation]:
     for line, text in enumerate(read_text(file).splitlines(), start=1):
         if not text.strip():
             continue
-        where = f"{file}:{line}"
-        index, values = _numbers(text, where)
-        if index not in classes:
-            raise FormatError(f"{where}: class {index} is beyond the {len(classes)} classes of this dataset")
-        if len(values) == 4:
-            cx, cy, w, h = values
-            if w < 0 or h < 0:
-                raise FormatError(f"{where}: a box of negative width or height")
-            box = ((cx - w / 2) * width, (cy - h / 2) * height, (cx + w / 2) * width, (cy + h / 2) * height)
-            yield Annotation(index, tuple(round(v, 4) for v in box))
-            continue
         try:
-            mask = read_polygon(values, size)
-        except ValueError as error:
-            raise FormatError(f"{where}: {error}") from error
-        yield Annotation(index, mask.box, mask)
+            yield _row(text, f"{file}:{line}", size, classes)
+        except FormatError as error:
+            if lenient is None:
+                raise
+            lenient.note("bad-row", error)
+
+
+def _row(text: str, where: str, size: Size, classes: frozenset[int]) -> Annotation:
+    height, width = size
+    index, values = _numbers(text, where)
+    if index not in classes:
+        raise FormatError(f"{where}: class {index} is beyond the {len(classes)} classes of this dataset")
+    if len(values) == 4:
+        cx, cy, w, h = values
+        if w < 0 or h < 0:
+            raise FormatError(f"{where}: a box of negative width or height")
+        box = ((cx - w / 2) * width, (cy - h / 2) * height, (cx + w / 2) * width, (cy + h / 2) * height)
+        return Annotation(index, tuple(round(v, 4) for v in box))
+    try:
+        mask = read_polygon(values, size)
+    except ValueError as error:
+        raise FormatError(f"{where}: {error}") from error
+    return Annotation(index, mask.box, mask)
 
 
 def _numbers(text: str, where: str) -> tuple[int, list[float]]:

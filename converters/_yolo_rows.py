@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import ceil, log10
+from math import ceil, floor, log10
 
 import numpy as np
 
@@ -112,22 +112,49 @@ def as_ultralytics_fills(row: str, size: Size) -> Mask:
     resampled to 1000, or one more than there are; cut down to whole pixels; filled by OpenCV, outline included. In
     an image with an object of more than 1000 points it resamples the others to as many, which hardly matters.
     """
+    height, width = size
+    part, (x, y) = _filled(row, size)
+    whole = np.zeros((height, width), dtype=np.uint8, order="F")
+    whole[y : y + part.shape[0], x : x + part.shape[1]] = part
+    return Mask.from_pixels(whole)
+
+
+def iou_in_ultralytics(mask: Mask, row: str) -> float:
+    """IoU of `mask` with what ultralytics' loader makes of its row, worked out around the object alone."""
+    height, width = mask.size
+    part, (x, y) = _filled(row, mask.size)
+    low_x, low_y, high_x, high_y = mask.extent if isinstance(mask, PolygonMask) else mask.box
+    x0, y0 = max(0, min(x, floor(low_x) - 1)), max(0, min(y, floor(low_y) - 1))
+    x1 = min(width, max(x + part.shape[1], ceil(high_x) + 1))
+    y1 = min(height, max(y + part.shape[0], ceil(high_y) + 1))
+    if isinstance(mask, PolygonMask):
+        from pycocotools import mask as coco
+
+        # Rounding undoes what the shift does to the last bits, which decide where pycocotools puts a tie.
+        rings = [np.round(points - (x0, y0), 9).ravel() for points in mask.polygons]
+        truth = coco.decode(coco.merge(coco.frPyObjects(rings, y1 - y0, x1 - x0)))
+    else:
+        truth = mask.to_pixels()[y0:y1, x0:x1]
+    filled = np.zeros((y1 - y0, x1 - x0), dtype=bool)
+    filled[y - y0 : y - y0 + part.shape[0], x - x0 : x - x0 + part.shape[1]] = part
+    truth = truth.astype(bool)
+    union = np.count_nonzero(filled | truth)
+    return np.count_nonzero(filled & truth) / union if union else 1.0
+
+
+def _filled(row: str, size: Size) -> tuple[np.ndarray, tuple[int, int]]:
+    """The pixels that ultralytics fills for a row, cut out around them, and the left top corner (x, y) of that."""
     import cv2
 
     height, width = size
     points = np.array(row.split()[1:], dtype=np.float32).reshape(-1, 2)
-    if len(points) == 2:  # a box
-        (cx, cy), (w, h) = points / np.float32(1), points[1]
-        points = np.array([[cx - w / 2, cy - h / 2], [cx + w / 2, cy - h / 2], [cx + w / 2, cy + h / 2], [cx - w / 2, cy + h / 2]])
     points = _resampled(points, max(1000, len(points) + 1 if len(points) > 1000 else 0))
     pixels = (points * np.array((width, height), dtype=np.float32)).astype(np.int32)
     low = np.clip(pixels.min(axis=0), 0, (width - 1, height - 1))
     high = np.clip(pixels.max(axis=0), 0, (width - 1, height - 1))
     part = np.zeros((high[1] - low[1] + 1, high[0] - low[0] + 1), dtype=np.uint8)
     cv2.fillPoly(part, [pixels - low], color=1)
-    whole = np.zeros((height, width), dtype=np.uint8, order="F")
-    whole[low[1] : high[1] + 1, low[0] : high[0] + 1] = part
-    return Mask.from_pixels(whole)
+    return part, (int(low[0]), int(low[1]))
 
 
 def _resampled(points: np.ndarray, count: int) -> np.ndarray:

@@ -26,13 +26,14 @@ from ._yolo_rows import (
     as_ultralytics_fills,
     box_row,
     box_row_as_polygon,
+    iou_in_ultralytics,
     mask_row,
     plain_row,
     polygon_rows,
     read_polygon,
 )
 
-__all__ = ["KEEPS", "READER", "Audit", "as_read", "dropped", "keeps", "read", "recognise", "write"]
+__all__ = ["KEEPS", "READER", "Audit", "as_read", "dropped", "keeps", "read", "reader_ious", "recognise", "write"]
 
 KEEPS = frozenset("exact_masks holes parts boxes_without_mask empty_images category_names".split())
 SPLITS = ("train", "val", "test")
@@ -93,19 +94,23 @@ def write(
     names, written, box_files = Names(), set(), []
     tops: set[str] = set()
     for record in dataset.records:
-        kept = [a for a in record.annotations if not (a.iscrowd and crowds == "drop")]
-        report.losses["crowd-lost"] += sum(a.iscrowd for a in record.annotations)
-        report.losses["object-lost"] += len(record.annotations) - len(kept)
-        audit.add(ImageRecord(record.path, record.size, kept))
+        kept: Sequence[Annotation] = record.annotations
+        crowd = sum([a.iscrowd for a in kept])
+        report.losses["crowd-lost"] += crowd
+        if crowd and crowds == "drop":
+            kept = [a for a in kept if not a.iscrowd]
+            report.losses["object-lost"] += crowd
+        audit.add(record if kept is record.annotations else ImageRecord(record.path, record.size, tuple(kept)))
         check_listed(record, index)
         name = names.take(record.path)
         report.losses["image-renamed"] += name != record.path
         tops.add(name.partition("/")[0] if "/" in name else "")
         label = label_path(f"images/{name}")
         rows = _rows(kept, index, record.size, how, report)
-        if kept and all(a.mask is None for a in kept):
+        without = sum([a.mask is None for a in kept])
+        if without and without == len(kept):
             box_files.append((label, record.size))
-        elif any(a.mask is None for a in kept):
+        elif without:
             rows = [box_row_as_polygon(row, record.size) if row and len(row.split()) == 5 else row for row in rows]
         rows = [row for row in rows if row]
         report.images += 1
@@ -164,6 +169,25 @@ def as_read(
     how = _How(outline, Budget(max_points, tolerance))
     (row,) = _rows([annotation], {annotation.category_id: 0}, size, how, WriteReport("yolo", ""))
     return as_ultralytics_fills(row, size) if row else None
+
+
+def reader_ious(
+    annotations: Sequence[Annotation],
+    size: Size,
+    *,
+    outline: str = "given",
+    max_points: int | None = None,
+    tolerance: float = 0.0,
+    crowds: str = "keep",
+    **_: Any,
+) -> list[float]:
+    """IoU of every mask with that of `as_read`, many at a time."""
+    how = _How(outline, Budget(max_points, tolerance))
+    rows = _rows(annotations, {a.category_id: 0 for a in annotations}, size, how, WriteReport("yolo", ""))
+    return [
+        iou_in_ultralytics(a.mask, row) if a.mask and row and not (a.iscrowd and crowds == "drop") else 0.0
+        for a, row in zip(annotations, rows)
+    ]
 
 
 @dataclass(frozen=True)

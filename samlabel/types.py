@@ -159,7 +159,7 @@ class Annotation:
     extra: Mapping[str, Any] = field(default_factory=lambda: _NOTHING)  # fields we carry without reading
 
     def __post_init__(self) -> None:
-        box = tuple(float(v) for v in self.box)
+        box = tuple(map(float, self.box))
         if len(box) != 4 or not all(map(isfinite, box)):
             raise ValueError(f"box {self.box} is not four finite numbers x0 y0 x1 y1")
         object.__setattr__(self, "box", box)

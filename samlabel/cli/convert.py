@@ -37,6 +37,45 @@ def convert(
     allow_lossy: Annotated[
         bool, typer.Option("--allow-lossy", help="Go on where the format cannot hold everything.")
     ] = False,
+    min_iou: Annotated[
+        float | None,
+        typer.Option(
+            "--min-iou",
+            metavar="X",
+            help="Go on where every object is written and DST's usual reader gets each mask back at this IoU or more.",
+            show_default="not asked for",
+        ),
+    ] = None,
+    segmentation: Annotated[
+        str | None,
+        typer.Option(metavar="rle|polygons", help="How COCO masks are written.", show_default="rle"),
+    ] = None,
+    outline: Annotated[
+        str | None,
+        typer.Option(
+            metavar="given|traced",
+            help="YOLO rows: polygons as they are in SRC, or traced so that ultralytics fills the mask's own pixels.",
+            show_default="given",
+        ),
+    ] = None,
+    max_points: Annotated[
+        int | None,
+        typer.Option("--max-points", metavar="N", help="Most points of a polygon.", show_default="as many as it takes"),
+    ] = None,
+    tolerance: Annotated[
+        float | None,
+        typer.Option(metavar="PIXELS", help="How far a polygon may leave the mask's outline.", show_default="0"),
+    ] = None,
+    lenient: Annotated[
+        bool, typer.Option("--lenient", help="Leave out broken annotations of SRC, counted, instead of ending there.")
+    ] = False,
+    measure: Annotated[
+        str,
+        typer.Option(
+            metavar="auto|all|none",
+            help="Masks measured for the receipt: 2,000 and then those of every hundredth image, all, or none.",
+        ),
+    ] = "auto",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace labels that are at DST.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the receipt, write nothing.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the receipt as JSON.")] = False,
@@ -49,16 +88,21 @@ def convert(
         name = from_ or converters.detect_format(labels)[0]
         if "image_root" in inspect.signature(converters.get(name).read).parameters:  # it keeps no pictures of its own
             image_root = noted
+    chosen = {"segmentation": segmentation, "outline": outline, "max_points": max_points, "tolerance": tolerance}
     receipt = converters.convert(
         labels,
         target,
         to=to,
         from_=from_,
         allow_lossy=allow_lossy,
+        min_iou=min_iou,
         overwrite=overwrite,
         dry_run=dry_run,
         images=images,
         image_root=image_root,
+        lenient=lenient,
+        measure=measure,
+        **{name: value for name, value in chosen.items() if value is not None},
     )
     if as_json:
         print_json(receipt.to_dict())

@@ -15,31 +15,27 @@ REACH = 10  # a polygon that leaves its image by more than ten of its sides can 
 class PolygonMask(Mask):
     """A mask given as polygons; its runs are made when first asked for, by pycocotools' rule.
 
-    It equals the `Mask` of the same pixels. `extent` is the box around the points, which costs no pixels.
+    It equals the `Mask` of the same pixels. `extent` is the box around the points, which costs no pixels; `packed`
+    holds each polygon's points as the bytes of float64 x y pairs, for work on many at once.
     """
 
-    __slots__ = ("_counts", "_points", "extent")
+    __slots__ = ("_counts", "extent", "packed")
 
     extent: Box
-    _points: tuple[bytes, ...]  # one a polygon, x y pairs as float64
+    packed: tuple[bytes, ...]
     _counts: bytes | None
 
-    def __init__(self, points: Sequence[bytes], size: Size, extent: Box) -> None:
+    def __init__(self, packed: tuple[bytes, ...], size: Size, extent: Box) -> None:
         put = object.__setattr__
         put(self, "size", size)
-        put(self, "_points", points)
+        put(self, "packed", packed)
         put(self, "extent", extent)
         put(self, "_counts", None)
 
     @property
     def polygons(self) -> list[np.ndarray]:
         """Each polygon's points as given, (K, 2) of x, y in pixels."""
-        return [np.frombuffer(points).reshape(-1, 2) for points in self._points]
-
-    @property
-    def packed(self) -> tuple[bytes, ...]:
-        """Each polygon's points as the bytes of float64 x y pairs, for work on many at once."""
-        return self._points
+        return [np.frombuffer(points).reshape(-1, 2) for points in self.packed]
 
     @property
     def counts(self) -> bytes:  # type: ignore[override]
@@ -47,7 +43,7 @@ class PolygonMask(Mask):
             from pycocotools import mask as coco
 
             height, width = self.size
-            rings = [np.frombuffer(points) for points in self._points]
+            rings = [np.frombuffer(points) for points in self.packed]
             rle = coco.frPyObjects(rings, height, width)
             object.__setattr__(self, "_counts", (coco.merge(rle) if len(rle) > 1 else rle[0])["counts"])
         assert self._counts is not None
@@ -62,10 +58,10 @@ class PolygonMask(Mask):
         return hash((self.size, self.counts))
 
     def __repr__(self) -> str:
-        return f"PolygonMask({len(self._points)} polygons, size={self.size})"
+        return f"PolygonMask({len(self.packed)} polygons, size={self.size})"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return PolygonMask, (self._points, self.size, self.extent)
+        return PolygonMask, (self.packed, self.size, self.extent)
 
     def __copy__(self) -> PolygonMask:
         return self
@@ -79,13 +75,15 @@ def polygon_masks(packed: Sequence[Sequence[bytes]], size: Size) -> list[Polygon
 
     The rules are those of `polygons_to_mask`: x y pairs, three points or more, finite, not far outside the image.
     """
-    lengths = [len(points) // 16 for polygons in packed for points in polygons]
-    if not lengths or min(lengths) < 3 or any(len(points) % 16 for polygons in packed for points in polygons):
+    flat = [points for polygons in packed for points in polygons]
+    lengths = np.array([len(points) for points in flat], dtype=np.int64)
+    if not flat or not all(packed) or lengths.min() < 48 or (lengths % 16).any():
         return None
-    if not all(packed):
-        return None
-    points = np.frombuffer(b"".join([p for polygons in packed for p in polygons])).reshape(-1, 2)
-    counts = np.array([sum(len(p) for p in polygons) // 16 for polygons in packed])
+    points = np.frombuffer(b"".join(flat)).reshape(-1, 2)
+    counts = lengths // 16
+    if len(flat) > len(packed):
+        first = np.cumsum([0, *map(len, packed[:-1])])
+        counts = np.add.reduceat(counts, first)
     starts = np.cumsum(counts) - counts
     low, high = np.minimum.reduceat(points, starts), np.maximum.reduceat(points, starts)
     reach = REACH * max(size) + 1000
