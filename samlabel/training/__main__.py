@@ -21,8 +21,9 @@ def train(
     out: Annotated[Path, typer.Option(help="Where checkpoint and log go; a checkpoint there is continued.")] = Path(
         "runs/nano"
     ),
-    steps: Annotated[int, typer.Option(help="Length of the run in steps.")] = 9000,
-    decay: Annotated[int, typer.Option(help="Steps at the end on whole photos, while the learning rate falls.")] = 2500,
+    steps: Annotated[int, typer.Option(help="Length of the run in steps.")] = 5700,
+    decay: Annotated[int, typer.Option(help="Steps at the end over which the learning rate falls.")] = 2700,
+    whole: Annotated[int, typer.Option(help="Steps at the very end on whole photos instead of windows.")] = 550,
     batch: Annotated[int, typer.Option(help="Photos a step.")] = 12,
     seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
     processes: Annotated[int, typer.Option(help="Processes that share the work; 0 takes one for each core.")] = 0,
@@ -35,7 +36,7 @@ def train(
 
     if not (data / "train.json").is_file():
         raise typer.BadParameter(f"{data} has no train.json; give the folder that holds it and the photos")
-    recipe = Recipe(steps=steps, decay=decay, batch=batch, seed=seed)
+    recipe = Recipe(steps=steps, decay=decay, whole=whole, batch=batch, seed=seed)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns) as progress:
         task = progress.add_task("training", total=steps)

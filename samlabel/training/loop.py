@@ -1,8 +1,8 @@
 """The training run of the nano models: one process, resumable, logged, averaged weights.
 
 Both models learn together: the detector reads the segmenter's embedding, so one encoder serves two.
-The learning rate is constant and falls to zero over the last `decay` steps; until then the net sees
-windows of two thirds of the canvas (cheaper, twice the photos an hour), afterwards whole canvases.
+The learning rate is constant and falls to zero over the last `decay` steps. The net sees windows of
+two thirds of the canvas (cheaper, twice the photos an hour), and whole canvases over the last steps.
 """
 
 from __future__ import annotations
@@ -35,11 +35,12 @@ STD = (58.395, 57.12, 57.375)
 class Recipe:
     """Every number that decides the result."""
 
-    steps: int = 9000
-    decay: int = 2500
+    steps: int = 5700
+    decay: int = 2700  # steps at the end over which the learning rate falls to nothing
+    whole: int = 550  # steps at the very end on whole canvases
     batch: int = 12
     masks_per_image: int = 8
-    masks: int = 18  # prompts a step, always as many: kernels are compiled anew for every new shape
+    masks: int = 12  # prompts a step, always as many: kernels are compiled anew for every new shape
     window: int = 256
     lr: float = 1e-3
     warmup: int = 200
@@ -52,7 +53,7 @@ class Recipe:
         return self.lr * min(1.0, (step + 1) / self.warmup, max(self.steps - step, 0) / self.decay)
 
     def side_at(self, step: int) -> int:
-        return self.window if step < self.steps - self.decay else IMAGE_SIZE
+        return self.window if step < self.steps - self.whole else IMAGE_SIZE
 
 
 class Nano(nn.Module):
@@ -228,7 +229,7 @@ def _share(
     photos = read_photos(data, "train.json")
     while step < recipe.steps:
         side = recipe.side_at(step)
-        until = recipe.steps if side == IMAGE_SIZE else recipe.steps - recipe.decay
+        until = recipe.steps if side == IMAGE_SIZE else recipe.steps - recipe.whole
         windows = Windows(
             photos, side=side, canvas=IMAGE_SIZE, most_masks=recipe.masks_per_image, seed=recipe.seed, paste=recipe.paste
         )

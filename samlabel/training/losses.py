@@ -81,13 +81,13 @@ def assign(logits: Tensor, boxes: Tensor, centres: Tensor, truth: Tensor, classe
 def box_losses(
     logits: Tensor, boxes: Tensor, centres: Tensor, truths: list[Tensor], classes: list[Tensor], known: Tensor
 ) -> Tensor:
-    """One number for a batch: quality focal loss of the classes plus 2 times generalised IoU loss.
+    """The mean over images of quality focal loss of the classes plus 2 times generalised IoU loss.
 
-    `known` (B, C): the classes whose absence an image vouches for. Elsewhere, an unassigned cell says
-    nothing about a class.
+    Each image weighs the same however many objects it shows: a wall of windows must not drown the one
+    person of another photo. `known` (B, C): the classes whose absence an image vouches for. Elsewhere,
+    an unassigned cell says nothing about a class.
     """
     total = logits.new_zeros(())
-    weight = 0.0
     for b, (truth, kind) in enumerate(zip(truths, classes)):
         owner, quality = assign(logits[b], boxes[b], centres, truth, kind)
         mine = owner >= 0
@@ -97,9 +97,9 @@ def box_losses(
         heard[mine] = True
         p = logits[b].sigmoid()
         cross = F.binary_cross_entropy_with_logits(logits[b], target, reduction="none")
-        total = total + (cross * (target - p).abs() ** 1.5 * heard).sum()
+        loss = (cross * (target - p).abs() ** 1.5 * heard).sum()
         if mine.any():
             fit = generalized_box_iou_loss(boxes[b][mine], truth[owner[mine]], reduction="none")
-            total = total + 2 * (fit * quality[mine].clamp(min=0.05)).sum()
-        weight += float(quality.sum())
-    return total / max(weight, 1.0)
+            loss = loss + 2 * (fit * quality[mine].clamp(min=0.05)).sum()
+        total = total + loss / quality.sum().clamp(min=1.0)
+    return total / len(truths)

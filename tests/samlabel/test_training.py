@@ -139,7 +139,7 @@ def test_an_unlabelled_place_teaches_nothing_of_an_unknown_class() -> None:
 
 
 def test_a_run_stopped_and_continued_ends_like_one_never_stopped(drawn: Path, tmp_path: Path) -> None:
-    recipe = Recipe(steps=3, decay=1, batch=2, masks=2, window=64, warmup=2)
+    recipe = Recipe(steps=3, decay=1, whole=1, batch=2, masks=2, window=64, warmup=2)
     whole = list(train(drawn, tmp_path / "whole", recipe, save_every=1))
     assert [entry["step"] for entry in whole] == [1, 2, 3]
     for entry in train(drawn, tmp_path / "parts", recipe, save_every=1):
@@ -166,7 +166,7 @@ def _check_export(checkpoint: Path, folder: Path) -> None:
 
 
 def test_the_learning_rate_rises_stays_and_falls_to_nothing() -> None:
-    recipe = replace(Recipe(), steps=100, decay=20, warmup=10, lr=1.0)
+    recipe = replace(Recipe(), steps=100, decay=20, whole=20, warmup=10, lr=1.0)
     assert [round(recipe.lr_at(s), 2) for s in (0, 9, 50, 79, 90, 100)] == [0.1, 1.0, 1.0, 1.0, 0.5, 0.0]
     assert recipe.side_at(79) == recipe.window < recipe.side_at(80)
 
