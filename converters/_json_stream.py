@@ -6,7 +6,6 @@ import json
 import re
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
-from types import TracebackType
 from typing import Any, NoReturn
 
 from samlabel.errors import FormatError
@@ -38,10 +37,10 @@ class JsonFile:
     used up before the next member. FormatError names file and line.
     """
 
-    def __init__(self, file: Path, *, lists: Collection[str], chunk: int = CHUNK) -> None:
+    def __init__(self, file: Path, *, lists: Collection[str], chunk: int | None = None) -> None:
         self._file = file
         self._lists = lists
-        self._chunk = chunk
+        self._chunk = chunk or CHUNK
         self._text = ""
         self._at = 0
         self._lines = 1  # the line that `_text` starts on
@@ -57,7 +56,7 @@ class JsonFile:
     def __enter__(self) -> JsonFile:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None) -> None:
+    def __exit__(self, *_: object) -> None:
         self._handle.close()
 
     def __iter__(self) -> Iterator[tuple[str, Any]]:
