@@ -51,6 +51,7 @@ def auto_annotate(
     update: bool = False,
     max_failures: int | None = None,
     trust_weights: bool | str = False,
+    accept: str | os.PathLike[str] | None = None,
     progress: Callable[[Event], None] | None = None,
 ) -> Summary:
     """Label files for every picture in `data` (a folder, a file, a glob pattern or a list of these).
@@ -68,7 +69,8 @@ def auto_annotate(
     settings it stops, or with `update` redoes the pictures that the difference touches, or with
     `overwrite` all of them. `max_failures` stops the run when more pictures than that have failed.
     `trust_weights` lets a detector open a file that can run code (a `.pt` is a Python pickle): True,
-    or the SHA-256 of the one file that may. Raises UsageError for what cannot be meant, OutputExists
+    or the SHA-256 of the one file that may. `accept` is a dataset in any format that people made: its
+    labels are kept as they are, and so is every label that was edited in the output. Raises UsageError for what cannot be meant, OutputExists
     before anything is overwritten, TooManyFailures.
     """
     started = time.perf_counter()
@@ -106,11 +108,12 @@ def auto_annotate(
         if known is None:
             loaded = loaded or load()
             known = Recalled(settings_of(asked, *loaded), loaded[0].categories)
-        run = Run(out, source, known.settings, known.categories, formats, images, overwrite, update, max_failures)
+        run = Run(out, source, known.settings, known.categories, formats, images, overwrite, update, max_failures,
+                  Path(accept) if accept is not None else None)  # fmt: skip
         _make(run.hidden)
         with Lock(run.hidden / "lock"):
             run.prepare()
-            with Journal(run.hidden / "journal.jsonl", settings_hash(known.settings)) as journal:
+            with Journal(run.journal, settings_hash(known.settings), categories=known.categories) as journal:
                 run.stop_when_too_many_failed()
                 todo = run.todo(journal)
                 run.refuse_edited(todo)

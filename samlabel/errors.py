@@ -39,6 +39,12 @@ class OutputExists(UsageError):
     """The output already holds labels that this run would overwrite."""
 
 
+class Conflicted(OutputExists):
+    """What people made contradicts itself or the pictures, and only they can say what holds."""
+
+    exit_code = 4
+
+
 class ImageError(SamlabelError):
     """One image that cannot be read; the run goes on without it."""
 

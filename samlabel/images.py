@@ -121,6 +121,24 @@ def decode(root: Path, path: str, *, max_pixels: int = MAX_PIXELS) -> Decoded:
     return Decoded(Image(path, pixels), sha256, fingerprint)
 
 
+def header_size(root: Path, path: str) -> tuple[int, int]:
+    """(height, width) of the upright picture `root/path`, from its head; FileNotFoundError, or ImageError."""
+    if not (root / path).exists():
+        raise FileNotFoundError(root / path)
+    data, _ = _read(root / path, path)
+    try:
+        opened = _open(data)
+        if opened is None:
+            raise ImageError(f"{path}: not a picture in a known format")
+        width, height = opened.size
+        turned = opened.getexif().get(0x0112, 1) in (5, 6, 7, 8)
+    except ImageError:
+        raise
+    except Exception as error:  # Pillow leaks what it likes on broken bytes
+        raise ImageError(f"{path}: cannot be read: {' '.join(str(error).split())}") from error
+    return (width, height) if turned else (height, width)
+
+
 def fingerprint(path: Path) -> tuple[int, int]:
     """Size and modification time: equal ones mean that a file need not be read again."""
     found = path.stat()

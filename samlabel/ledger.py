@@ -14,15 +14,16 @@ import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, NamedTuple
 
 from .errors import SamlabelError, UsageError
-from .types import Annotation, ImageRecord, Mask
+from .types import Annotation, Category, ImageRecord, Mask
 
 Choice = Callable[[dict[str, Any], bytes], "tuple[dict[str, Any], ImageRecord | None] | None"]
+HUMAN = "human"  # the source of what people made, and the settings of their lines in the journal
 _SYNC_SECONDS = 1.0  # a power cut costs at most this much work; a killed process costs none
 
 
@@ -42,6 +43,7 @@ class Entry(NamedTuple):
     offset: int
     sha256: str
     stat: tuple[int, int]
+    human: bool = False  # a person made these labels; lines of models, earlier or later, do not count
 
 
 @dataclass(slots=True)
@@ -58,24 +60,65 @@ class Totals:
 class Journal:
     """Finished images by path, on disk; a context manager that opens, recovers and appends."""
 
-    def __init__(self, path: Path, settings: str) -> None:
-        """`settings` is a short hash; lines that were written under another one do not count."""
+    def __init__(
+        self, path: Path, settings: str, *, categories: Iterable[Category] = (), until: int | None = None
+    ) -> None:
+        """`settings` is a short hash; lines that were written under another one do not count, but for a person's.
+
+        Categories of a person's labels are known by name: they get the id of the one in `categories`, or a new one.
+        With `until` the journal is as it was when it had so many bytes, and nothing may be appended.
+        """
         self.path = path
         self.settings = settings
         self.entries: dict[str, Entry] = {}
         self.discarded = 0  # damaged lines, whose images are done again
+        self._given = tuple(categories)
+        self._new: set[str] = set()  # names that only people use
+        self._until = until
 
     def __enter__(self) -> Journal:
-        self._file = open(self.path, "a+b", buffering=0, opener=_no_link)
+        mode = "a+b" if self._until is None else "rb"
+        self._file = open(self.path, mode, buffering=0, opener=_no_link)
         self._synced = time.monotonic()
         self._end = self._recover()
         return self
 
+    @property
+    def end(self) -> int:
+        """Bytes of the journal."""
+        return self._end
+
+    @property
+    def categories(self) -> tuple[Category, ...]:
+        """The categories given, and after them those that only people use, by name."""
+        highest = max((one.id for one in self._given), default=0)
+        known = {one.name for one in self._given}
+        new = sorted(self._new - known)
+        return (*self._given, *(Category(highest + place, name) for place, name in enumerate(new, start=1)))
+
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         try:
-            os.fsync(self._file.fileno())
+            if self._until is None:
+                os.fsync(self._file.fileno())
         finally:
             self._file.close()
+
+    def append_human(
+        self, record: ImageRecord, names: Mapping[int, str], sha256: str, stat: tuple[int, int]
+    ) -> None:
+        """Add a person's labels of one image; `names` says what the ids of its categories mean."""
+        head = {
+            "path": record.path,
+            "sha256": sha256,
+            "stat": list(stat),
+            "settings": HUMAN,
+            "dropped": {},
+            "categories": count_objects(record),
+            "names": {str(key): names[key] for key in sorted(names)},
+        }
+        self._add(seal(head, record_to_json(record)))
+        self.entries[record.path] = Entry(self._written_at, sha256, stat, human=True)
+        self._new.update(names.values())
 
     def append(self, done: Labelled) -> None:
         """Add one finished image; it counts from the moment this returns."""
@@ -87,7 +130,11 @@ class Journal:
             "dropped": dict(sorted(done.dropped.items())),
             "categories": count_objects(done.record),
         }
-        line = seal(head, record_to_json(done.record))
+        self._add(seal(head, record_to_json(done.record)))
+        self.entries[done.record.path] = Entry(self._written_at, done.sha256, done.stat)
+
+    def _add(self, line: bytes) -> None:
+        self._written_at = self._end
         try:
             written = self._file.write(line)
             if written != len(line):
@@ -98,7 +145,6 @@ class Journal:
                 f"{self.path}: cannot be written: {error.strerror or error}; "
                 f"what is done so far is safe, make room and run the same command again"
             ) from error
-        self.entries[done.record.path] = Entry(self._end, done.sha256, done.stat)
         self._end += len(line)
         if time.monotonic() - self._synced > _SYNC_SECONDS:
             os.fsync(self._file.fileno())
@@ -106,7 +152,17 @@ class Journal:
 
     def record(self, path: str) -> ImageRecord:
         """The record of a finished image, equal to the one that was appended."""
-        return record_from_json(json.loads(self._line(path)[1]))
+        head, body = self._line(path)
+        return self._renumbered(head, record_from_json(json.loads(body)))
+
+    def _renumbered(self, head: Mapping[str, Any], record: ImageRecord) -> ImageRecord:
+        """A person's record with the ids that its categories have in this run."""
+        if "names" not in head:
+            return record
+        ids = {one.name: one.id for one in reversed(self.categories)}
+        names = {int(key): name for key, name in head["names"].items()}
+        annotations = tuple(replace(one, category_id=ids[names[one.category_id]]) for one in record.annotations)
+        return replace(record, annotations=annotations)
 
     def records(self, paths: Iterable[str]) -> Records:
         """The records of these images in the order given; may be iterated again and again."""
@@ -119,10 +175,14 @@ class Journal:
         totals, digest = Totals(), hashlib.sha256()
         for path in paths:
             head, body = self._line(path)
+            counts = head["categories"]
+            if "names" in head:
+                record = self._renumbered(head, record_from_json(json.loads(body)))
+                body, counts = _json(record_to_json(record)).encode("ascii"), count_objects(record)
             digest.update(body)
             totals.images += 1
             totals.dropped.update(head["dropped"])
-            for category, number in head["categories"].items():
+            for category, number in counts.items():
                 totals.categories[int(category)] += number
                 totals.objects += number
         totals.digest = digest.hexdigest()
@@ -151,17 +211,23 @@ class Journal:
         end = good = 0
         with self.path.open("rb") as stream:
             for line in stream:
+                if self._until is not None and end >= self._until:
+                    return end
                 opened = _open(line)
                 if opened is None:
                     self.discarded += 1
-                elif opened[0]["settings"] == self.settings:
+                elif opened[0]["settings"] in (self.settings, HUMAN):
                     head = opened[0]
                     size, changed = head["stat"]
-                    self.entries[head["path"]] = Entry(end, head["sha256"], (size, changed))
+                    human = head["settings"] == HUMAN
+                    known = self.entries.get(head["path"])
+                    if human or known is None or not known.human:
+                        self.entries[head["path"]] = Entry(end, head["sha256"], (size, changed), human)
+                    self._new.update(head.get("names", {}).values())
                 end += len(line)
                 if line.endswith(b"\n"):
                     good = end
-        if good != end:
+        if good != end and self._until is None:
             os.ftruncate(self._file.fileno(), good)
         return good
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +51,15 @@ class Outputs:
         """What the format could not hold when it was written last, by code."""
         return dict(sorted(self._known.get(name, {}).get("losses", {}).items()))
 
+    def origin(self, name: str) -> dict[str, Any] | None:
+        """What `OUT/name` was made from, as it was told to `replace`; None when that was never noted."""
+        return self._known.get(name, {}).get("origin")
+
+    @staticmethod
+    def clear(folder: Path) -> None:
+        """Remove a folder that we were building, but nothing behind a link."""
+        _clear(folder)
+
     def edited(self, name: str) -> list[str]:
         """Files of `OUT/name` that we wrote and somebody changed since, sorted."""
         folder = self.out / name
@@ -69,11 +78,12 @@ class Outputs:
         *,
         overwrite: bool,
         copies: bool = False,
+        origin: Mapping[str, Any] | None = None,
     ) -> list[str]:
         """Swap in a new `OUT/name` that `write` makes in the folder it is given and tells the losses of.
 
         With `copies` the symbolic links that `write` made become copies of the pictures they lead to; a copy that
-        is there already is taken over, not read again. Gives the places where edited files were kept. Raises OutputExists, with nothing changed, when
+        is there already is taken over, not read again. `origin` is remembered for `origin()`. Gives the places where edited files were kept. Raises OutputExists, with nothing changed, when
         an edited file is in the way and not `overwrite`, or a file of a person's has a name that we need.
         """
         edited = self.edited(name)
@@ -99,7 +109,7 @@ class Outputs:
             os.replace(target, self._old(name))
         os.replace(build, target)
         self._carry_over(name)
-        self._known[name] = {"digest": digest, "files": made, "losses": losses, "pictures": pictures}
+        self._known[name] = {"digest": digest, "files": made, "losses": losses, "pictures": pictures, "origin": origin}
         self._remember()
         return kept
 

@@ -12,9 +12,10 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from .errors import OutputExists, TooManyFailures
-from .images import Failed, Source, fingerprint, hash_file
-from .ledger import Journal, Labelled, temporary_of, write_atomically
+from .errors import ImageError, OutputExists, TooManyFailures
+from .human import Conflict, Made, accepted, edits, list_conflicts, take
+from .images import Failed, Source, fingerprint, hash_file, header_size
+from .ledger import HUMAN, Journal, Labelled, rewrite, temporary_of, write_atomically
 from .outputs import HIDDEN, Outputs, edited_message
 from .pipeline import Clock
 from .types import Category, Dataset
@@ -50,7 +51,9 @@ class Summary:
     outputs: Mapping[str, Path]  # label file or folder by format
     losses: Mapping[str, Mapping[str, int]]  # what a format could not hold, by its code in `converters.CODES`
     failures: tuple[Failed, ...]  # the first ones; all are in `output/failed.jsonl`
-    kept: tuple[str, ...] = ()  # copies of files that a person had edited and --overwrite replaced
+    kept: tuple[str, ...] = ()  # copies of files that a person had edited and that were written anew
+    human: int = 0  # images whose labels are a person's
+    conflicts: tuple[Conflict, ...] = ()  # what only a person can decide; also in `output/conflicts.jsonl`
     seconds: float = 0.0
 
     @property
@@ -69,6 +72,7 @@ class Summary:
         found["losses"] = dict(self.losses)
         found["failures"] = [asdict(one) for one in self.failures]
         found["kept"] = list(self.kept)
+        found["conflicts"] = [asdict(one) for one in self.conflicts]
         found["seconds"] = round(self.seconds, 3)
         return found
 
@@ -86,7 +90,10 @@ class Run:
     overwrite: bool
     update: bool = False
     max_failures: int | None = None
+    accepted: Path | None = None
     failed: list[Failed] = field(default_factory=list)
+    conflicts: list[Conflict] = field(default_factory=list)
+    understood: set[str] = field(default_factory=set)  # formats whose edits are in the journal now
     annotated: int = 0
     outputs: Outputs = field(init=False)
 
@@ -94,15 +101,20 @@ class Run:
     def hidden(self) -> Path:
         return self.out / HIDDEN
 
+    @property
+    def journal(self) -> Path:
+        return self.hidden / "journal.jsonl"
+
     def prepare(self) -> None:
         """Compare the settings with those of the earlier run; under the lock."""
-        file, journal = self.hidden / "settings.json", self.hidden / "journal.jsonl"
+        file, journal = self.hidden / "settings.json", self.journal
         for name in () if file.exists() else (FAILURES, MANIFEST):
             if (self.out / name).exists():
                 raise OutputExists(f"{self.out / name} exists and samlabel did not write it; choose another --out")
         for name in (FAILURES, MANIFEST):
             temporary_of(self.out / name).unlink(missing_ok=True)
         self.outputs = Outputs(self.out)
+        self._take_human_work(journal, read_json(file))
         if self.overwrite:
             self._start_over(journal)
         elif file.exists() and journal.exists() and journal.stat().st_size:
@@ -123,12 +135,16 @@ class Run:
         mark = self.hidden / OVERWRITING
         if read_json(mark).get("settings") != settings_hash(self.settings):
             mark.unlink(missing_ok=True)
-            journal.unlink(missing_ok=True)
+            if journal.exists():  # what people made stays
+                rewrite(journal, lambda head, body: (head, None) if head["settings"] == HUMAN else None)
             write_atomically(mark, json.dumps({"settings": settings_hash(self.settings)}) + "\n")
 
     def todo(self, journal: Journal) -> list[str]:
         """Pictures that no earlier run has finished, or that changed since."""
-        return [path for path in self.source.paths if not self._is_done(journal, path)]
+        return [path for path in self.source.paths if not self._is_done(journal, path) and not self._is_stale(path)]
+
+    def _is_stale(self, path: str) -> bool:
+        return any(one.path == path and one.stage == HUMAN for one in self.failed)
 
     def _is_done(self, journal: Journal, path: str) -> bool:
         entry = journal.entries.get(path)
@@ -137,10 +153,35 @@ class Run:
         try:
             if fingerprint(self.source.root / path) == entry.stat:
                 return True
-            return hash_file(self.source.root / path) == entry.sha256
+            same = hash_file(self.source.root / path) == entry.sha256
+            return self._is_still_theirs(journal, path) if entry.human and not same else same
         except OSError:  # decoding it will say what is wrong
             del journal.entries[path]
             return False
+
+    def _take_human_work(self, journal: Path, before: dict[str, Any]) -> None:
+        """Put labels that people edited or brought into the journal, before anything of it is redone."""
+        now = settings_hash(before or self.settings)
+        edited: dict[str, Made] = {}
+        stopping: list[Conflict] = []
+        if journal.exists():
+            edited, found, self.understood = edits(self.outputs, journal, now, self.source, _write_links)
+            stopping += [one for one in found if one.kind == "two-edits"]
+            self.conflicts += [one for one in found if one.kind != "two-edits"]
+        brought: dict[str, Made] = {}
+        if self.accepted is not None:
+            brought, found = accepted(self.accepted, self.source)
+            stopping += [one for one in found if one.kind == "other-size"]
+            self.conflicts += [one for one in found if one.kind != "other-size"]
+            both = [path for path in brought if path in edited and edited[path].says() != brought[path].says()]
+            stopping += [Conflict(path, "two-persons", "edited in place, and brought with other objects") for path in both]
+        list_conflicts(self.out, stopping, stop=True)
+        if not edited and not brought:
+            return
+        with Journal(journal, now, categories=self.categories) as open_journal:
+            take(open_journal, edited, self.source, replacing=True)
+            found = take(open_journal, brought, self.source, replacing=self.overwrite)
+        list_conflicts(self.out, found, stop=True)
 
     def stop_when_too_many_failed(self) -> None:
         """Raise TooManyFailures, with the list of them written."""
@@ -153,11 +194,30 @@ class Run:
             f"{last.reason}; what is done is kept, all failures are in {self.out / FAILURES}"
         )
 
+    def _is_still_theirs(self, journal: Journal, path: str) -> bool:
+        """A person labelled what was this picture: kept where the size still fits, else left to the person."""
+        try:
+            size = header_size(self.source.root, path)
+        except ImageError:
+            size = (0, 0)
+        before = tuple(journal.record(path).size)
+        if size == before:
+            message = "the picture changed since a person labelled it; their labels were kept"
+            self.conflicts.append(Conflict(path, "picture-changed", message))
+            return True
+        del journal.entries[path]
+        reason = (
+            f"a person labelled it at {before[1]}x{before[0]}, and now it is another picture; put the old one back, or "
+            f"give labels for the new one (--accept)"
+        )
+        self.failed.append(Failed(path, HUMAN, reason))
+        return False
+
     def refuse_edited(self, todo: list[str]) -> None:
         """Stop before hours of work when a person's edit will be in the way of the result."""
         if todo and not self.overwrite:
             for name in self.formats:
-                if edited := self.outputs.edited(name):
+                if name not in self.understood and (edited := self.outputs.edited(name)):
                     raise OutputExists(edited_message(self.out / name, edited))
 
     def finish(
@@ -188,16 +248,21 @@ class Run:
         paths = [path for path in finished if path not in gone]
         totals = journal.totals(paths)
         kept: list[str] = []
+        rows = [[one.id, one.name, one.supercategory] for one in journal.categories]
+        origin = {"end": journal.end, "records": totals.digest, "images": paths, "categories": rows}
+        list_conflicts(self.out, self.conflicts, stop=False)
         for name in self.formats if paths else ():
             digest = settings_hash({"records": totals.digest, "images": self.images, "settings": self.settings})
             if not self.overwrite and self.outputs.is_current(name, digest):
                 continue
-            dataset = Dataset(self.categories, journal.records(paths), self.source.root)
+            dataset = Dataset(journal.categories, journal.records(paths), self.source.root)
             copies = _copies(name, self.images)
             write = _writer(name, dataset, "symlink" if copies else self.images)
-            kept += self.outputs.replace(name, digest, write, overwrite=self.overwrite, copies=copies)
+            kept += self.outputs.replace(
+                name, digest, write, overwrite=self.overwrite or name in self.understood, copies=copies, origin=origin
+            )
         self._write_failures()
-        names = {category.id: category.name for category in self.categories}
+        names = {category.id: category.name for category in journal.categories}
         counts = {names.get(key, str(key)): totals.categories[key] for key in sorted(totals.categories)}
         summary = Summary(
             output=self.out,
@@ -212,6 +277,8 @@ class Run:
             losses=MappingProxyType({name: self.outputs.losses(name) for name in self.formats}),
             failures=tuple(sorted(self.failed, key=lambda one: one.path)[:SHOWN_FAILURES]),
             kept=tuple(kept),
+            human=sum(journal.entries[path].human for path in paths),
+            conflicts=tuple(sorted(self.conflicts, key=lambda one: (one.path, one.kind))),
             seconds=time.perf_counter() - started,
         )
         self._write_manifest(summary, clock)
@@ -229,7 +296,7 @@ class Run:
     def _write_manifest(self, summary: Summary, clock: Clock) -> None:
         """What made the labels; left as it is when it says the same already, whatever this run's timings are."""
         counts = summary.to_json()
-        kept = ("images", "failed", "objects", "dropped", "categories", "losses")
+        kept = ("images", "failed", "objects", "human", "dropped", "categories", "losses")
         says = {
             "samlabel": self.settings["samlabel"],
             "settings": self.settings,
@@ -259,6 +326,15 @@ def where(folder: Path) -> Path:
     """What to name to a reader of a format's folder: its only file, or the folder."""
     files = [one for one in folder.iterdir() if not one.name.startswith(".")]
     return files[0] if len(files) == 1 and files[0].is_file() else folder
+
+
+def _write_links(name: str, dataset: Dataset, folder: Path) -> None:
+    """Label files as a run writes them, with links in the place of pictures."""
+    import converters
+
+    takes = "images" in inspect.signature(converters.get(name).write).parameters
+    placed = "symlink" if takes and _copies(name, None) else None
+    converters.write(dataset, folder, format=name, overwrite=True, images=placed)
 
 
 def _copies(name: str, images: str | None) -> bool:

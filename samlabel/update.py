@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from .ledger import record_from_json, rewrite
+from .ledger import HUMAN, record_from_json, rewrite
 from .select import Thresholds, why_dropped
 from .types import ImageRecord
 
@@ -49,7 +49,7 @@ def carry_over(journal: Path, before: Mapping[str, Any], now: Mapping[str, Any])
     thresholds = Thresholds(**now["thresholds"])
 
     def choose(head: dict[str, Any], body: bytes) -> tuple[dict[str, Any], ImageRecord | None] | None:
-        if head["settings"] == new:
+        if head["settings"] in (new, HUMAN):
             return head, None
         if head["settings"] != old or not possible:
             return None

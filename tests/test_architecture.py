@@ -35,6 +35,8 @@ STEPS = {
     "view": 3,
     "pipeline": 4,
     "update": 4,
+    "check": 4,
+    "human": 4,
     "request": 4,
     "run": 5,
     "annotate": 5,

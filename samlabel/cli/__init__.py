@@ -1,6 +1,7 @@
 """The command `samlabel`: one thin file a command, every error one line, exit codes that a script can trust.
 
-0 done, 1 failure, 2 usage, 3 finished but some images failed, 4 a lossy conversion was refused.
+0 done, 1 failure, 2 usage, 3 finished but some images failed, 4 refused: a lossy
+conversion, a check that failed, weights that may run code.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import typer
 from .. import __version__
 from ..errors import SamlabelError
 from .annotate import annotate
+from .check import check
 from .config import app as config_app
 from .convert import convert
 from .export import export
@@ -27,7 +29,7 @@ from .view import view
 app = typer.Typer(
     name="samlabel",
     help="Turn folders of photos into segmentation labels: COCO, YOLO, SA-1B and more.",
-    epilog="Exit codes: 0 done, 1 failure, 2 usage, 3 finished but some images failed, 4 lossy conversion refused.",
+    epilog="Exit codes: 0 done, 1 failure, 2 usage, 3 finished but some images failed, 4 refused: a lossy conversion, a failed check, untrusted weights.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -50,7 +52,7 @@ def _options(
     pass
 
 
-for _command in (annotate, convert, view, generate, export, detectors, fetch, formats):
+for _command in (annotate, check, convert, view, generate, export, detectors, fetch, formats):
     app.command()(_command)
 app.add_typer(models_app, name="models")
 app.add_typer(config_app, name="config")

@@ -84,8 +84,13 @@ def print_summary(summary: Summary) -> None:
     for name, path in summary.outputs.items():
         lost = ", ".join(f"{code} {count}" for code, count in summary.losses[name].items())
         print(f"  {name}: {path}" + (f" (not in this format: {lost})" if lost else ""))
+    if summary.human:
+        print(f"  {summary.human} images have a person's labels, which were kept")
     for path in summary.kept:
         print(f"  your edited file was kept: {path}")
+    if summary.conflicts:
+        print(f"  {len(summary.conflicts)} conflicts with what a person made, see {summary.output / 'conflicts.jsonl'}")
+        print_table(("image", "conflict", "what"), [(one.path, one.kind, one.message) for one in summary.conflicts[:20]])
     if summary.failed:
         print(f"  {summary.failed} failed, see {summary.output / 'failed.jsonl'}; the next run tries them again")
         shown = summary.failures

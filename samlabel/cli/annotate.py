@@ -152,6 +152,13 @@ def annotate(
         bool,
         typer.Option("--overwrite", help="Redo what samlabel wrote; other files stay.", rich_help_panel=_OUTPUT),
     ] = False,
+    accept: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DATASET", help="Labels that people made, in any format: they are kept and never redone.",
+            rich_help_panel=_OUTPUT,
+        ),
+    ] = None,
     update: Annotated[
         bool,
         typer.Option("--update", help="Redo only what a changed setting touches.", rich_help_panel=_OUTPUT),
@@ -240,6 +247,7 @@ def annotate(
             images=place,
             overwrite=overwrite,
             update=update,
+            accept=accept,
             max_failures=0 if fail_fast else max_failures,
             max_pixels=max_pixels,
             trust_weights=trust_sha256 or trust_weights,

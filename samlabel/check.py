@@ -1,0 +1,238 @@
+"""What is wrong with a label dataset: findings with stable codes, and whether it passes.
+
+A code never changes its meaning; new checks get new codes. Nothing is written and no picture is decoded: sizes come
+from headers, masks are measured from their runs.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from .errors import FormatError, ImageError, UnknownName, UsageError
+from .types import Annotation, Dataset, ImageRecord
+
+SEVERITIES = ("error", "warning", "note", "off")
+# Code -> (severity unless the caller says otherwise, what it means).
+CODES: Mapping[str, tuple[str, str]] = MappingProxyType(
+    {
+        "format": ("error", "the file breaks a rule of its format"),
+        "no-images": ("error", "the dataset lists no image"),
+        "image-missing": ("error", "a listed image is not in the folder of pictures"),
+        "image-unreadable": ("error", "a listed image cannot be read"),
+        "image-size": ("error", "the labels were made for another size of the image"),
+        "image-twice": ("error", "an image is listed twice"),
+        "unknown-category": ("error", "an object is of a category that the dataset does not list"),
+        "category-twice": ("error", "two categories have one name"),
+        "box-outside": ("error", "a box reaches out of its image by more than a pixel"),
+        "box-empty": ("error", "a box without width or height"),
+        "box-mask": ("warning", "a box that is not around its mask, by more than two pixels"),
+        "mask-empty": ("error", "a mask without a pixel"),
+        "mask-tiny": ("warning", "a mask smaller than the threshold min_area"),
+        "duplicate": ("warning", "two objects of one category overlap more than the threshold duplicate_iou"),
+        "duplicate-other": ("note", "two objects of different categories overlap more than that"),
+        "category-unused": ("note", "a category without an object"),
+        "imbalance": ("warning", "the largest category has more objects than max_imbalance times the smallest"),
+        "no-objects": ("note", "an image without objects"),
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Thresholds of the checks, and what makes a dataset fail."""
+
+    min_area: int = 4  # pixels
+    duplicate_iou: float = 0.95
+    max_imbalance: float = 100.0
+    fail_on: str = "error"  # findings of this severity or a worse one fail; "off": none does
+    allow: Mapping[str, int] = field(default_factory=dict)  # so many findings of a code are accepted
+    severity: Mapping[str, str] = field(default_factory=dict)  # other severities than those of CODES
+
+    def __post_init__(self) -> None:
+        for code in (*self.allow, *self.severity):
+            if code not in CODES:
+                raise UnknownName("code", code, list(CODES))
+        for word in (self.fail_on, *self.severity.values()):
+            if word not in SEVERITIES:
+                raise UnknownName("severity", word, list(SEVERITIES))
+        if not 0 < self.duplicate_iou <= 1:
+            raise UsageError(f"duplicate_iou is {self.duplicate_iou}; wanted a number above 0, up to 1")
+
+    def of(self, code: str) -> str:
+        return self.severity.get(code, CODES[code][0])
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that is wrong, and where."""
+
+    code: str
+    severity: str
+    message: str
+    image: str | None = None
+    object: int | None = None  # place in the image, from 1
+
+
+@dataclass(slots=True)
+class Report:
+    """What a check found; `failed` names the codes that a gate did not let pass."""
+
+    dataset: str
+    images: int = 0
+    objects: int = 0
+    categories: dict[str, int] = field(default_factory=dict)
+    findings: list[Finding] = field(default_factory=list)
+    counts: Counter[str] = field(default_factory=Counter)
+    failed: list[str] = field(default_factory=list)
+
+    @property
+    def exit_code(self) -> int:
+        """0 passed, 4 a gate failed."""
+        return 4 if self.failed else 0
+
+    def to_json(self) -> dict[str, Any]:
+        found = [{name: getattr(one, name) for name in one.__dataclass_fields__} for one in self.findings]
+        return {
+            "dataset": self.dataset, "passed": not self.failed, "failed": self.failed, "images": self.images,
+            "objects": self.objects, "categories": self.categories, "counts": dict(sorted(self.counts.items())),
+            "findings": found,
+        }  # fmt: skip
+
+
+def check(
+    path: Path, *, format: str | None = None, image_root: Path | None = None, limits: Limits | None = None
+) -> Report:
+    """Every finding in the dataset at `path`, in order of its images; pictures are looked for in `image_root`."""
+    import converters
+
+    limits = limits or Limits()
+    report = Report(str(path))
+    try:
+        dataset = converters.read(path, format, image_root=image_root)
+        found = _findings(dataset, report, limits)
+        _collect(found, report, limits)
+    except FormatError as error:
+        _collect(iter([("format", " ".join(str(error).split()), None, None)]), report, limits)
+    _judge(report, limits)
+    return report
+
+
+_Raw = tuple[str, str, "str | None", "int | None"]
+
+
+def _collect(found: Iterator[_Raw], report: Report, limits: Limits) -> None:
+    for code, message, image, number in found:
+        severity = limits.of(code)
+        if severity != "off":
+            report.counts[code] += 1
+            report.findings.append(Finding(code, severity, message, image, number))
+
+
+def _judge(report: Report, limits: Limits) -> None:
+    worst = SEVERITIES.index(limits.fail_on)
+    for code, count in sorted(report.counts.items()):
+        fails = limits.fail_on != "off" and SEVERITIES.index(limits.of(code)) <= worst
+        if (fails or code in limits.allow) and count > limits.allow.get(code, 0):
+            report.failed.append(code)
+
+
+def _findings(dataset: Dataset, report: Report, limits: Limits) -> Iterator[_Raw]:
+    names = {category.id: category.name for category in dataset.categories}
+    for name, count in Counter(names.values()).items():
+        if count > 1:
+            yield "category-twice", f"{count} categories are called {name!r}", None, None
+    used: Counter[str] = Counter({name: 0 for name in names.values()})
+    seen: set[str] = set()
+    for record in dataset.records:
+        report.images += 1
+        report.objects += len(record.annotations)
+        if record.path in seen:
+            yield "image-twice", "listed twice", record.path, None
+        seen.add(record.path)
+        if dataset.image_root is not None:
+            yield from _picture(record, dataset.image_root)
+        if not record.annotations:
+            yield "no-objects", "has no objects", record.path, None
+        for number, one in enumerate(record.annotations, start=1):
+            if one.category_id in names:
+                used[names[one.category_id]] += 1
+            else:
+                yield "unknown-category", f"category {one.category_id} is not listed", record.path, number
+            for code, message in _geometry(one, record.size, limits):
+                yield code, message, record.path, number
+        yield from _duplicates(record, names, limits)
+    report.categories.update(used)
+    if not report.images:
+        yield "no-images", "lists no image", None, None
+    for name, count in used.items():
+        if not count:
+            yield "category-unused", f"{name!r} has no object", None, None
+    present = {name: count for name, count in used.items() if count}
+    if present and max(present.values()) > limits.max_imbalance * min(present.values()):
+        most, least = max(present, key=present.__getitem__), min(present, key=present.__getitem__)
+        text = f"{present[most]} objects of {most!r}, {present[least]} of {least!r}; {limits.max_imbalance:g} times is allowed"
+        yield "imbalance", text, None, None
+
+
+def _picture(record: ImageRecord, root: Path) -> Iterator[_Raw]:
+    from .images import header_size
+
+    try:
+        size = header_size(root, record.path)
+    except FileNotFoundError:
+        yield "image-missing", f"not in {root}", record.path, None
+    except ImageError as error:
+        yield "image-unreadable", str(error), record.path, None
+    else:
+        if size != tuple(record.size):
+            says, has = (f"{width}x{height}" for height, width in (record.size, size))
+            yield "image-size", f"labels for {says}, the picture has {has}", record.path, None
+
+
+def _geometry(one: Annotation, size: tuple[int, int], limits: Limits) -> Iterator[tuple[str, str]]:
+    height, width = size
+    x0, y0, x1, y1 = one.box
+    if x1 <= x0 or y1 <= y0:
+        yield "box-empty", f"box {one.box} has no area"
+    if min(x0, y0) < -1 or x1 > width + 1 or y1 > height + 1:
+        yield "box-outside", f"box {one.box} on an image of {width}x{height}"
+    if one.mask is None:
+        return
+    area = one.mask.area
+    if area == 0:
+        yield "mask-empty", "the mask has no pixel"
+        return
+    if area < limits.min_area:
+        yield "mask-tiny", f"{area} pixels; at least {limits.min_area} are wanted"
+    if max(abs(a - b) for a, b in zip(one.box, one.mask.box, strict=True)) > 2:
+        yield "box-mask", f"box {one.box}, mask in {one.mask.box}"
+
+
+def _duplicates(record: ImageRecord, names: Mapping[int, str], limits: Limits) -> Iterator[_Raw]:
+    """Pairs that are nearly one; boxes first, since only those that overlap so far can have masks that do."""
+    objects = record.annotations
+    order = sorted(range(len(objects)), key=lambda i: objects[i].box[0])
+    for place, i in enumerate(order):
+        for j in order[place + 1 :]:
+            a, b = objects[i], objects[j]
+            if b.box[0] >= a.box[2]:
+                break
+            both_masks = a.mask is not None and b.mask is not None
+            if _box_iou(a.box, b.box) < (limits.duplicate_iou / 4 if both_masks else limits.duplicate_iou):
+                continue
+            overlap = a.mask.iou(b.mask) if both_masks else _box_iou(a.box, b.box)  # type: ignore[union-attr, arg-type]
+            if overlap >= limits.duplicate_iou:
+                code = "duplicate" if a.category_id == b.category_id else "duplicate-other"
+                first, second = sorted((i + 1, j + 1))
+                yield code, f"overlaps object {first} by {overlap:.3f}", record.path, second
+
+
+def _box_iou(a: tuple[float, ...], b: tuple[float, ...]) -> float:
+    inter = max(0.0, min(a[2], b[2]) - max(a[0], b[0])) * max(0.0, min(a[3], b[3]) - max(a[1], b[1]))
+    union = (a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - inter
+    return inter / union if union > 0 else 0.0

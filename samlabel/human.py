@@ -1,0 +1,218 @@
+"""What people made: labels edited in place or brought in are found, marked, and never redone.
+
+An edit is found by hash. What we wrote is made again from the journal and read back, and so is the edited file: the
+images whose objects differ are a person's from then on. Objects that the person left alone keep their scores and
+their source; the others are of source "human". What cannot be decided is a conflict, listed and left to the person.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from .errors import Conflicted, ImageError, SamlabelError
+from .images import Source, fingerprint, hash_file, header_size
+from .ledger import HUMAN, Journal, record_to_json, write_atomically
+from .outputs import Outputs
+from .types import Annotation, Category, Dataset, ImageRecord
+
+CONFLICTS = "conflicts.jsonl"
+Write = Callable[[str, Dataset, Path], Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Conflict:
+    """Something about a person's labels that only the person can decide."""
+
+    path: str
+    kind: str  # "two-edits", "two-persons", "picture-changed", "unknown-image", "image-missing", "other-size"
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A person's labels of one image; `names` are the categories that its ids mean."""
+
+    record: ImageRecord
+    names: Mapping[int, str]
+    origin: str
+
+    def says(self) -> str:
+        """Equal for two of the same objects, whatever ids their categories have."""
+        found = record_to_json(self.record)
+        for one, annotation in zip(found.get("annotations", ()), self.record.annotations, strict=True):
+            one["category_id"] = self.names.get(annotation.category_id)
+            one.pop("id", None)
+        return json.dumps([found["size"], found.get("annotations", [])], sort_keys=True)
+
+
+def edits(outputs: Outputs, journal: Path, settings: str, source: Source, write: Write) -> tuple[
+    dict[str, Made], list[Conflict], set[str]
+]:  # fmt: skip
+    """Labels that a person changed in the files we wrote, conflicts, and the formats whose edits were understood."""
+    found: dict[str, Made] = {}
+    conflicts: list[Conflict] = []
+    understood: set[str] = set()
+    for name in outputs.formats:
+        if not outputs.edited(name):
+            continue
+        try:
+            mine, theirs = _both(outputs, name, journal, settings, source, write)
+        except SamlabelError:  # no longer a file of its format, or not made from this journal: it stays in the way
+            continue
+        understood.add(name)
+        for path, made in theirs.items():
+            if path in mine and mine[path].says() == made.says():
+                continue
+            if path in found and found[path].says() != made.says():
+                message = f"{found[path].origin} and {name} were both edited, and differ; undo one of the two"
+                conflicts.append(Conflict(path, "two-edits", message))
+            elif path not in source.paths:
+                conflicts.append(Conflict(path, "unknown-image", f"{name} has labels for it, but there is no such picture"))
+            else:
+                found[path] = _marked(made, mine.get(path), name)
+        gone = [path for path in mine if path not in theirs]
+        conflicts += [
+            Conflict(path, "image-missing", f"it was taken out of {name}, but the picture is here; delete the picture")
+            for path in gone
+        ]
+    return found, conflicts, understood
+
+
+def _both(
+    outputs: Outputs, name: str, journal: Path, settings: str, source: Source, write: Write
+) -> tuple[dict[str, Made], dict[str, Made]]:
+    """By image: what we wrote, as the format gives it back with the journal's own fields, and what is there now."""
+    import converters
+
+    origin = outputs.origin(name)
+    if origin is None:
+        raise SamlabelError(f"{name}: not known what it was made from")
+    categories = tuple(Category(key, text, above) for key, text, above in origin["categories"])
+    with Journal(journal, settings, categories=categories, until=origin["end"]) as before:
+        images = [path for path in origin["images"] if path in before.entries]
+        if len(images) != len(origin["images"]) or before.totals(images).digest != origin["records"]:
+            raise SamlabelError(f"{name}: the journal has moved on")
+        images = [path for path in images if (source.root / path).is_file()]
+        originals = {path: before.record(path) for path in images}
+        folder = outputs.out / ".samlabel-pristine.new"  # removed when the next run starts, if we are killed
+        outputs.clear(folder)
+        folder.mkdir()
+        try:
+            write(name, Dataset(categories, list(originals.values()), source.root), folder)
+            mine = _read(converters.read(folder, name), name)
+        finally:
+            outputs.clear(folder)
+    theirs = _read(converters.read(outputs.out / name, name), name)
+    names = {one.id: one.name for one in categories}
+    for path, made in mine.items():
+        original = originals.get(path)
+        if original is not None and len(original.annotations) == len(made.record.annotations):
+            mine[path] = _Paired(made.record, made.names, name, original, names)
+    return mine, theirs
+
+
+@dataclass(frozen=True, slots=True)
+class _Paired(Made):
+    """What a format gives back of an image, beside the record it was written from."""
+
+    original: ImageRecord
+    original_names: Mapping[int, str]
+
+
+def _marked(made: Made, mine: Made | None, name: str) -> Made:
+    """`made` with every object that the person left alone as it was before, and every other of source "human"."""
+    names = dict(made.names)
+    before: dict[str, Annotation] = {}
+    if isinstance(mine, _Paired):
+        ids = {text: key for key, text in names.items()}
+        for given_back, original in zip(mine.record.annotations, mine.original.annotations, strict=True):
+            text = mine.original_names.get(original.category_id, "")
+            key = ids.get(text, original.category_id)
+            before[_key(given_back, mine.names)] = replace(original, category_id=key)
+    annotations = []
+    for one in made.record.annotations:
+        known = before.pop(_key(one, names), None)
+        annotations.append(known if known is not None else replace(one, source=HUMAN, id=None))
+    used = {one.category_id for one in annotations}
+    size = mine.original.size if isinstance(mine, _Paired) else made.record.size
+    record = ImageRecord(made.record.path, size, tuple(annotations))
+    return Made(record, {key: text for key, text in names.items() if key in used}, name)
+
+
+def _key(annotation: Annotation, names: Mapping[int, str]) -> str:
+    record = ImageRecord("x", annotation.mask.size if annotation.mask else (1, 1), (replace(annotation, id=None),))
+    return Made(record, names, "").says()
+
+
+def _read(dataset: Dataset, name: str) -> dict[str, Made]:
+    names = {one.id: one.name for one in dataset.categories}
+    return {record.path: Made(replace(record, id=None, extra={}), names, name) for record in dataset.records}
+
+
+def accepted(dataset: Path, source: Source) -> tuple[dict[str, Made], list[Conflict]]:
+    """Labels of a dataset in any format, as a person's; an image is found by its path, else by its file name."""
+    import converters
+
+    by_name: dict[str, list[str]] = {}
+    for path in source.paths:
+        by_name.setdefault(PurePosixPath(path).name, []).append(path)
+    found: dict[str, Made] = {}
+    conflicts: list[Conflict] = []
+    for path, made in _read(converters.read(dataset), str(dataset)).items():
+        same = [path] if path in source.paths else by_name.get(PurePosixPath(path).name, [])
+        if len(same) != 1:
+            conflicts.append(Conflict(path, "unknown-image", f"{dataset} has labels for it, but no picture is just it"))
+            continue
+        annotations = tuple(replace(one, source=HUMAN, id=None) for one in made.record.annotations)
+        try:
+            size = header_size(source.root, same[0])
+        except (ImageError, OSError):
+            size = made.record.size
+        if size != tuple(made.record.size):
+            message = f"{dataset} has labels for {made.record.size}, the picture is {size} (height, width)"
+            conflicts.append(Conflict(same[0], "other-size", message))
+            continue
+        used = {one.category_id for one in annotations}
+        names = {key: text for key, text in made.names.items() if key in used}
+        found[same[0]] = Made(ImageRecord(same[0], made.record.size, annotations), names, made.origin)
+    return found, conflicts
+
+
+def take(journal: Journal, found: Mapping[str, Made], source: Source, *, replacing: bool) -> list[Conflict]:
+    """Put a person's labels into the journal; another person's that are there already stay, as a conflict."""
+    conflicts, taken = [], []
+    for path in sorted(found):
+        made, entry = found[path], journal.entries.get(path)
+        sha256 = hash_file(source.root / path)
+        if entry is not None and entry.human:
+            before = Made(journal.record(path), {one.id: one.name for one in journal.categories}, "")
+            if before.says() == made.says():
+                continue
+            if not replacing and entry.sha256 == sha256:
+                conflicts.append(Conflict(path, "two-persons", f"a person's labels are here already; {made.origin} differs"))
+                continue
+        taken.append((made, sha256))
+    if not conflicts:
+        for made, sha256 in taken:
+            journal.append_human(made.record, made.names, sha256, fingerprint(source.root / made.record.path))
+    return conflicts
+
+
+def list_conflicts(out: Path, conflicts: list[Conflict], *, stop: bool) -> None:
+    """Write `OUT/conflicts.jsonl`, or remove an old one; with `stop` raise Conflicted when there is any."""
+    file = out / CONFLICTS
+    if not conflicts:
+        file.unlink(missing_ok=True)
+        return
+    rows = sorted(json.dumps(asdict(one), ensure_ascii=False, sort_keys=True) for one in conflicts)
+    write_atomically(file, "".join(row + "\n" for row in rows))
+    if stop:
+        first = conflicts[0]
+        raise Conflicted(
+            f"{first.path}: {first.message}; {len(conflicts)} such conflict{'s' * (len(conflicts) > 1)} with what a person "
+            f"made, all in {file}; nothing was changed"
+        )
