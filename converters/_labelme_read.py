@@ -20,6 +20,7 @@ from ._classes import NAMELESS, numbered
 from ._fields import annotation_of
 from ._files import read_json, read_text, relative_name
 from ._folders import Once, beside, files_below, head_of, size_from_image
+from ._labelme_xml import is_old, read_old
 from ._shapes import OTHER, ellipse, mask_of, number_in, ordered_box, pasted, rectangle, union
 from ._values import size_of, whole
 
@@ -34,9 +35,13 @@ _REGIONS = ("polygon", "rectangle", "circle", "mask")
 
 
 def recognise(path: Path) -> str | None:
-    """Why `path` is labelme JSON, None when it is not."""
-    file = path if path.is_file() else next(files_below(path, ".json"), None)
-    if file is None or file.suffix.lower() != ".json":
+    """Why `path` is labelme JSON, or the XML of the older LabelMe; None when it is neither."""
+    file = path if path.is_file() else next(files_below(path, ".json", ".xml"), None)
+    if file is None:
+        return None
+    if file.suffix.lower() == ".xml":
+        return f"{file.name} describes one image as the older LabelMe did" if is_old(file) else None
+    if file.suffix.lower() != ".json":
         return None
     head = head_of(file, 1 << 20)
     if head[:1] != b"{" or b'"shapes"' not in head or not (b'"imagePath"' in head or b'"shape_type"' in head):
@@ -48,9 +53,13 @@ def read(path: Path, *, image_root: Path | None = None) -> Dataset:
     """The dataset of a folder of labelme files, or of one file; records sorted by the paths of the files.
 
     Shapes of one label and one `group_id` are one object. A rectangle alone is a box without a mask. Points and lines
-    are no objects: they are kept in the record's `extra`. Raises FormatError with file, shape and rule.
+    are no objects: they are kept in the record's `extra`. Raises FormatError with file, shape and rule. A folder of
+    the older LabelMe's XML is read too.
     """
     path = Path(path)
+    oldest = path if path.is_file() else next(files_below(path, ".json", ".xml"), None)
+    if oldest is not None and oldest.suffix.lower() == ".xml":
+        return read_old(path, image_root=image_root)
     base = path if path.is_dir() else path.parent
     files = tuple(files_below(path, ".json")) if path.is_dir() else (path,)
     listed = base / LABELS

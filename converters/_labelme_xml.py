@@ -1,0 +1,127 @@
+"""Reading the XML of the older LabelMe, the web tool of MIT: polygons, boxes, and masks in pictures beside them.
+
+http://labelme.csail.mit.edu/Release3.0/. Annotations/, Images/ and Masks/ hold the same sub-folders.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from samlabel.errors import FormatError
+from samlabel.geometry import bounding_points
+from samlabel.types import Annotation, Dataset, ImageRecord, Mask, Size
+
+from ._classes import NAMELESS, numbered
+from ._files import relative_name
+from ._folders import Once, beside, files_below, head_of, size_from_image
+from ._shapes import check_bitmap, mask_of, number_in
+from ._values import size_of, whole
+from ._xml import read_xml
+
+if TYPE_CHECKING:
+    from xml.etree.ElementTree import Element
+
+
+def is_old(file: Path) -> bool:
+    """Whether `file` looks like LabelMe's XML rather than Pascal VOC's, which has the same root."""
+    head = head_of(file)
+    return b"<annotation>" in head and (b"<imagesize>" in head or b"<pt>" in head or b"<sourceAnnotation>" in head)
+
+
+def read_old(path: Path, *, image_root: Path | None = None) -> Dataset:
+    """The dataset of a folder of LabelMe XML files, or of one; objects marked as deleted are left out."""
+    folder = path if path.is_dir() else path.parent
+    if (folder / "Annotations").is_dir():
+        folder = folder / "Annotations"
+    files = tuple(files_below(folder, ".xml")) if path.is_dir() else (path,)
+    base = folder.parent
+    root = image_root or (base / "Images" if (base / "Images").is_dir() else folder)
+    used = {_class(item) for file in files for item in _objects(_root(file))}
+    categories = numbered((), used)
+    ids = {category.name: category.id for category in categories}
+    return Dataset(categories, _Records(folder, files, base / "Masks", root, ids), root)
+
+
+@dataclass(frozen=True)
+class _Records:
+    folder: Path
+    files: tuple[Path, ...]
+    masks: Path
+    root: Path
+    ids: dict[str, int]
+
+    def __iter__(self) -> Iterator[ImageRecord]:
+        once = Once()
+        for file in self.files:
+            entry = _root(file)
+            label = file.relative_to(self.folder).as_posix()
+            raw = (entry.findtext("filename") or "").strip() or f"{file.stem}.jpg"
+            name = relative_name(beside(label, relative_name(raw, f"{file}: filename")), str(file))
+            once.check(name, str(file))
+            rows, columns = entry.findtext("imagesize/nrows"), entry.findtext("imagesize/ncols")
+            if rows and columns:
+                high, wide = (whole(number_in(text, str(file), "imagesize")) for text in (rows, columns))
+                size = size_of(high, wide, str(file))
+            else:
+                size = size_from_image(self.root, name, str(file))
+            found = tuple(self._object(item, n, label, size, file) for n, item in enumerate(_objects(entry)))
+            yield ImageRecord(name, size, found)
+
+    def _object(self, item: Element, number: int, label: str, size: Size, file: Path) -> Annotation:
+        where = f"{file}: object {item.findtext('id') or number}"
+        extra: dict[str, Any] = {}
+        if (item.findtext("occluded") or "").strip() == "yes":
+            extra["occluded"] = True
+        if (item.findtext("attributes") or "").strip():
+            extra["attributes"] = item.findtext("attributes")
+        mask = None
+        if item.find("segm") is not None:
+            picture = relative_name((item.findtext("segm/mask") or "").strip(), f"{where}: mask")
+            mask = _mask(self.masks / relative_name(beside(label, picture), where), size)
+            box = mask.box
+        else:
+            points = item.findall("polygon/pt")
+            pairs = [(point.findtext(axis), axis) for point in points for axis in "xy"]
+            outline = [number_in(text, where, axis) for text, axis in pairs]
+            if item.findtext("type") == "bounding_box" and outline:
+                box = bounding_points(outline)
+            else:
+                mask = mask_of([outline], size, where)
+                box = mask.box
+        return Annotation(self.ids[_class(item)], box, mask, extra=extra)
+
+
+def _root(file: Path) -> Element:
+    root = read_xml(file)
+    if root.tag != "annotation":
+        raise FormatError(f"{file}: not LabelMe: the root is <{root.tag[:40]}>, wanted <annotation>")
+    return root
+
+
+def _objects(entry: Element) -> list[Element]:
+    return [item for item in entry.findall("object") if (item.findtext("deleted") or "0").strip() != "1"]
+
+
+def _class(item: Element) -> str:
+    return (item.findtext("name") or "").strip() or NAMELESS
+
+
+def _mask(file: Path, size: Size) -> Mask:
+    from PIL import Image
+
+    try:
+        with Image.open(file, formats=["PNG"]) as image:
+            if (image.height, image.width) != tuple(size):
+                raise FormatError(f"{file}: {image.width}x{image.height}, while the XML says {size[1]}x{size[0]}")
+            check_bitmap(size, str(file))
+            pixels = np.asarray(image.convert("RGB")).any(axis=2)
+    except FormatError:
+        raise
+    except Exception as error:  # decoders raise what they like on damaged files
+        raise FormatError(f"{file}: not a readable PNG: {' '.join(str(error).split())}") from error
+    return Mask.from_pixels(pixels)
