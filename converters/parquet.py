@@ -21,9 +21,10 @@ from ._parquet_read import OURS, arrow, read, recognise
 from ._report import FEATURES, WriteReport
 from ._values import category_table, check_listed
 
-__all__ = ["KEEPS", "read", "recognise", "write"]
+__all__ = ["KEEPS", "READER", "read", "recognise", "write"]
 
 KEEPS = frozenset(FEATURES)
+READER = "pycocotools"
 FILE = "data/train-00000-of-00001.parquet"
 ROWS = 256  # rows of a group, fewer when pictures make it larger than
 BYTES = 64 << 20

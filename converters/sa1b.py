@@ -108,7 +108,17 @@ class _Records:
         with open(self.base / SIDECAR, "rb") as file:
             file.seek(self.lines[name])
             entry = json.loads(file.readline())
-        return {item.get("id"): item for item in entry["objects"]}
+        return {id_of(item.get("id")): _checked(item, f"{self.base / SIDECAR}: {name}") for item in entry["objects"]}
+
+
+def _checked(item: dict[str, Any], where: str) -> dict[str, Any]:
+    """An entry of the file beside, its values of the kinds that `write` puts there."""
+    filled, source = item.get("filled", []), item.get("source")
+    if not isinstance(filled, list) or not all(isinstance(word, str) for word in filled):
+        raise FormatError(f"{where}: filled is {filled!r:.40}, wanted a list of field names")
+    if source is not None and not isinstance(source, str):
+        raise FormatError(f"{where}: source is {source!r:.40}, wanted a text")
+    return {**item, "category_id": whole(item.get("category_id", OBJECT.id))}
 
 
 def _read_sidecar(file: Path) -> tuple[tuple[Category, ...], dict[str, int]]:

@@ -7,14 +7,14 @@ in SegmentationObject/. A pixel belongs to one object, so masks that overlap com
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
 import numpy as np
 
 from samlabel.errors import UsageError
-from samlabel.types import Annotation, Category, Dataset, ImageRecord
+from samlabel.types import Annotation, Category, Dataset, ImageRecord, Size
 
 from ._classes import RenumberedAudit, names_of
 from ._files import Names, check_transfer, inside, place_image, refuse_existing, replacing, write_text
@@ -24,7 +24,7 @@ from ._values import check_listed, plain
 from ._voc_read import MAP, VOID, palette, read, recognise
 from ._xml import text
 
-__all__ = ["KEEPS", "Audit", "read", "recognise", "write"]
+__all__ = ["KEEPS", "READER", "Audit", "read", "reader_ious", "recognise", "write"]
 
 KEEPS = frozenset("holes parts boxes boxes_without_mask empty_images category_names".split())
 _FLAGS = ("difficult", "truncated", "occluded")
@@ -47,7 +47,7 @@ class Audit(RenumberedAudit):
 
 def _cut(annotations: list[Annotation], record: ImageRecord) -> list[bool]:
     """For each object, whether its pixels in the picture differ from its mask."""
-    indices = _paint(annotations, record)
+    indices = _paint(annotations, record.size)
     seen = np.bincount(indices.ravel(), minlength=len(annotations) + 1)
     return [
         a.mask is not None and (number >= VOID or int(seen[number]) != a.mask.area)
@@ -55,9 +55,20 @@ def _cut(annotations: list[Annotation], record: ImageRecord) -> list[bool]:
     ]
 
 
-def _paint(annotations: list[Annotation], record: ImageRecord) -> np.ndarray:
+READER = "a reader of SegmentationObject"
+
+
+def reader_ious(annotations: Sequence[Annotation], size: Size, **_: Any) -> list[float]:
+    """IoU of every mask with the pixels that the picture leaves it."""
+    masked = [a for a in annotations if a.mask is not None and a.mask.area]
+    seen = np.bincount(_paint(masked, size).ravel(), minlength=len(masked) + 1)
+    ious = iter([int(seen[n]) / a.mask.area if n < VOID else 0.0 for n, a in enumerate(masked, start=1) if a.mask])
+    return [next(ious) if a.mask is not None and a.mask.area else 0.0 for a in annotations]
+
+
+def _paint(annotations: Sequence[Annotation], size: Size) -> np.ndarray:
     """(H, W) uint8 numbers of the objects from 1, smaller ones over larger ones."""
-    indices = np.zeros(record.size, dtype=np.uint8)
+    indices = np.zeros(size, dtype=np.uint8)
     masks = [(number, a.mask) for number, a in enumerate(annotations, start=1) if a.mask is not None and number < VOID]
     for number, mask in sorted(masks, key=lambda item: -item[1].area):
         indices[mask.to_pixels()] = number
@@ -127,7 +138,7 @@ def _pictures(
         return False
     from PIL import Image
 
-    numbers = _paint(annotations, record)
+    numbers = _paint(annotations, record.size)
     classes = np.zeros(256, dtype=np.uint8)
     for number, annotation in enumerate(annotations[: VOID - 1], start=1):
         classes[number] = index[annotation.category_id]
