@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,8 @@ from samlabel.types import Annotation, Dataset, ImageRecord, Mask, Size
 from ._classes import NAMELESS, numbered
 from ._fields import SCORES, annotation_of
 from ._files import find_image_root, relative_name
-from ._folders import Once, head_of
+from ._folders import Once, head_of, passing_over
+from ._lenient import Lenient
 from ._shapes import OTHER, check_bitmap, ellipse, from_row_runs, mask_of, number_in, ordered_box, pasted, rectangle, union
 from ._values import size_of, whole
 from ._xml import stream_xml
@@ -49,7 +51,7 @@ def _find(path: Path) -> Path:
     return found[0]
 
 
-def read(path: Path, *, image_root: Path | None = None) -> Dataset:
+def read(path: Path, *, image_root: Path | None = None, lenient: Lenient | None = None) -> Dataset:
     """The dataset of a CVAT file, or of the folder that holds one; records in the order of the file.
 
     Shapes of one label and one group are one object. An upright box is a box without a mask, a turned one is a mask.
@@ -76,22 +78,25 @@ def read(path: Path, *, image_root: Path | None = None) -> Dataset:
     ids = {category.name: category.id for category in categories}
     if image_root is None:
         image_root = find_image_root(names, [file.parent / "images", file.parent])
-    return Dataset(categories, _Records(file, ids), image_root)
+    return Dataset(categories, _Records(file, ids, lenient), image_root)
 
 
 @dataclass(frozen=True)
 class _Records:
     file: Path
     ids: dict[str, int]
+    lenient: Lenient | None
 
     def __iter__(self) -> Iterator[ImageRecord]:
+        if self.lenient is not None:
+            self.lenient.restart()
         for image in stream_xml(self.file, "image"):
             name = _name(image, self.file)
             where = f"{self.file}: image {name!r}"
             size = size_of(_whole(image, "height", where), _whole(image, "width", where), where)
             others = [_as_table(shape) for shape in image if shape.tag not in _REGIONS]
             number = None if image.get("id") is None else _whole(image, "id", where)
-            objects = tuple(_objects(image, size, self.ids, where))
+            objects = tuple(passing_over(_objects(image, size, self.ids, where), self.lenient))
             yield ImageRecord(name, size, objects, number, {OTHER: others} if others else {})
 
 
@@ -128,21 +133,27 @@ def _attributes(shape: Element) -> dict[str, str]:
     return {entry.get("name", ""): entry.text or "" for entry in shape.findall("attribute")}
 
 
-def _objects(image: Element, size: Size, ids: dict[str, int], where: str) -> Iterator[Annotation]:
+def _objects(
+    image: Element, size: Size, ids: dict[str, int], where: str
+) -> Iterator[Callable[[], Annotation]]:
+    """A call for each object, made of the shapes of its group."""
     groups: dict[Any, list[tuple[str, Element]]] = {}
     for number, shape in enumerate(shape for shape in image if shape.tag in _REGIONS):
         group = shape.get("group_id", "0")
         key = (number,) if group == "0" or shape.tag == "box" else (_label(shape), group)
         groups.setdefault(key, []).append((f"{where}: {shape.tag} {number}", shape))
-    for members in groups.values():
-        here, first = members[0]
-        if first.tag == "box" and not _number_or(first, "rotation", 0, here):
-            mask = None
-            box = ordered_box(*(_number(first, key, here) for key in ("xtl", "ytl", "xbr", "ybr")))
-        else:
-            mask = union([_mask(shape, size, at) for at, shape in members])
-            box = mask.box
-        yield annotation_of(_fields(first, here), ids[_label(first)], mask, box, here)
+    return (partial(_object, members, size, ids) for members in groups.values())
+
+
+def _object(members: list[tuple[str, Element]], size: Size, ids: dict[str, int]) -> Annotation:
+    here, first = members[0]
+    if first.tag == "box" and not _number_or(first, "rotation", 0, here):
+        mask = None
+        box = ordered_box(*(_number(first, key, here) for key in ("xtl", "ytl", "xbr", "ybr")))
+    else:
+        mask = union([_mask(shape, size, at) for at, shape in members])
+        box = mask.box
+    return annotation_of(_fields(first, here), ids[_label(first)], mask, box, here)
 
 
 def _number_or(shape: Element, key: str, default: float, where: str) -> float:

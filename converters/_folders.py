@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path, PurePosixPath
 
 from samlabel.errors import FormatError, ImageError
-from samlabel.types import Size
+from samlabel.types import Annotation, Size
 
 from ._files import image_size
+from ._lenient import Lenient
 
 
 def files_below(folder: Path, *suffixes: str) -> Iterator[Path]:
@@ -45,6 +46,17 @@ def size_from_image(root: Path | None, name: str, where: str) -> Size:
         return image_size(root / name)
     except ImageError as error:
         raise FormatError(str(error)) from error
+
+
+def passing_over(objects: Iterable[Callable[[], Annotation]], lenient: Lenient | None) -> Iterator[Annotation]:
+    """The objects that these calls read; with `lenient`, those that are broken are left out and counted."""
+    for make in objects:
+        try:
+            yield make()
+        except FormatError as error:
+            if lenient is None:
+                raise
+            lenient.note(getattr(error, "code", "bad-annotation"), error)
 
 
 class Once:

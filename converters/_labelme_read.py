@@ -5,8 +5,9 @@ from __future__ import annotations
 import base64
 import binascii
 import io
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from math import hypot
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -19,8 +20,9 @@ from samlabel.types import Annotation, Dataset, ImageRecord, Mask, Size
 from ._classes import NAMELESS, numbered
 from ._fields import annotation_of
 from ._files import read_json, read_text, relative_name
-from ._folders import Once, beside, files_below, head_of, size_from_image
+from ._folders import Once, beside, files_below, head_of, passing_over, size_from_image
 from ._labelme_xml import is_old, read_old
+from ._lenient import Lenient
 from ._shapes import OTHER, ellipse, mask_of, number_in, ordered_box, pasted, rectangle, union
 from ._values import size_of, whole
 
@@ -49,7 +51,7 @@ def recognise(path: Path) -> str | None:
     return f"{file.name} holds the shapes of one image, as labelme writes them"
 
 
-def read(path: Path, *, image_root: Path | None = None) -> Dataset:
+def read(path: Path, *, image_root: Path | None = None, lenient: Lenient | None = None) -> Dataset:
     """The dataset of a folder of labelme files, or of one file; records sorted by the paths of the files.
 
     Shapes of one label and one `group_id` are one object. A rectangle alone is a box without a mask. Points and lines
@@ -69,7 +71,7 @@ def read(path: Path, *, image_root: Path | None = None) -> Dataset:
     used = {_label(shape) for file in files for _, shape in _regions(_load(file)["shapes"], file)}
     categories = numbered((n for n in names if n and n not in _RESERVED), used)
     ids = {category.name: category.id for category in categories}
-    return Dataset(categories, _Records(base, files, ids, image_root), image_root or base)
+    return Dataset(categories, _Records(base, files, ids, image_root, lenient), image_root or base)
 
 
 @dataclass(frozen=True)
@@ -78,8 +80,11 @@ class _Records:
     files: tuple[Path, ...]
     ids: dict[str, int]
     image_root: Path | None
+    lenient: Lenient | None
 
     def __iter__(self) -> Iterator[ImageRecord]:
+        if self.lenient is not None:
+            self.lenient.restart()
         once = Once()
         for file in self.files:
             content = _load(file)
@@ -94,9 +99,8 @@ class _Records:
             extra.update({"flags": content["flags"]} if content.get("flags") else {})
             lines = [shape for shape in content["shapes"] if _kind(shape, file) not in _REGIONS]
             extra.update({OTHER: lines} if lines else {})
-            yield ImageRecord(
-                name, size, tuple(_objects(content["shapes"], size, self.ids, file)), whole(content.get("image_id")), extra
-            )
+            objects = passing_over(_objects(content["shapes"], size, self.ids, file), self.lenient)
+            yield ImageRecord(name, size, tuple(objects), whole(content.get("image_id")), extra)
 
 
 def _load(file: Path) -> dict[str, Any]:
@@ -143,7 +147,10 @@ def _regions(shapes: list[dict[str, Any]], file: Path) -> Iterator[tuple[int, di
             yield number, shape
 
 
-def _objects(shapes: list[dict[str, Any]], size: Size, ids: dict[str, int], file: Path) -> Iterator[Annotation]:
+def _objects(
+    shapes: list[dict[str, Any]], size: Size, ids: dict[str, int], file: Path
+) -> Iterator[Callable[[], Annotation]]:
+    """A call for each object, made of the shapes of its group."""
     groups: dict[Any, list[tuple[int, dict[str, Any]]]] = {}
     for number, shape in _regions(shapes, file):
         group = shape.get("group_id")
@@ -151,24 +158,27 @@ def _objects(shapes: list[dict[str, Any]], size: Size, ids: dict[str, int], file
             raise FormatError(f"{file}: shape {number}: group_id is {group!r:.40}, wanted a number")
         key = (number,) if group is None else (_label(shape), group)
         groups.setdefault(key, []).append((number, shape))
-    for members in groups.values():
-        number, first = members[0]
-        where = f"{file}: shape {number}"
-        mask = None
-        if len(members) == 1 and _kind(first, file) == "rectangle":
-            box = ordered_box(*_points(first, where, 2, 4))
-        else:
-            mask = union([_mask(shape, size, f"{file}: shape {n}") for n, shape in members])
-            box = mask.box
-        fields = {k: v for k, v in first.items() if k not in SHAPE_KEYS}
-        flags = first.get("flags")
-        if isinstance(flags, dict) and flags:
-            fields["iscrowd"] = flags.get("iscrowd") is True or fields.get("iscrowd")
-            rest = {k: v for k, v in flags.items() if k != "iscrowd"}
-            fields.update({"flags": rest} if rest else {})
-        if first.get("description"):
-            fields["description"] = first["description"]
-        yield annotation_of(fields, ids[_label(first)], mask, box, where)
+    return (partial(_object, members, size, ids, file) for members in groups.values())
+
+
+def _object(members: list[tuple[int, dict[str, Any]]], size: Size, ids: dict[str, int], file: Path) -> Annotation:
+    number, first = members[0]
+    where = f"{file}: shape {number}"
+    mask = None
+    if len(members) == 1 and _kind(first, file) == "rectangle":
+        box = ordered_box(*_points(first, where, 2, 4))
+    else:
+        mask = union([_mask(shape, size, f"{file}: shape {n}") for n, shape in members])
+        box = mask.box
+    fields = {k: v for k, v in first.items() if k not in SHAPE_KEYS}
+    flags = first.get("flags")
+    if isinstance(flags, dict) and flags:
+        fields["iscrowd"] = flags.get("iscrowd") is True or fields.get("iscrowd")
+        rest = {k: v for k, v in flags.items() if k != "iscrowd"}
+        fields.update({"flags": rest} if rest else {})
+    if first.get("description"):
+        fields["description"] = first["description"]
+    return annotation_of(fields, ids[_label(first)], mask, box, where)
 
 
 def _points(shape: dict[str, Any], where: str, *counts: int) -> list[float]:

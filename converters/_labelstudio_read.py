@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -15,7 +16,8 @@ from ._brush import brush_decode
 from ._classes import NAMELESS, numbered
 from ._fields import annotation_of
 from ._files import IMAGE_SUFFIXES, find_image_root, read_json, relative_name
-from ._folders import Once, head_of, size_from_image
+from ._folders import Once, head_of, passing_over, size_from_image
+from ._lenient import Lenient
 from ._shapes import OTHER, check_bitmap, ellipse, mask_of, number_in, pasted, rectangle
 from ._values import size_of, whole
 from ._xml import read_xml
@@ -53,7 +55,7 @@ def _find(path: Path) -> Path:
     return found[0]
 
 
-def read(path: Path, *, image_root: Path | None = None) -> Dataset:
+def read(path: Path, *, image_root: Path | None = None, lenient: Lenient | None = None) -> Dataset:
     """The dataset of a Label Studio export, or of the folder that holds one; records in the order of the tasks.
 
     A task's first annotation that nobody cancelled counts, or, without any, its first prediction; how many others there
@@ -76,7 +78,7 @@ def read(path: Path, *, image_root: Path | None = None) -> Dataset:
     ids = {category.name: category.id for category in categories}
     if image_root is None:
         image_root = find_image_root(names, [file.parent / "images", file.parent])
-    return Dataset(categories, _Records(file, tasks, names, ids, image_root), image_root)
+    return Dataset(categories, _Records(file, tasks, names, ids, image_root, lenient), image_root)
 
 
 def _listed(config: Path) -> dict[str, int | None]:
@@ -107,8 +109,11 @@ class _Records:
     names: list[str]
     ids: dict[str, int]
     image_root: Path | None
+    lenient: Lenient | None
 
     def __iter__(self) -> Iterator[ImageRecord]:
+        if self.lenient is not None:
+            self.lenient.restart()
         for place, (task, name) in enumerate(zip(self.tasks, self.names)):
             where = _where(self.file, place, task)
             items = list(_items(task, where))
@@ -119,8 +124,9 @@ class _Records:
             extra.update({OTHER: others} if others else {})
             several = len(_finished(task, where)) - 1
             extra.update({"other_annotations": several} if several > 0 else {})
-            objects = tuple(_object(item, size, self.ids, here) for item, here in items if _kind(item))
-            yield ImageRecord(name, size, objects, whole(task.get("id")), extra)
+            objects = [partial(_object, item, size, self.ids, here) for item, here in items if _kind(item)]
+            read_ones = tuple(passing_over(objects, self.lenient))
+            yield ImageRecord(name, size, read_ones, whole(task.get("id")), extra)
 
     def _size(self, task: dict[str, Any], items: list[tuple[dict[str, Any], str]], name: str, where: str) -> Size:
         sources = [(item.get("original_height"), item.get("original_width")) for item, _ in items]

@@ -6,6 +6,7 @@ import io
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,8 @@ from samlabel.types import Annotation, Category, Dataset, ImageRecord, Size
 
 from ._fields import READ, annotation_of
 from ._files import find_image_root, relative_name
-from ._folders import Once, files_below, size_from_image
+from ._folders import Once, files_below, passing_over, size_from_image
+from ._lenient import Lenient
 from ._values import numbers, read_categories, read_mask, size_of, whole
 
 OURS = b"samlabel"  # key of the schema's metadata that holds the table of classes
@@ -47,7 +49,7 @@ def _files(path: Path) -> tuple[Path, ...]:
     return tuple(files_below(path / "data" if (path / "data").is_dir() else path, ".parquet"))
 
 
-def read(path: Path, *, image_root: Path | None = None) -> Dataset:
+def read(path: Path, *, image_root: Path | None = None, lenient: Lenient | None = None) -> Dataset:
     """The dataset of a Parquet file or of a folder of them; records in the order of files and rows.
 
     Wants a column `image` and a column `objects` with `bbox` (XYWH) and `category`; `segmentation` is COCO RLE. Pictures
@@ -67,7 +69,7 @@ def read(path: Path, *, image_root: Path | None = None) -> Dataset:
             once.check(names[-1], f"{file}: row {place}")
     parents = [base, base.parent]
     root = image_root or find_image_root(names, [p for parent in parents for p in (parent / "images", parent)])
-    return Dataset(categories, _Records(files, categories, root), root)
+    return Dataset(categories, _Records(files, categories, root, lenient), root)
 
 
 def _open(file: Path) -> Any:
@@ -176,8 +178,11 @@ class _Records:
     files: tuple[Path, ...]
     categories: tuple[Category, ...]
     root: Path | None
+    lenient: Lenient | None
 
     def __iter__(self) -> Iterator[ImageRecord]:
+        if self.lenient is not None:
+            self.lenient.restart()
         known = frozenset(category.id for category in self.categories)
         for file in self.files:
             sized = {"width", "height"} <= set(_open(file).schema_arrow.names)
@@ -185,7 +190,8 @@ class _Records:
                 where = f"{file}: row {place}"
                 name = _name(row, place, file)
                 size = self._size(row, name, where)
-                objects = tuple(_object(entry, size, known, where) for entry in _entries(row, where))
+                entries = [partial(_object, entry, size, known, where) for entry in _entries(row, where)]
+                objects = tuple(passing_over(entries, self.lenient))
                 extra = _json(row.get("extra"), where)
                 yield ImageRecord(name, size, objects, whole(row.get("image_id")), extra)
 

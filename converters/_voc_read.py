@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,8 @@ from samlabel.types import Annotation, Box, Dataset, ImageRecord, Mask, Size
 
 from ._classes import NAMELESS, numbered
 from ._files import IMAGE_SUFFIXES, read_text, relative_name
-from ._folders import Once, beside, files_below, head_of, size_from_image
+from ._folders import Once, beside, files_below, head_of, passing_over, size_from_image
+from ._lenient import Lenient
 from ._shapes import mask_of, number_in
 from ._values import size_of, whole
 from ._xml import read_xml
@@ -56,7 +58,7 @@ def _annotations(path: Path) -> Path:
     return path / "Annotations" if (path / "Annotations").is_dir() else path
 
 
-def read(path: Path, *, image_root: Path | None = None) -> Dataset:
+def read(path: Path, *, image_root: Path | None = None, lenient: Lenient | None = None) -> Dataset:
     """The dataset of a VOC folder, of any folder of such XML files, or of one file; records sorted by path.
 
     The n-th object's mask is where SegmentationObject/ has the index n. Without that picture, or where the index does
@@ -79,7 +81,7 @@ def read(path: Path, *, image_root: Path | None = None) -> Dataset:
         listed = list(CLASSES)
     categories = numbered(listed, used)
     ids = {category.name: category.id for category in categories}
-    return Dataset(categories, _Records(folder, files, base / "SegmentationObject", root, ids), root)
+    return Dataset(categories, _Records(folder, files, base / "SegmentationObject", root, ids, lenient), root)
 
 
 def _listed(file: Path, used: set[str]) -> Iterator[str]:
@@ -102,8 +104,11 @@ class _Records:
     pictures: Path
     root: Path
     ids: dict[str, int]
+    lenient: Lenient | None
 
     def __iter__(self) -> Iterator[ImageRecord]:
+        if self.lenient is not None:
+            self.lenient.restart()
         once = Once()
         for file in self.files:
             entry = _root(file)
@@ -117,7 +122,7 @@ class _Records:
                 size = size_from_image(self.root, name, str(file))
             picture = (self.pictures / label).with_suffix(".png")
             indices = read_indices(picture, size) if picture.is_file() else None
-            yield ImageRecord(name, size, tuple(self._objects(entry, indices, size, file)))
+            yield ImageRecord(name, size, tuple(passing_over(self._objects(entry, indices, size, file), self.lenient)))
 
     def _image_name(self, entry: Element, label: str, file: Path) -> str:
         raw = (entry.findtext("filename") or "").strip()
@@ -128,16 +133,20 @@ class _Records:
         name = relative_name(raw, f"{file}: filename")
         return name if "/" in name else relative_name(beside(label, name), str(file))
 
-    def _objects(self, entry: Element, indices: np.ndarray | None, size: Size, file: Path) -> Iterator[Annotation]:
+    def _objects(
+        self, entry: Element, indices: np.ndarray | None, size: Size, file: Path
+    ) -> Iterator[Callable[[], Annotation]]:
         for number, item in enumerate(entry.findall("object"), start=1):
-            where = f"{file}: object {number}"
-            mask = None
-            if item.find("polygon") is not None:
-                mask = _polygon(item, size, where)
-            elif indices is not None and number < VOID and (pixels := indices == number).any():
-                mask = Mask.from_pixels(pixels)
-            box = _box(item, where) if mask is None or item.find("bndbox") is not None else mask.box
-            yield Annotation(self.ids[_class(item)], box, mask, extra=_further(item))
+            yield partial(self._object, item, number, indices, size, f"{file}: object {number}")
+
+    def _object(self, item: Element, number: int, indices: np.ndarray | None, size: Size, where: str) -> Annotation:
+        mask = None
+        if item.find("polygon") is not None:
+            mask = _polygon(item, size, where)
+        elif indices is not None and number < VOID and (pixels := indices == number).any():
+            mask = Mask.from_pixels(pixels)
+        box = _box(item, where) if mask is None or item.find("bndbox") is not None else mask.box
+        return Annotation(self.ids[_class(item)], box, mask, extra=_further(item))
 
 
 def _root(file: Path) -> Element:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -32,7 +33,8 @@ from ._files import (
     relative_name,
     replacing,
 )
-from ._folders import Once, files_below, head_of
+from ._folders import Once, files_below, head_of, passing_over
+from ._lenient import Lenient
 from ._report import FEATURES, WriteReport
 from ._shapes import check_bitmap
 from ._values import category_table, check_listed, numbers, plain, read_categories, read_mask, size_of, whole
@@ -54,7 +56,7 @@ def recognise(path: Path) -> str | None:
     return f"{file.name} is the table of a folder of instance masks"
 
 
-def read(path: Path, *, image_root: Path | None = None) -> Dataset:
+def read(path: Path, *, image_root: Path | None = None, lenient: Lenient | None = None) -> Dataset:
     """The dataset of a table and its pictures, or of a bare folder of pictures; records in the table's order.
 
     In a bare folder (itself, or its `masks/`), every number of a picture is an object of the class "object", and the
@@ -77,7 +79,7 @@ def read(path: Path, *, image_root: Path | None = None) -> Dataset:
         once.check(names[-1], where)
     root = image_root or find_image_root(names, [table.parent / "images", table.parent])
     known = frozenset(category.id for category in categories)
-    return Dataset(categories, _Records(table, pictures, names, known), root)
+    return Dataset(categories, _Records(table, pictures, names, known, lenient), root)
 
 
 @dataclass(frozen=True)
@@ -86,8 +88,11 @@ class _Records:
     pictures: list[dict[str, Any]]
     names: list[str]
     categories: frozenset[int]
+    lenient: Lenient | None
 
     def __iter__(self) -> Iterator[ImageRecord]:
+        if self.lenient is not None:
+            self.lenient.restart()
         for picture, name in zip(self.pictures, self.names):
             where = f"{self.table}: {name}"
             size = size_of(picture.get("height"), picture.get("width"), where)
@@ -97,11 +102,13 @@ class _Records:
             indices = None
             if any("number" in entry and entry.get("segmentation") is None for entry in entries):
                 indices = read_numbers(self.table.parent / relative_name(picture.get("mask"), where), size)
-            objects = [self._object(entry, size, indices, f"{where}: object {n}") for n, entry in enumerate(entries)]
+            objects = [
+                partial(self._object, entry, size, indices, f"{where}: object {n}") for n, entry in enumerate(entries)
+            ]
             extra = {k: v for k, v in picture.items() if k not in _PICTURE_KEYS}
             if isinstance(picture.get("id"), str):
                 extra["id"] = picture["id"]
-            yield ImageRecord(name, size, tuple(objects), whole(picture.get("id")), extra)
+            yield ImageRecord(name, size, tuple(passing_over(objects, self.lenient)), whole(picture.get("id")), extra)
 
     def _object(self, entry: dict[str, Any], size: Size, indices: np.ndarray | None, where: str) -> Annotation:
         category = whole(entry.get("category_id"))
