@@ -19,6 +19,7 @@ from typing import Any
 from .errors import ImageError, SamlabelError, UsageError
 from .images import MAX_PIXELS, Decoded, Failed, decode
 from .ledger import Labelled
+from .memory import is_out_of_memory, release
 from .protocols import Detector, EmbeddingDetector, Image, Segmenter
 from .select import Thresholds, select, usable
 from .types import Annotation, Category, Detections, ImageRecord
@@ -110,13 +111,13 @@ def label(
 ) -> Iterator[Labelled | Failed]:
     """One result a picture, in order: its labels, or where it failed and why.
 
-    Detection takes up to `batch` pictures of one size at a time. Raises SamlabelError when a plug-in
+    Detection takes up to `batch` pictures of one size at a time, and half of that each time memory runs out. Raises SamlabelError when a plug-in
     breaks its contract, because then no label of the run could be trusted.
     """
-    clock = clock or Clock()
-    for group in _batches(pictures, batch):
+    clock, step = clock or Clock(), _Step(batch)
+    for group in _batches(pictures, step):
         pictures_of_group = [item for item in group if isinstance(item, Decoded)]
-        detected = iter(_detect([item.image for item in pictures_of_group], models, clock))
+        detected = iter(_detect([item.image for item in pictures_of_group], models, clock, step))
         for item in group:
             if isinstance(item, Failed):
                 yield item
@@ -128,11 +129,19 @@ def label(
                 yield _segment(item, detections, models, thresholds, clock)
 
 
-def _batches(pictures: Iterable[Decoded | Failed], batch: int) -> Iterator[list[Decoded | Failed]]:
+@dataclass(slots=True)
+class _Step:
+    """The most pictures detected at once; shrinks for the rest of the run when memory runs out."""
+
+    most: int
+
+
+def _batches(pictures: Iterable[Decoded | Failed], step: _Step) -> Iterator[list[Decoded | Failed]]:
     """Neighbours of one size together; failures end a batch, so that order is kept and nothing waits."""
     group: list[Any] = []
     for item in pictures:
-        fits = group and isinstance(item, Decoded) and item.image.size == group[0].image.size and len(group) < batch
+        fits = group and isinstance(item, Decoded) and item.image.size == group[0].image.size
+        fits = fits and len(group) < step.most
         if group and not fits:
             yield group
             group = []
@@ -140,14 +149,16 @@ def _batches(pictures: Iterable[Decoded | Failed], batch: int) -> Iterator[list[
             yield [item]
         else:
             group.append(item)
-            if batch == 1:  # nothing to wait for
+            if step.most == 1:  # nothing to wait for
                 yield group
                 group = []
     if group:
         yield group
 
 
-def _detect(images: list[Image], models: Models, clock: Clock) -> Sequence[Detections | Failed | None]:
+def _detect(
+    images: list[Image], models: Models, clock: Clock, step: _Step
+) -> Sequence[Detections | Failed | None]:
     """Boxes of each image; None where the detector has no stage of its own."""
     if models.detector is None or models.shared_embedding or not images:
         return [None] * len(images)
@@ -159,10 +170,20 @@ def _detect(images: list[Image], models: Models, clock: Clock) -> Sequence[Detec
     except _OF_ONE_IMAGE as error:
         if len(images) == 1:
             return [_failed(images[0].path, "detect", error)]
-        return [_detect([image], models, clock)[0] for image in images]  # one bad image fails alone
+        if not is_out_of_memory(error):  # one bad image fails alone
+            return [_detect([image], models, clock, step)[0] for image in images]
+        half = len(images) // 2
+        step.most = min(step.most, half)
+    else:
+        return _checked(found, images, models.detector.name)
+    release()  # here, where the error and all that its traceback held on to are gone
+    return [*_detect(images[:half], models, clock, step), *_detect(images[half:], models, clock, step)]
+
+
+def _checked(found: list[Detections], images: list[Image], detector: str) -> list[Detections]:
     if len(found) != len(images):
         raise SamlabelError(
-            f"detector {models.detector.name!r} gave {len(found)} results for {len(images)} images; wanted one each"
+            f"detector {detector!r} gave {len(found)} results for {len(images)} images; wanted one each"
         )
     return found
 
@@ -170,14 +191,19 @@ def _detect(images: list[Image], models: Models, clock: Clock) -> Sequence[Detec
 def _segment(
     item: Decoded, detections: Detections | None, models: Models, thresholds: Thresholds, clock: Clock
 ) -> Labelled | Failed:
-    image, dropped = item.image, Counter[str]()
-    try:
-        candidates = _candidates(image, detections, models, dropped, clock)
-        kept = select(candidates, thresholds, dropped)
-    except UsageError:
-        raise
-    except _OF_ONE_IMAGE as error:
-        return _failed(image.path, "segment", error)
+    image = item.image
+    for last in (False, True):
+        dropped = Counter[str]()
+        try:
+            candidates = _candidates(image, detections, models, dropped, clock)
+            kept = select(candidates, thresholds, dropped)
+            break
+        except UsageError:
+            raise
+        except _OF_ONE_IMAGE as error:
+            if last or not is_out_of_memory(error):
+                return _failed(image.path, "segment", error)
+        release()  # once more with all the memory there is; the segmenter has halved its chunks already
     annotations = tuple(replace(annotation, source=models.source) for annotation in kept)
     return Labelled(ImageRecord(image.path, image.size, annotations), item.sha256, item.stat, dict(dropped))
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ImageError, UnknownName, UsageError, WeightsError
 from ..images import hash_file
+from ..memory import is_out_of_memory, release
 from ..select import Grid
 from ..types import Annotation, Box, Mask
 from ..weights import Checkpoint, verify
@@ -51,9 +52,12 @@ class SamSegmenter:
             try:
                 found = self._segment(embedding, detections, chunk)
             except (MemoryError, RuntimeError) as error:
-                if step == 1 or not _is_out_of_memory(error):
+                if step == 1 or not is_out_of_memory(error):
                     raise
                 step //= 2
+                found = None
+            if found is None:
+                release()  # here, where the error and the tensors in its traceback are gone
                 continue
             yield from found
             start = chunk.stop
@@ -75,9 +79,18 @@ class SamSegmenter:
         """Annotations of category 1 for everything that a grid of points finds, or for `boxes` (N, 4) XYXY."""
         from sam import SamAutomaticMaskGenerator
 
-        with _our_errors():
-            generator = SamAutomaticMaskGenerator(self._model, output_mode="coco_rle", **asdict(self._grid))
-            found = generator.generate(image.pixels, embedding, boxes)
+        grid, found = self._grid, None
+        while found is None:
+            try:
+                with _our_errors():
+                    generator = SamAutomaticMaskGenerator(self._model, output_mode="coco_rle", **asdict(grid))
+                    found = generator.generate(image.pixels, embedding, boxes)
+            except (MemoryError, RuntimeError) as error:
+                if grid.points_per_batch == 1 or not is_out_of_memory(error):
+                    raise
+                grid = replace(grid, points_per_batch=grid.points_per_batch // 2)
+            if found is None:
+                release()
         for one in found:
             mask = _mask(one["segmentation"])
             yield Annotation(
@@ -205,12 +218,6 @@ def _our_errors() -> Iterator[None]:
         raise ImageError(str(error)) from error
     except sam.SamError as error:
         raise WeightsError(str(error)) from error
-
-
-def _is_out_of_memory(error: BaseException) -> bool:
-    """torch has a class of its own for a GPU; on a CPU it is a RuntimeError that says so."""
-    text = str(error).lower()
-    return isinstance(error, MemoryError) or "out of memory" in text or "can't allocate memory" in text
 
 
 def _hash_tensors(model: Sam) -> str:

@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
-from . import endings
+from . import endings, inputs
 
 Check = Callable[[Path], Counter[str]]
 
@@ -32,6 +32,7 @@ def checks(full: bool) -> dict[str, Check]:
         "signals": lambda base: endings.signals(base, 20 if full else 3),
         "lock": endings.runs_at_once,
         "vanished": endings.vanished_inputs,
+        "inputs": inputs.broken_inputs,
     }
 
 

@@ -1,0 +1,137 @@
+"""Running out of memory makes the pieces smaller; memory does not grow with images or boxes."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from samlabel.annotate import auto_annotate
+from samlabel.select import Grid
+
+ROOT = Path(__file__).resolve().parents[2]
+OUT_OF_MEMORY = RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+
+@pytest.mark.usefixtures("plain_formats")
+def test_a_batch_that_does_not_fit_is_halved_for_the_rest_of_the_run(tmp_path: Path, fakes: ModuleType) -> None:
+    class Greedy(fakes.Detector):  # type: ignore[name-defined, misc]
+        def detect(self, images: Any) -> Any:
+            found = super().detect(images)
+            if len(images) > 2:
+                raise OUT_OF_MEMORY
+            return found
+
+    for i in range(20):
+        fakes.draw(tmp_path / "photos" / f"{i:02}.png", (1, 1, 9, 9 + i, fakes.RED))
+    detector = Greedy()
+    summary = auto_annotate(tmp_path / "photos", output_dir=tmp_path / "out", detector=detector, device="cpu",
+                            segmenter=fakes.Segmenter(), batch=8)  # fmt: skip
+    assert (summary.annotated, summary.failed, summary.objects) == (20, 0, 20)
+    assert [len(one) for one in detector.batches] == [8, 4, 2, 2, 4, 2, 2] + [2] * 6
+
+
+@pytest.mark.usefixtures("plain_formats")
+def test_a_mask_stage_without_memory_is_tried_once_more_and_then_fails_alone(
+    photos: Path, tmp_path: Path, fakes: ModuleType
+) -> None:
+    class Tight(fakes.Segmenter):  # type: ignore[name-defined, misc]
+        def embed(self, image: Any) -> Any:
+            found = super().embed(image)
+            if image.path == "a.png" or self.embedded.count(image.path) == 1:
+                raise MemoryError
+            return found
+
+    summary = auto_annotate(photos, output_dir=tmp_path / "out", detector=fakes.Detector(), segmenter=Tight(),
+                            device="cpu")  # fmt: skip
+    assert [(one.path, one.stage) for one in summary.failures] == [("a.png", "segment")]
+    assert summary.objects == 1 and summary.exit_code == 3
+
+
+def test_points_are_decoded_fewer_at_once_when_memory_runs_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    import sam
+    from samlabel.protocols import Image
+    from samlabel.segmenters.sam import SamSegmenter
+
+    asked: list[int] = []
+
+    class Generator:
+        def __init__(self, model: Any, *, points_per_batch: int, **_: Any) -> None:
+            self.most = points_per_batch
+
+        def generate(self, *_: Any) -> list[Any]:
+            asked.append(self.most)
+            if self.most > 10:
+                raise OUT_OF_MEMORY
+            return []
+
+    monkeypatch.setattr(sam, "SamAutomaticMaskGenerator", Generator)
+    model: Any = SimpleNamespace(variant=SimpleNamespace(name="x"))
+    segmenter = SamSegmenter(model, weights="", own_weights=True, grid=Grid(points_per_batch=64))
+    assert list(segmenter.generate(Image("a", np.zeros((4, 4, 3), np.uint8)))) == []
+    assert asked == [64, 32, 16, 8]
+
+
+def limited(code: str, *words: object) -> str:
+    """What a process prints that may take 300 MB more than it has after `start()`."""
+    head = f"""
+import resource, sys
+sys.path[:0] = [{str(ROOT)!r}]
+def start():
+    pages = int(open("/proc/self/statm").read().split()[0])
+    resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + 300 * 2**20,) * 2)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+def grown(before):
+    return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+"""
+    done = subprocess.run([sys.executable, "-c", head + code, *map(str, words)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits and sizes as Linux tells them")
+def test_two_thousand_images_take_the_memory_of_a_few(tmp_path: Path) -> None:
+    code = """
+from pathlib import Path
+from samlabel import auto_annotate
+from tests.samlabel import fakes
+home = Path(sys.argv[1])
+def run(count):
+    for i in range(count):
+        fakes.draw(home / str(count) / f"{i:04}.png", (1, 1, 9, 5 + i % 9, fakes.RED), size=(16, 16))
+    options = dict(detector=fakes.Detector(), segmenter=fakes.Segmenter(), device="cpu")
+    return auto_annotate(home / str(count), output_dir=home / f"out{count}", **options).objects
+run(20)
+before = start()
+print(run(2000), grown(before))
+"""
+    objects, grown = limited(code, tmp_path).split()
+    assert int(objects) == 2000
+    assert float(grown) < 60, f"{grown} MB more for 2,000 images"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits and sizes as Linux tells them")
+def test_two_thousand_boxes_on_one_image_take_the_memory_of_a_few(tmp_path: Path) -> None:
+    code = """
+import numpy as np
+from samlabel import Detections, Image
+from samlabel.segmenters.sam import load
+segmenter = load("nano")
+image = Image("a.png", np.random.default_rng(0).integers(0, 255, (300, 300, 3), np.uint8))
+embedding = segmenter.embed(image)
+corners = np.random.default_rng(1).uniform(0, 250, (2000, 2))
+boxes = np.concatenate([corners, corners + 40], axis=1)
+def run(count):
+    return sum(1 for _ in segmenter.segment(embedding, Detections(boxes[:count], np.ones(count), np.ones(count))))
+run(32)
+before = start()
+print(run(2000), grown(before))
+"""
+    count, grown = limited(code).split()
+    assert int(count) == 2000
+    assert float(grown) < 150, f"{grown} MB more for 2,000 boxes"
