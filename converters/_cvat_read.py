@@ -18,7 +18,18 @@ from ._fields import SCORES, annotation_of
 from ._files import find_image_root, relative_name
 from ._folders import Once, head_of, passing_over
 from ._lenient import Lenient
-from ._shapes import OTHER, check_bitmap, ellipse, from_row_runs, mask_of, number_in, ordered_box, pasted, rectangle, union
+from ._shapes import (
+    OTHER,
+    check_bitmap,
+    ellipse,
+    from_row_runs,
+    mask_of,
+    number_in,
+    ordered_box,
+    pasted,
+    rectangle,
+    union,
+)
 from ._values import size_of, whole
 from ._xml import stream_xml
 
@@ -46,7 +57,9 @@ def _find(path: Path) -> Path:
         return path / FILE
     found = [file for file in sorted(path.glob("*.xml")) if b"<annotations" in head_of(file)]
     if len(found) != 1:
-        problem = f"several CVAT files ({', '.join(f.name for f in found)}); name one of them" if found else f"no {FILE}"
+        problem = (
+            f"several CVAT files ({', '.join(f.name for f in found)}); name one of them" if found else f"no {FILE}"
+        )
         raise FormatError(f"{path}: {problem}")
     return found[0]
 
@@ -133,9 +146,7 @@ def _attributes(shape: Element) -> dict[str, str]:
     return {entry.get("name", ""): entry.text or "" for entry in shape.findall("attribute")}
 
 
-def _objects(
-    image: Element, size: Size, ids: dict[str, int], where: str
-) -> Iterator[Callable[[], Annotation]]:
+def _objects(image: Element, size: Size, ids: dict[str, int], where: str) -> Iterator[Callable[[], Annotation]]:
     """A call for each object, made of the shapes of its group."""
     groups: dict[Any, list[tuple[str, Element]]] = {}
     for number, shape in enumerate(shape for shape in image if shape.tag in _REGIONS):

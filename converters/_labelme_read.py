@@ -123,7 +123,9 @@ def _image_name(raw: Any, label: str, file: Path, image_root: Path | None) -> st
         while name.startswith("../"):
             name = name[3:]
     elif name.startswith("../"):
-        raise FormatError(f"{where} {raw!r} leads out of {file.parent}; read the folder above, or name the images' folder")
+        raise FormatError(
+            f"{where} {raw!r} leads out of {file.parent}; read the folder above, or name the images' folder"
+        )
     return relative_name(name, where)
 
 

@@ -34,8 +34,11 @@ def recognise(path: Path) -> str | None:
     for file in [path] if path.is_file() else _candidates(path):
         head = head_of(file, 1 << 20)
         told = b'"result"' in head or b'"data"' in head
-        if file.suffix.lower() == ".json" and head[:1] == b"[" and told and (
-            b'"annotations"' in head or b'"predictions"' in head
+        if (
+            file.suffix.lower() == ".json"
+            and head[:1] == b"["
+            and told
+            and (b'"annotations"' in head or b'"predictions"' in head)
         ):
             return f"{file.name} is a list of tasks with annotations, as Label Studio exports them"
     return None
@@ -88,7 +91,9 @@ def _listed(config: Path) -> dict[str, int | None]:
         for entry in read_xml(config).iter("Label"):
             name, number = entry.get("value"), entry.get("category") or ""
             if name:
-                listed.setdefault(name, int(number) if number.isascii() and number.isdigit() and len(number) < 18 else None)
+                listed.setdefault(
+                    name, int(number) if number.isascii() and number.isdigit() and len(number) < 18 else None
+                )
     return listed
 
 
@@ -131,7 +136,9 @@ class _Records:
     def _size(self, task: dict[str, Any], items: list[tuple[dict[str, Any], str]], name: str, where: str) -> Size:
         sources = [(item.get("original_height"), item.get("original_width")) for item, _ in items]
         sources.append((task["data"].get("height"), task["data"].get("width")))
-        told = {(high, wide) for high, wide in sources if isinstance(high, (int, float)) and isinstance(wide, (int, float))}
+        told = {
+            (high, wide) for high, wide in sources if isinstance(high, (int, float)) and isinstance(wide, (int, float))
+        }
         if not told:
             return size_from_image(self.image_root, name, where)
         if len(told) > 1:
@@ -148,7 +155,9 @@ def _image_name(task: dict[str, Any], where: str) -> str:
     if not isinstance(data, dict):
         raise FormatError(f"{where}: no data with the address of an image")
     texts = [data.get(key) for key in ("image", "img", "image_url")]
-    texts += [value for value in data.values() if isinstance(value, str) and Path(value).suffix.lower() in IMAGE_SUFFIXES]
+    texts += [
+        value for value in data.values() if isinstance(value, str) and Path(value).suffix.lower() in IMAGE_SUFFIXES
+    ]
     address = next((text for text in texts if isinstance(text, str) and text), None)
     if address is None:
         raise FormatError(f"{where}: no data with the address of an image")
@@ -227,7 +236,9 @@ def _label(item: dict[str, Any], where: str) -> str:
 
 def _object(item: dict[str, Any], size: Size, ids: dict[str, int], where: str) -> Annotation:
     if item.get("image_rotation"):
-        raise FormatError(f"{where}: image_rotation {item['image_rotation']!r:.20}; turn the image itself, then label it")
+        raise FormatError(
+            f"{where}: image_rotation {item['image_rotation']!r:.20}; turn the image itself, then label it"
+        )
     mask, box = _shape(item, size, where)
     meta = item.get("meta")
     fields = {**meta} if isinstance(meta, dict) else {}
@@ -259,7 +270,9 @@ def _shape(item: dict[str, Any], size: Size, where: str) -> tuple[Mask | None, B
         if not isinstance(points, list) or not all(isinstance(p, list) and len(p) == 2 for p in points):
             raise FormatError(f"{where}: points is not a list of [x, y]")
         sides = (width, height)
-        outline = [number_in(v, where, "a coordinate") * side / 100 for point in points for v, side in zip(point, sides)]
+        outline = [
+            number_in(v, where, "a coordinate") * side / 100 for point in points for v, side in zip(point, sides)
+        ]
     elif kind == "ellipse":
         outline = ellipse(
             pixels("x", width), pixels("y", height), pixels("radiusX", width), pixels("radiusY", height),

@@ -52,7 +52,9 @@ def ellipse(cx: float, cy: float, rx: float, ry: float, *, degrees: float = 0.0)
     return _turned(rx * np.cos(angle), ry * np.sin(angle), cx, cy, degrees)
 
 
-def rectangle(x0: float, y0: float, x1: float, y1: float, *, degrees: float = 0.0, about: str = "centre") -> list[float]:
+def rectangle(
+    x0: float, y0: float, x1: float, y1: float, *, degrees: float = 0.0, about: str = "centre"
+) -> list[float]:
     """A flat polygon of four points, turned clockwise on the screen about its "centre" or its "corner" x0, y0."""
     px, py = (x0, y0) if about == "corner" else ((x0 + x1) / 2, (y0 + y1) / 2)
     return _turned(np.array([x0, x1, x1, x0]) - px, np.array([y0, y0, y1, y1]) - py, px, py, degrees)

@@ -128,7 +128,7 @@ class _Records:
         raw = (entry.findtext("filename") or "").strip()
         if not raw:
             raw = f"{file.stem}.jpg"
-        if not PurePosixPath(raw).suffix.lower() in IMAGE_SUFFIXES:
+        if PurePosixPath(raw).suffix.lower() not in IMAGE_SUFFIXES:
             raw += ".jpg"  # some tools write the stem alone
         name = relative_name(raw, f"{file}: filename")
         return name if "/" in name else relative_name(beside(label, name), str(file))

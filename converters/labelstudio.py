@@ -45,8 +45,8 @@ def write(
     """Write tasks to `path` when it ends in .json, else to `path/tasks.json`; images go to `images/`.
 
     `shapes` is "mask" (brushes), or "auto" and "polygon": polygons where an object is one part ("auto": and without a
-    hole), brushes elsewhere. `into` is "annotations", or "predictions" to show them as a model's. `prefix` stands before
-    the image's path in a task's data; Label Studio's local storage by default.
+    hole), brushes elsewhere. `into` is "annotations", or "predictions" to show them as a model's. `prefix` stands
+    before the image's path in a task's data; Label Studio's local storage by default.
     """
     check_transfer(images)
     check_choice(shapes)

@@ -86,11 +86,15 @@ def write(
 
 def _bytes(dataset: Dataset, record: ImageRecord) -> bytes:
     if dataset.image_root is None:
-        raise UsageError(f"the images of this dataset are unknown: name their folder to embed them (image {record.path})")
+        raise UsageError(
+            f"the images of this dataset are unknown: name their folder to embed them (image {record.path})"
+        )
     try:
         return (dataset.image_root / record.path).read_bytes()
     except OSError as error:
-        raise UsageError(f"{dataset.image_root / record.path}: {error.strerror}; embedding needs every image") from error
+        raise UsageError(
+            f"{dataset.image_root / record.path}: {error.strerror}; embedding needs every image"
+        ) from error
 
 
 def _row(record: ImageRecord, index: Mapping[int, int], place: str, data: bytes | None) -> dict[str, Any]:
@@ -110,7 +114,9 @@ def _entry(annotation: Annotation, place: int) -> dict[str, Any]:
     mask = annotation.mask
     fields = fields_of(annotation)
     box = annotation.box if mask is None or annotation.id is not None else mask.box
-    rest = {key: value for key, value in fields.items() if key not in _COLUMNS or key == "id" and isinstance(value, str)}
+    rest = {
+        key: value for key, value in fields.items() if key not in _COLUMNS or key == "id" and isinstance(value, str)
+    }
     x, y, width, height = box_to_xywh(box)
     entry: dict[str, Any] = {
         "id": annotation.id,

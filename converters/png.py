@@ -1,8 +1,9 @@
 """Instance masks as 16-bit PNG: a picture of object numbers for each image, and one table of what they are.
 
 `masks/sub/a.png` holds 0 for background and n for the n-th object of `sub/a.jpg`; `objects.json` holds the classes and,
-for each picture, its objects. A pixel has one number: where objects overlap the smaller is in front, and the table holds
-the whole mask of the one behind as COCO RLE, so nothing is lost. Folders of such pictures without a table are read too.
+for each picture, its objects. A pixel has one number: where objects overlap the smaller is in front, and the table
+holds the whole mask of the one behind as COCO RLE, so nothing is lost. Folders of such pictures without a table are
+read too.
 """
 
 from __future__ import annotations

@@ -89,7 +89,9 @@ def write(dataset: Dataset, path: Path, *, overwrite: bool = False, images: str 
         raise UsageError(f"{len(names)} categories; the pictures of Pascal VOC have room for {VOID - 1}")
     for name in names.values():
         if name != name.strip() or not name or name.splitlines() != [name]:
-            raise UsageError(f"category {name!r} is empty, or has spaces or line breaks at its ends; voc has no place for it")
+            raise UsageError(
+                f"category {name!r} is empty, or has spaces or line breaks at its ends; voc has no place for it"
+            )
     index = {number: place for place, number in enumerate(names, start=1)}
     (path / "Annotations").mkdir(parents=True, exist_ok=True)
     report = WriteReport("voc", str(path))

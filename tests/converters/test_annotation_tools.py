@@ -243,7 +243,9 @@ def test_a_label_studio_region_whose_label_is_a_second_result_is_one_object(tmp_
     ],
 )
 def test_addresses_of_label_studio_images(address: str, name: str, tmp_path: Path) -> None:
-    path = studio_file(tmp_path, region("polygonlabels", points=[[1, 1], [9, 1], [9, 9]]), data={"picture": 1, "image": address})
+    path = studio_file(
+        tmp_path, region("polygonlabels", points=[[1, 1], [9, 1], [9, 9]]), data={"picture": 1, "image": address}
+    )
     assert only(path).path == name
 
 

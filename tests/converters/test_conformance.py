@@ -110,7 +110,8 @@ def test_a_conversion_is_refused_exactly_when_something_would_be_lost(name: str,
 def several_cases(folder: Path) -> Dataset:
     """Cases that every format keeps, each in a folder of its own."""
     records = []
-    for place, case in enumerate(("hole", "two parts", "nested parts", "names", "same stem in two folders", "every border")):
+    cases = ("hole", "two parts", "nested parts", "names", "same stem in two folders", "every border")
+    for place, case in enumerate(cases):
         drawn(case, folder / f"case {place}")
         records += [replace(record, path=f"case {place}/{record.path}") for record in CASES[case][1]]
     return Dataset(LETTERS, sorted(records, key=lambda record: record.path), folder)

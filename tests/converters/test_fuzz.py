@@ -32,13 +32,14 @@ ROUNDS = int(os.environ.get("SAMLABEL_FUZZ", "0")) // len(FORMATS) + 1 if "SAMLA
 SECONDS = 10.0  # far more than any input needs, on any machine
 
 WORDS = (
-    b"NaN", b"Infinity", b"-1", b"1e308", b"1e999", b"0", b"", b"null", b"true", b"[]", b"{}", b'""', b"\x00", b"\xff\xfe",
-    b"99999999999999999999", b"2147483648", b"../../x", b"C:\\x.png", b"/etc/passwd", b"\xef\xbb\xbf", b"\r", b"&amp;",
+    b"NaN", b"Infinity", b"-1", b"1e308", b"1e999", b"0", b"", b"null", b"true", b"[]", b"{}", b'""', b"\x00",
+    b"\xff\xfe", b"99999999999999999999",
+    b"2147483648", b"../../x", b"C:\\x.png", b"/etc/passwd", b"\xef\xbb\xbf", b"\r", b"&amp;",
     b'<!DOCTYPE a [<!ENTITY b "c">]>', b"&b;", b"<a>", b"]]>", b"\xf0\x9f\x8d\x95", b",", b'"', b"[[[[[[[[", b"-0.0",
 )  # fmt: skip
 VALUES: tuple[Any, ...] = (
-    None, True, -1, 0, 1, 2**31, 2**63, 10**30, 1.5, -1e308, "", "x", "../../x", "NaN", "0", [], {}, [None], [[]], [1, 2],
-    [[0, 0], [5, 5]], {"size": [1, 1], "counts": "0"}, {"counts": [1, 2]}, "\ud800", "a\x00b", "/", ".",
+    None, True, -1, 0, 1, 2**31, 2**63, 10**30, 1.5, -1e308, "", "x", "../../x", "NaN", "0", [], {}, [None], [[]],
+    [1, 2], [[0, 0], [5, 5]], {"size": [1, 1], "counts": "0"}, {"counts": [1, 2]}, "\ud800", "a\x00b", "/", ".",
 )  # fmt: skip
 
 
@@ -47,9 +48,7 @@ def seed(name: str, folder: Path) -> Path:
     records = []
     for place, case in enumerate(("hole", "scores", "boxes among masks", "empty image", "further fields")):
         drawn(case, folder / "photos" / f"{place}")
-        records += [
-            type(r)(f"{place}/{r.path}", r.size, r.annotations, r.id, r.extra) for r in CASES[case][1]
-        ]
+        records += [type(r)(f"{place}/{r.path}", r.size, r.annotations, r.id, r.extra) for r in CASES[case][1]]
     dataset = Dataset(LETTERS, records, folder / "photos")
     converters.write(dataset, folder / "labels", name, images="copy")
     return folder / "labels"
@@ -183,7 +182,11 @@ def test_damaged_files_of_other_tools_are_read_or_refused(place: str, photos_dat
     else:
         shutil.copyfile(source, path)
     name = converters.detect_format(path)[0]
-    texts = [path] if path.is_file() else [f for f in sorted(path.rglob("*")) if f.suffix in (".json", ".xml", ".txt", ".yaml")]
+    texts = (
+        [path]
+        if path.is_file()
+        else [f for f in sorted(path.rglob("*")) if f.suffix in (".json", ".xml", ".txt", ".yaml")]
+    )
     rng = random.Random(place)
     for turn in range(ROUNDS):
         file = rng.choice([f for f in texts if f.stat().st_size])

@@ -71,7 +71,9 @@ def test_backslashes_separate_folders(name: str, old: bytes, new: bytes, tmp_pat
     assert seen(converters.read(path, name), frozenset()) == want
 
 
-@pytest.mark.parametrize("climb", [b"../../b", b"/etc/b", b"C:/b", b"..\\\\..\\\\b"], ids=["..", "root", "drive", "windows .."])
+@pytest.mark.parametrize(
+    "climb", [b"../../b", b"/etc/b", b"C:/b", b"..\\\\..\\\\b"], ids=["..", "root", "drive", "windows .."]
+)
 @pytest.mark.parametrize("name", [name for name in TEXT if name != "yolo"])
 def test_an_image_name_that_leaves_the_dataset_is_refused(name: str, climb: bytes, tmp_path: Path) -> None:
     path = written(name, "empty image", tmp_path)

@@ -23,7 +23,9 @@ def only(path: Path, name: str | None = None) -> ImageRecord:
     return record
 
 
-def voc_file(folder: Path, body: str, size: str = "<size><width>32</width><height>24</height><depth>3</depth></size>") -> Path:
+def voc_file(
+    folder: Path, body: str, size: str = "<size><width>32</width><height>24</height><depth>3</depth></size>"
+) -> Path:
     (folder / "Annotations").mkdir(parents=True, exist_ok=True)
     text = f"<annotation><folder>x</folder><filename>a.png</filename>{size}{body}</annotation>"
     (folder / "Annotations" / "a.xml").write_text(text, encoding="utf-8")
@@ -73,8 +75,12 @@ def test_voc_pictures_in_colours_are_read_by_the_palette(tmp_path: Path) -> None
 
 
 def test_voc_without_pictures_has_boxes_and_polygons(tmp_path: Path) -> None:
-    points = "".join(f"<x{n}>{x}</x{n}><y{n}>{y}</y{n}>" for n, (x, y) in enumerate([(5, 5), (11, 5), (11, 11), (5, 11)], 1))
-    record = only(voc_file(tmp_path, item("a", 2, 2, 9, 9) + item("a", 5, 5, 10, 10, more=f"<polygon>{points}</polygon>")))
+    points = "".join(
+        f"<x{n}>{x}</x{n}><y{n}>{y}</y{n}>" for n, (x, y) in enumerate([(5, 5), (11, 5), (11, 11), (5, 11)], 1)
+    )
+    record = only(
+        voc_file(tmp_path, item("a", 2, 2, 9, 9) + item("a", 5, 5, 10, 10, more=f"<polygon>{points}</polygon>"))
+    )
     assert [a.mask and a.mask.box for a in record.annotations] == [None, (4, 4, 10, 10)]
 
 
@@ -175,16 +181,14 @@ def test_a_picture_of_another_size_is_refused(tmp_path: Path) -> None:
 
 def hub_table(file: Path, row: dict[str, Any], names: list[str] | None) -> Path:
     """A table as on the Hugging Face hub: the picture's bytes, objects as a struct of lists."""
-    pyarrow = pytest.importorskip("pyarrow")
-    import pyarrow.parquet
-
+    pyarrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
     table = pyarrow.Table.from_pylist([row])
     if names:
         label = {"names": names, "_type": "ClassLabel"}
         features = {"objects": {"feature": {"category": label}, "_type": "Sequence"}}
         table = table.replace_schema_metadata({"huggingface": json.dumps({"info": {"features": features}})})
     file.parent.mkdir(parents=True, exist_ok=True)
-    pyarrow.parquet.write_table(table, file)
+    parquet.write_table(table, file)
     return file
 
 
@@ -232,7 +236,9 @@ def test_embedded_pictures_are_the_files_themselves(tmp_path: Path) -> None:
         converters.write(Dataset(LETTERS, one(thing(HOLED))), tmp_path / "two", "parquet", pictures="embed")
 
 
-def test_parquet_without_pyarrow_names_the_command_that_installs_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_parquet_without_pyarrow_names_the_command_that_installs_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     with pytest.raises(MissingDependency, match=r'pip install "samlabel\[parquet\]"'):
         converters.write(drawn("hole", tmp_path / "photos"), tmp_path / "out", "parquet")
