@@ -7,7 +7,7 @@ last two are keyword-only. Others bring formats through the entry point group `s
 
 from __future__ import annotations
 
-from ._convert import convert, read, write
+from ._convert import convert, read, transfer, write
 from ._lenient import SKIPPED, Lenient
 from ._measure import MaskIou
 from ._registry import FormatInfo, detect_format, formats, get, names
@@ -30,5 +30,6 @@ __all__ = [
     "get",
     "names",
     "read",
+    "transfer",
     "write",
 ]

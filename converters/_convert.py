@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -84,14 +84,49 @@ def convert(
     measured: "auto" (2,000 objects, then those of every hundredth image), "all", "none"; `min_iou` measures all. `options` are those of the
     format's `write`. Codes: `converters.CODES`.
     """
+    name, why = (from_, "as told") if from_ else detect_format(source)
+    skipped = Lenient() if lenient else None
+    return transfer(
+        lambda: read(source, name, image_root=image_root, lenient=skipped),
+        target,
+        to=to,
+        receipt=Receipt(str(source), str(target), name, why, to),
+        allow_lossy=allow_lossy,
+        min_iou=min_iou,
+        overwrite=overwrite,
+        dry_run=dry_run,
+        skipped=skipped,
+        measure=measure,
+        images=images,
+        **options,
+    )
+
+
+def transfer(
+    source: Callable[[], Dataset],
+    target: Path | str,
+    *,
+    to: str,
+    receipt: Receipt,
+    allow_lossy: bool = False,
+    min_iou: float | None = None,
+    overwrite: bool = False,
+    dry_run: bool = False,
+    skipped: Lenient | None = None,
+    measure: str = "auto",
+    images: str | None = None,
+    **options: Any,
+) -> Receipt:
+    """The dataset that `source()` opens, written at `target`, and `receipt` filled in; see `convert` for the rest.
+
+    `source` is called again where its records cannot be iterated twice.
+    """
     if min_iou is not None and not 0 <= min_iou <= 1:
         raise UsageError(f"min_iou (--min-iou) is {min_iou}; wanted a number from 0 to 1")
-    name, why = (from_, "as told") if from_ else detect_format(source)
     module = get(to)
     chosen = checked_options(module.write, to, options)
-    skipped = Lenient() if lenient else None
-    dataset = read(source, name, image_root=image_root, lenient=skipped)
-    receipt = Receipt(str(source), str(target), name, why, to, dry_run=dry_run)
+    dataset = source()
+    receipt.dry_run = dry_run
     watch = _Watch(dataset, module, chosen, "all" if min_iou is not None else measure)
     before: Counter[str] | None = None
     if dry_run or min_iou is not None or not allow_lossy:
@@ -99,8 +134,10 @@ def convert(
             watch.add(record)
         before = watch.losses()
         if not dry_run:
-            _refuse(f"{name} to {to}", _split(before)[0], watch.mask_iou(), allow_lossy=allow_lossy, min_iou=min_iou)
-        dataset = _again(dataset, source, name, image_root, skipped)
+            way = f"{receipt.source_format} to {to}"
+            _refuse(way, _split(before)[0], watch.mask_iou(), allow_lossy=allow_lossy, min_iou=min_iou)
+            if iter(dataset.records) is dataset.records:
+                dataset = source()
     if dry_run:
         assert before is not None
         images_out, objects_out = watch.found.images, watch.found.objects - sum(before[code] for code in DROPPED)
@@ -118,15 +155,6 @@ def convert(
     if skipped is not None:
         receipt.skipped, receipt.skipped_examples = skipped.counts, skipped.examples
     return receipt
-
-
-def _again(
-    dataset: Dataset, source: Path | str, name: str, image_root: Path | str | None, lenient: Lenient | None
-) -> Dataset:
-    """The same dataset from its start: its records where these can be iterated anew, else the files once more."""
-    if iter(dataset.records) is not dataset.records:
-        return dataset
-    return read(source, name, image_root=image_root, lenient=lenient)
 
 
 class _Watch:

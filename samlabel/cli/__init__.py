@@ -20,10 +20,14 @@ from .config import app as config_app
 from .convert import convert
 from .export import export
 from .fetch import fetch
+from .filter import filter_
 from .formats import formats
 from .generate import generate
+from .merge import merge
 from .models import app as models_app
 from .models import detectors, models
+from .split import split
+from .stats import stats
 from .view import view
 
 app = typer.Typer(
@@ -52,8 +56,9 @@ def _options(
     pass
 
 
-for _command in (annotate, check, convert, view, generate, export, detectors, fetch, formats):
+for _command in (annotate, check, convert, view, stats, merge, split, generate, export, detectors, fetch, formats):
     app.command()(_command)
+app.command("filter")(filter_)
 app.add_typer(models_app, name="models")
 app.add_typer(config_app, name="config")
 

@@ -1,0 +1,73 @@
+"""`samlabel filter`: some of the objects of a dataset, classes renamed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..types import Dataset
+from ._console import split
+from ._write import AllowLossy, DryRun, From, ImageRoot, Images, Json, Overwrite, Source, Target, To, opened, show, write
+
+
+def filter_(
+    source: Source,
+    target: Target,
+    to: To = None,
+    from_: From = None,
+    classes: Annotated[
+        list[str] | None, typer.Option(help="Names of classes that stay, by comma or repeated.", show_default="all")
+    ] = None,
+    without: Annotated[
+        list[str] | None, typer.Option(help="Names of classes that go.", show_default="none")
+    ] = None,
+    rename: Annotated[
+        list[str] | None,
+        typer.Option(metavar="OLD=NEW", help="Rename a class; two of one name become one; OLD= leaves it out.",
+                     show_default="none"),
+    ] = None,
+    map_: Annotated[
+        Path | None,
+        typer.Option("--map", metavar="FILE", help="Renames from YAML, JSON (old: new) or CSV (old,new).",
+                     show_default="none"),
+    ] = None,
+    min_area: Annotated[float, typer.Option(help="Least pixels of an object's mask, or box without one.")] = 0.0,
+    max_area: Annotated[float | None, typer.Option(help="Most pixels.", show_default="no limit")] = None,
+    min_score: Annotated[
+        float | None, typer.Option(help="Least score of the detector.", show_default="no limit")
+    ] = None,
+    unscored: Annotated[
+        bool, typer.Option("--unscored/--no-unscored", help="Keep objects without a score under --min-score.")
+    ] = True,
+    crowds: Annotated[bool, typer.Option("--crowds/--no-crowds", help="Keep crowds.")] = True,
+    drop_empty: Annotated[bool, typer.Option("--drop-empty", help="Leave out images without objects.")] = False,
+    images: Images = None,
+    image_root: ImageRoot = None,
+    allow_lossy: AllowLossy = False,
+    overwrite: Overwrite = False,
+    dry_run: DryRun = False,
+    as_json: Json = False,
+) -> None:
+    """Write those objects of a dataset that stay; --classes and --without mean the names after --rename."""
+    from converters import Receipt
+
+    from ..datasets import Limits, narrow, read_class_map
+    from ..datasets import rename as renamed
+
+    limits = Limits(
+        split(classes) if classes else None, split(without), min_area, max_area, min_score, unscored, crowds
+    )
+    names = read_class_map(map_, rename or ())
+    dataset, name, why = opened(source, from_, image_root)
+
+    def changed() -> Dataset:
+        return narrow(renamed(dataset(), names), limits, drop_empty=drop_empty)
+
+    receipt = Receipt(str(source), str(target), name, why, to or name)
+    show(
+        write(changed, target, receipt=receipt, images=images, allow_lossy=allow_lossy, overwrite=overwrite,
+              dry_run=dry_run),
+        as_json=as_json,
+    )

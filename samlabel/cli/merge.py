@@ -1,0 +1,68 @@
+"""`samlabel merge`: several datasets as one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..errors import UsageError
+from ..types import Dataset
+from ._write import AllowLossy, DryRun, From, Images, Json, Overwrite, opened, show, write
+
+
+def merge(
+    sources: Annotated[
+        list[Path], typer.Argument(metavar="SRC...", help="Label files or dataset folders, two or more.")
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="DST", help="Label file or folder to write.")],
+    to: Annotated[str | None, typer.Option(help="Format to write.", show_default="that of the first SRC")] = None,
+    from_: From = None,
+    rename: Annotated[
+        list[str] | None,
+        typer.Option(metavar="OLD=NEW", help="Rename a class wherever it is; OLD= leaves it out.", show_default="none"),
+    ] = None,
+    map_: Annotated[
+        Path | None,
+        typer.Option("--map", metavar="FILE", help="Renames from YAML, JSON (old: new) or CSV (old,new).",
+                     show_default="none"),
+    ] = None,
+    image_root: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="DIR", help="Folder of the pictures, once for all or once a SRC.",
+                     show_default="the ones that the labels came from"),
+    ] = None,
+    images: Images = None,
+    allow_lossy: AllowLossy = False,
+    overwrite: Overwrite = False,
+    dry_run: DryRun = False,
+    as_json: Json = False,
+) -> None:
+    """Join datasets; classes of one name become one, pictures of one name in several folders stay apart."""
+    from converters import Receipt
+
+    from ..datasets import merge as joined
+    from ..datasets import read_class_map
+    from ..datasets import rename as renamed
+
+    if len(sources) < 2:
+        raise UsageError("merge joins two datasets or more; for one there is samlabel convert")
+    roots: list[Path | None] = list(image_root or [None])
+    if len(roots) not in (1, len(sources)):
+        raise UsageError(f"{len(roots)} --image-root for {len(sources)} datasets; wanted one, or one for each")
+    roots = roots * len(sources) if len(roots) == 1 else roots
+    found = [opened(source, from_, root) for source, root in zip(sources, roots)]
+    names = read_class_map(map_, rename or ())
+
+    def all_of_them() -> Dataset:
+        whole = joined([dataset() for dataset, _, _ in found], names=[source.stem for source in sources])
+        return renamed(whole, names)
+
+    formats = " + ".join(name for _, name, _ in found)
+    receipt = Receipt(" + ".join(map(str, sources)), str(out), formats, "merged by class name", to or found[0][1])
+    show(
+        write(all_of_them, out, receipt=receipt, images=images, allow_lossy=allow_lossy, overwrite=overwrite,
+              dry_run=dry_run),
+        as_json=as_json,
+    )

@@ -1,0 +1,113 @@
+"""`samlabel split`: a dataset divided into parts for training and judging."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ..errors import UsageError
+from ._console import print_json
+from ._write import AllowLossy, DryRun, From, ImageRoot, Images, Json, Overwrite, Source, To, opened, write
+
+if TYPE_CHECKING:
+    from ..types import Category
+
+DEFAULT = ["train=0.8", "val=0.2"]
+
+
+def split(
+    source: Source,
+    out: Annotated[Path, typer.Argument(metavar="DST", help="Folder for the parts, one folder each.")],
+    part: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=SHARE", help="A part and its share of the images.",
+                     show_default="train=0.8 val=0.2"),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Another seed, another division.")] = 0,
+    to: To = None,
+    from_: From = None,
+    images: Images = None,
+    image_root: ImageRoot = None,
+    allow_lossy: AllowLossy = False,
+    overwrite: Overwrite = False,
+    dry_run: DryRun = False,
+    as_json: Json = False,
+) -> None:
+    """Divide a dataset: the same for the same seed, classes spread evenly, photos that look alike kept together."""
+    from converters import Receipt
+
+    from ..datasets import plan, take
+
+    shares = _shares(part or DEFAULT)
+    dataset, name, why = opened(source, from_, image_root)
+    whole = dataset()
+    found = plan(whole, shares, seed=seed, image_root=image_root)
+    receipts = {}
+    # Every part is checked before the first is written, so that a refusal leaves nothing behind.
+    for dry in (True, False) if not (dry_run or allow_lossy) else (dry_run,):
+        for label in shares:
+            receipt = Receipt(str(source), str(out / label), name, why, to or name)
+            receipts[label] = write(
+                lambda label=label: take(dataset(), found.part_of, label),
+                out / label,
+                receipt=receipt,
+                images=images,
+                allow_lossy=allow_lossy,
+                overwrite=overwrite,
+                dry_run=dry,
+            )
+            _refuse(receipts[label].losses, dry and not dry_run, label)
+    if not dry_run and all((out / label / "data.yaml").is_file() for label in shares):
+        _write_data_yaml(out, list(shares), whole.categories)
+    if as_json:
+        print_json({
+            "seed": seed,
+            "groups_kept_together": found.groups,
+            "images_in_groups": found.grouped,
+            "pictures_compared": found.compared,
+            "parts": {label: receipt.to_dict() for label, receipt in receipts.items()},
+        })
+        return
+    for label, receipt in receipts.items():
+        print(f"{label}: {receipt.images_out} images, {receipt.objects_out} objects: {out / label}")
+        for line in receipt.lines():
+            if line.startswith(("lost", "note")):
+                print(f"  {line}")
+    print(f"{found.groups} groups of photos that look alike kept together ({found.grouped} of {found.compared} compared)")
+
+
+def _refuse(losses: dict[str, int], checking: bool, label: str) -> None:
+    from ..errors import LossyConversion
+
+    if checking and losses:
+        summary = ", ".join(f"{count} {code}" for code, count in losses.items())
+        raise LossyConversion(f"the part {label} would lose something: {summary}; --allow-lossy accepts that")
+
+
+def _shares(parts: list[str]) -> dict[str, float]:
+    from ..datasets.split import check_shares
+
+    shares: dict[str, float] = {}
+    for text in parts:
+        name, _, share = text.partition("=")
+        try:
+            if name in shares:
+                raise ValueError
+            shares[name] = float(share)
+        except ValueError:
+            raise UsageError(f"--part {text!r} is not NAME=SHARE, each name once, for example train=0.8") from None
+    check_shares(shares)
+    return shares
+
+
+def _write_data_yaml(out: Path, parts: list[str], categories: tuple[Category, ...]) -> None:
+    """One data.yaml over YOLO parts, so that a single file names them all."""
+    import yaml
+
+    from ..ledger import write_atomically
+
+    names = {index: c.name for index, c in enumerate(sorted(categories, key=lambda c: c.id))}
+    content = {**{part: f"{part}/images" for part in parts}, "names": names}
+    write_atomically(out / "data.yaml", yaml.safe_dump(content, allow_unicode=True, sort_keys=False, width=1 << 30))

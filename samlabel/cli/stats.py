@@ -1,0 +1,51 @@
+"""`samlabel stats`: what is in a dataset."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..errors import UsageError
+from ._console import print_json, print_table
+from ._write import From, ImageRoot, Json, Source, opened
+
+
+def stats(
+    source: Source,
+    from_: From = None,
+    image_root: ImageRoot = None,
+    plot: Annotated[
+        Path | None, typer.Option(metavar="FILE.svg", help="Draw counts and sizes.", show_default="no picture")
+    ] = None,
+    pictures: Annotated[
+        bool, typer.Option("--pictures/--no-pictures", help="Compare the photos, to find those that look alike.")
+    ] = True,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace FILE.svg.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Count objects, classes, sizes and repetitions."""
+    from ..datasets import collect
+    from ..datasets.plot import as_svg
+    from ..errors import OutputExists
+
+    if plot is not None and plot.suffix.lower() != ".svg":
+        raise UsageError(f"{plot}: plots are SVG; wanted a name that ends in .svg")
+    if plot is not None and plot.exists() and not overwrite:
+        raise OutputExists(f"{plot} exists already; choose another place, or --overwrite")
+    dataset, name, why = opened(source, from_, image_root)
+    found = collect(dataset(), image_root=image_root, pictures=pictures)
+    if plot is not None:
+        from ..ledger import write_atomically
+
+        write_atomically(plot, as_svg(found))
+    if as_json:
+        print_json({"source": str(source), "format": name, **found.to_dict()})
+        return
+    print(f"{name} ({why})")
+    print("\n".join(found.lines()))
+    print_table(
+        ("class", "objects", "images", "median area"),
+        [(c.name, c.objects, c.images, "" if c.median_area is None else f"{c.median_area:.0f}") for c in found.classes],
+    )
