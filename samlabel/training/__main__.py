@@ -57,7 +57,8 @@ def export(
     for file in (segmenter, detector):
         file.parent.mkdir(parents=True, exist_ok=True)
     write(checkpoint, segmenter, detector)
-    typer.echo(f"{segmenter}: {segmenter.stat().st_size / 1e6:.1f} MB, {detector}: {detector.stat().st_size / 1e6:.1f} MB")
+    for file in (segmenter, detector):
+        typer.echo(f"{file}: {file.stat().st_size / 1e6:.1f} MB")
 
 
 @app.command()

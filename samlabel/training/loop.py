@@ -40,13 +40,15 @@ class Recipe:
     whole: int = 550  # steps at the very end on whole canvases
     batch: int = 12
     masks_per_image: int = 8
-    masks: int = 12  # prompts a step, always as many: kernels are compiled anew for every new shape
+    masks: int = 16  # prompts a step, always as many: kernels are compiled anew for every new shape
     window: int = 256
     lr: float = 1e-3
     warmup: int = 200
     weight_decay: float = 0.02
     average: float = 0.998  # decay of the averaged weights
-    paste: float = 0.4
+    paste: float = 0.4  # share of windows with objects of another photo
+    shapes: float = 0.25  # share of windows with drawn shapes
+    boxes: float = 0.55  # share of boxes among first prompts; the others are clicks
     seed: int = 0
 
     def lr_at(self, step: int) -> float:
@@ -64,7 +66,7 @@ class Nano(nn.Module):
         self.image_encoder, self.prompt_encoder, self.mask_decoder = build()
         self.detector = NanoHead()
 
-    def loss(self, batch: dict, *, generator: torch.Generator) -> dict[str, Tensor]:
+    def loss(self, batch: dict, *, boxes: float, generator: torch.Generator) -> dict[str, Tensor]:
         pixels = batch["pixels"]
         side = pixels.shape[-1]
         embedding, fine2, fine4, fine8 = self.image_encoder(pixels)
@@ -77,14 +79,16 @@ class Nano(nn.Module):
             position = grid[:, :, corner[1] : corner[1] + n, corner[0] : corner[0] + n]
             owner = batch["owner"]
             image = embedding[owner], tuple(f[owner] for f in (fine2, fine4, fine8)), position
-            losses |= self._masks(image, batch, corner * 16.0, generator)
+            losses |= self._masks(image, batch, corner * 16.0, boxes, generator)
         return losses
 
     def _boxes(self, embedding: Tensor, fine8: Tensor, batch: dict) -> Tensor:
         logits, boxes, centres, _ = self.detector(embedding, fine8)
         return box_losses(logits.float(), boxes, centres, batch["boxes"], batch["classes"], batch["known"])
 
-    def _masks(self, image: tuple, batch: dict, corner: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
+    def _masks(
+        self, image: tuple, batch: dict, corner: Tensor, box_share: float, generator: torch.Generator
+    ) -> dict[str, Tensor]:
         side = batch["pixels"].shape[-1]
         target = F.avg_pool2d(batch["masks"][:, None].float() / 255, 2)[:, 0]  # (N, s, s), stride 2
         near = around(batch["prompt_boxes"], target.shape[-1], stride=2)
@@ -92,7 +96,7 @@ class Nano(nn.Module):
         boxes = noisy_boxes(batch["prompt_boxes"], generator=generator) + corner.repeat(2)
         points = (2 * random_points(target > 0.5, generator=generator) + corner)[:, None]  # (N, 1, 2)
         inside = torch.ones(count, 1, dtype=torch.long)
-        by_box = (torch.rand(count, generator=generator) < 0.7)[:, None, None]
+        by_box = (torch.rand(count, generator=generator) < box_share)[:, None, None]
         encode = self.prompt_encoder
         sparse = torch.where(by_box, encode(boxes=boxes)[0], encode(point_coords=points, point_labels=inside)[0])
         none = encode.no_mask_embed.weight.reshape(1, -1, 1, 1)
@@ -231,7 +235,13 @@ def _share(
         side = recipe.side_at(step)
         until = recipe.steps if side == IMAGE_SIZE else recipe.steps - recipe.whole
         windows = Windows(
-            photos, side=side, canvas=IMAGE_SIZE, most_masks=recipe.masks_per_image, seed=recipe.seed, paste=recipe.paste
+            photos,
+            side=side,
+            canvas=IMAGE_SIZE,
+            most_masks=recipe.masks_per_image,
+            seed=recipe.seed,
+            paste=recipe.paste,
+            shapes=recipe.shapes,
         )
         mine = range(rank, recipe.batch, processes)  # of the photos of a step
         order = [[s * recipe.batch + k for k in mine] for s in range(step, until)]
@@ -251,7 +261,15 @@ def _share(
 
 
 def _step(
-    model: Nano, average: dict, optimiser: torch.optim.AdamW, batch: dict, step: int, recipe: Recipe, *, rank: int, processes: int
+    model: Nano,
+    average: dict,
+    optimiser: torch.optim.AdamW,
+    batch: dict,
+    step: int,
+    recipe: Recipe,
+    *,
+    rank: int,
+    processes: int,
 ) -> dict:
     started = time.perf_counter()
     generator = torch.Generator().manual_seed((recipe.seed * 1_000_003 + step) * 64 + rank)
@@ -264,7 +282,7 @@ def _step(
         batch |= {key: batch[key][drawn] for key in ("masks", "prompt_boxes", "owner")}
     batch["pixels"] = prepare(batch["pixels"], generator=generator)
     with torch.autocast("cpu", torch.bfloat16):
-        losses = model.loss(batch, generator=generator)
+        losses = model.loss(batch, boxes=recipe.boxes, generator=generator)
     total = 1.5 * losses["boxes"] + losses.get("masks", 0.0) + losses.get("iou", 0.0)
     optimiser.zero_grad(set_to_none=False)
     total.backward()
@@ -306,4 +324,5 @@ def export(checkpoint: Path, segmenter: Path, detector: Path) -> None:
     model.load_state_dict({k: v for k, v in state.items() if not k.startswith("detector.")})
     sam.save(model, segmenter, half=True)
     head = {k.removeprefix("detector."): v for k, v in state.items() if k.startswith("detector.")}
-    save_file({k: (v.half() if v.ndim > 1 else v).contiguous() for k, v in head.items()}, detector, metadata={"detector": "nano"})
+    halves = {k: (v.half() if v.ndim > 1 else v).contiguous() for k, v in head.items()}
+    save_file(halves, detector, metadata={"detector": "nano"})

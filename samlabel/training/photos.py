@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, ImageDraw
 from pycocotools import mask as coco
 from torch.utils.data import Dataset
 
@@ -169,7 +169,8 @@ def paste(sample: Sample, other: Sample, *, most: int, rng: np.random.Generator)
         inside = mask > 127
         pixels[inside] = other.pixels[inside]
         masks = [np.where(inside, 0, m) for m in masks] + [mask]
-        seen = [k for k, (x0, y0, x1, y1) in enumerate(boxes) if inside[int(y0) : int(y1) + 1, int(x0) : int(x1) + 1].mean() < 0.6]
+        corners = [[int(v) for v in box] for box in boxes]
+        seen = [k for k, (x0, y0, x1, y1) in enumerate(corners) if inside[y0 : y1 + 1, x0 : x1 + 1].mean() < 0.6]
         boxes, classes = [boxes[k] for k in seen], [classes[k] for k in seen]
         boxes.append(np.array(tight, np.float32))
         classes.append(int(other.classes[overlap.argmax()]))
@@ -180,6 +181,53 @@ def paste(sample: Sample, other: Sample, *, most: int, rng: np.random.Generator)
         np.stack(keep) if keep else np.zeros((0, side, side), np.uint8),
         np.array(boxes, np.float32).reshape(-1, 4),
         np.array(classes, np.int64),
+        sample.source,
+    )
+
+
+def draw_shapes(sample: Sample, *, most: int, rng: np.random.Generator) -> Sample:
+    """The sample with up to `most` drawn shapes over it: plain things that photos of so few kinds do not teach."""
+    side = len(sample.pixels)
+    sample.pixels = sample.pixels.copy()
+    shapes: list[np.ndarray] = []
+    for _ in range(int(rng.integers(1, most + 1))):
+        stencil = Image.new("L", (2 * side, 2 * side))
+        pen = ImageDraw.Draw(stencil)
+        middle, reach = rng.uniform(0.1, 0.9, 2) * 2 * side, rng.uniform(0.05, 0.35, 2) * 2 * side
+        kind = rng.integers(4)
+        if kind == 0:
+            pen.rectangle((*(middle - reach), *(middle + reach)), fill=255)
+        elif kind < 3:
+            pen.ellipse((*(middle - reach), *(middle + reach)), fill=255)
+            if kind == 2:  # a ring
+                pen.ellipse((*(middle - reach / 2), *(middle + reach / 2)), fill=0)
+        else:
+            turns = np.sort(rng.uniform(0, 2 * math.pi, int(rng.integers(3, 9))))
+            spokes = reach * rng.uniform(0.5, 1.2, (len(turns), 1))
+            corners = middle + spokes * np.stack([np.cos(turns), np.sin(turns)], 1)
+            pen.polygon([tuple(c) for c in corners], fill=255)
+        mask = np.asarray(stencil.resize((side, side), Image.Resampling.BILINEAR))
+        box = tight_box(mask)
+        if box is None:
+            continue
+        x0, y0, x1, y1 = (int(v) for v in box)
+        y, x = np.mgrid[y0:y1, x0:x1].astype(np.float32)
+        slope = rng.uniform(-0.4, 0.4, (2, 3)).astype(np.float32) * _chance(rng, 0.5)
+        paint = rng.uniform(0, 255, 3).astype(np.float32)
+        paint = paint + (x[..., None] - x0) * slope[0] + (y[..., None] - y0) * slope[1]
+        paint += rng.normal(0, rng.uniform(0, 12), (y1 - y0, x1 - x0, 1)).astype(np.float32)
+        share = mask[y0:y1, x0:x1, None].astype(np.float32) / 255
+        under = sample.pixels[y0:y1, x0:x1]
+        sample.pixels[y0:y1, x0:x1] = (under * (1 - share) + paint.clip(0, 255) * share).astype(np.uint8)
+        sample.masks = np.where(mask > 127, 0, sample.masks).astype(np.uint8)
+        shapes = [np.where(mask > 127, 0, m).astype(np.uint8) for m in shapes] + [mask]
+    shapes = [m for m in shapes if (m > 127).sum() > 60]
+    boxes = [box for m in shapes if (box := tight_box(m)) is not None]
+    return Sample(
+        sample.pixels,
+        np.concatenate([sample.masks, np.array(shapes, np.uint8).reshape(-1, side, side)]),
+        np.concatenate([sample.boxes, np.array(boxes, np.float32).reshape(-1, 4)]),
+        np.concatenate([sample.classes, np.full(len(boxes), OBJECT)]),
         sample.source,
     )
 
@@ -204,9 +252,20 @@ def box_iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 class Windows(Dataset[dict[str, Any]]):
     """An endless, seeded supply: item `i` is the same window whoever asks for it."""
 
-    def __init__(self, photos: list[Photo], *, side: int, canvas: int, most_masks: int, seed: int, paste: float) -> None:
+    def __init__(
+        self,
+        photos: list[Photo],
+        *,
+        side: int,
+        canvas: int,
+        most_masks: int,
+        seed: int,
+        paste: float = 0.0,
+        shapes: float = 0.0,
+    ) -> None:
+        """`paste` and `shapes` are the shares of windows that get another photo's objects, or drawn ones."""
         self.photos, self.side, self.canvas, self.most_masks, self.seed = photos, side, canvas, most_masks, seed
-        self.paste = paste
+        self.paste, self.shapes = paste, shapes
         weight = np.array([SOURCE_WEIGHT.get(p.source, 1.0) for p in photos])
         self.weight = weight / weight.sum()
         gives = weight * [p.source in PASTE_FROM for p in photos]
@@ -225,6 +284,8 @@ class Windows(Dataset[dict[str, Any]]):
         if sample.source not in {"nuclei", "mushrooms", "facade"} and _chance(rng, self.paste):
             other = self._window(int(rng.choice(len(self.photos), p=self.gives)), rng)
             sample = paste(sample, other, most=int(rng.integers(1, 4)), rng=rng)
+        if _chance(rng, self.shapes):
+            sample = draw_shapes(sample, most=3, rng=rng)
         masks = sample.masks[rng.permutation(len(sample.masks))[: self.most_masks]]
         tights = [tight_box(m) for m in masks]
         masks = masks[[t is not None for t in tights]]

@@ -103,10 +103,9 @@ def baselines(data: Path, *, sample: int = 70) -> dict[str, Scores]:
             guess = np.zeros(truth.shape, np.uint8)
             cv2.setRNGSeed(0)
             area = (x0, y0, x1 - x0, y1 - y0)
+            bgr, models = pixels[:, :, ::-1].copy(), [np.zeros((1, 65)) for _ in range(2)]
             try:
-                cv2.grabCut(
-                    pixels[:, :, ::-1].copy(), guess, area, np.zeros((1, 65)), np.zeros((1, 65)), 5, cv2.GC_INIT_WITH_RECT
-                )
+                cv2.grabCut(bgr, guess, area, *models, 5, cv2.GC_INIT_WITH_RECT)
                 cut = (guess == cv2.GC_FGD) | (guess == cv2.GC_PR_FGD)
             except cv2.error:  # a box over the whole photo leaves no background to learn from
                 cut = box
@@ -245,6 +244,7 @@ def report(data: Path, *, checkpoint: Path | None = None, limit: int | None = No
         scores = ", ".join(f"{name} {value:.3f}" for name, value in found["AP50"].items())
         lines += [
             f"Detector: AP50 {scores}; AR@100 {found['AR@100']:.3f} without classes;",
-            f"at score 0.25 on exhaustively labelled photos: precision {found['precision']:.3f}, recall {found['recall']:.3f}",
+            f"at score 0.25 on exhaustively labelled photos: precision {found['precision']:.3f}, "
+            f"recall {found['recall']:.3f}",
         ]
     return "\n".join(lines)

@@ -172,7 +172,7 @@ def test_the_learning_rate_rises_stays_and_falls_to_nothing() -> None:
 
 
 def test_batches_say_which_photo_a_mask_belongs_to(drawn: Path) -> None:
-    windows = Windows(read_photos(drawn, "train.json"), side=64, canvas=64, most_masks=3, seed=0, paste=0.0)
+    windows = Windows(read_photos(drawn, "train.json"), side=64, canvas=64, most_masks=3, seed=0)
     items = [windows[i] for i in range(4)]
     batch = collate(items)
     assert batch["owner"].tolist() == [k for k, item in enumerate(items) for _ in range(len(item["masks"]))]
