@@ -11,28 +11,27 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from . import endings, inputs
+from .faults import KINDS
 
 Check = Callable[[Path], Counter[str]]
 
 
 def checks(full: bool) -> dict[str, Check]:
     """Every check by name; the bounded share takes about a minute."""
-    stride = 1 if full else 29
+    stride = (1, 3, 2, 2) if full else (31, 61, 61, 61)
     return {
         "kills": lambda base: endings.random_kills(base, 100 if full else 25),
-        "kill": lambda base: endings.every_call(base, "kill", stride),
-        "torn": lambda base: endings.every_call(base, "torn", stride * 2 - 1),
-        "full": lambda base: endings.every_call(base, "full", stride * 2 - 1),
-        "denied": lambda base: endings.every_call(base, "denied", stride * 2 - 1),
+        **{kind: partial(endings.every_call, kind=kind, stride=step) for kind, step in zip(KINDS, stride, strict=True)},
         "limit": lambda base: endings.limited_file_size(base, 24 if full else 5),
         "readonly": endings.taken_permissions,
         "signals": lambda base: endings.signals(base, 20 if full else 3),
         "lock": endings.runs_at_once,
         "vanished": endings.vanished_inputs,
-        "inputs": inputs.broken_inputs,
+        "inputs": partial(inputs.broken_inputs, mutations=2000 if full else 260),
     }
 
 
