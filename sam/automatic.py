@@ -33,7 +33,8 @@ class SamAutomaticMaskGenerator:
     `point_grids` (one (P, 2) array of x, y in the unit square a crop layer) replaces `points_per_side`,
     which then must be None. `min_mask_region_area` fills holes and drops islands smaller than that.
 
-    Beyond the original, and off unless asked for: of two masks whose IoU is above `mask_nms_thresh`
+    Without `pred_iou_thresh` and `stability_score_thresh` the variant's own apply: 0.88 and 0.95 for
+    Segment Anything's. Beyond the original, and off unless asked for: of two masks whose IoU is above `mask_nms_thresh`
     the better one stays; a mask of which more than `containment_thresh` lies inside a larger one goes;
     so does one over more than `max_image_share` of the image, or `max_border_share` of the pixels along
     its edge, which is what a background does; and `max_masks` keeps the best.
@@ -44,8 +45,8 @@ class SamAutomaticMaskGenerator:
         model: Sam,
         points_per_side: int | None = 32,
         points_per_batch: int = 64,
-        pred_iou_thresh: float = 0.88,
-        stability_score_thresh: float = 0.95,
+        pred_iou_thresh: float | None = None,
+        stability_score_thresh: float | None = None,
         stability_score_offset: float = 1.0,
         box_nms_thresh: float = 0.7,
         crop_n_layers: int = 0,
@@ -80,8 +81,11 @@ class SamAutomaticMaskGenerator:
         self.model = model
         self.point_grids = [np.asarray(grid, dtype=np.float64).reshape(-1, 2) for grid in point_grids]
         self.points_per_batch = points_per_batch
-        self.pred_iou_thresh = pred_iou_thresh
-        self.stability_score_thresh = stability_score_thresh
+        own = model.variant
+        self.pred_iou_thresh = own.pred_iou_thresh if pred_iou_thresh is None else pred_iou_thresh
+        self.stability_score_thresh = (
+            own.stability_score_thresh if stability_score_thresh is None else stability_score_thresh
+        )
         self.stability_score_offset = stability_score_offset
         self.box_nms_thresh = box_nms_thresh
         self.crop_n_layers = crop_n_layers

@@ -50,6 +50,8 @@ class Variant:
     sha256: str | None = None  # of that file
     file_size: int | None = None  # of that file, in bytes
     licence: str | None = None  # of those weights
+    pred_iou_thresh: float = 0.88  # of automatic masks; Segment Anything's own, too high for a small model
+    stability_score_thresh: float = 0.95  # likewise
     bundled: str | None = None  # file in `sam/weights/` that ships with the package
 
 

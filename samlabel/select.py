@@ -62,8 +62,8 @@ class Grid:
 
     points_per_side: int = 32
     points_per_batch: int = 64
-    pred_iou_thresh: float = 0.88
-    stability_score_thresh: float = 0.95
+    pred_iou_thresh: float | None = None  # None is the variant's own: 0.88 for Segment Anything's
+    stability_score_thresh: float | None = None  # likewise: 0.95
     stability_score_offset: float = 1.0
     box_nms_thresh: float = 0.7
     crop_n_layers: int = 0
@@ -87,9 +87,12 @@ class Grid:
         for name in ("pred_iou_thresh", "stability_score_thresh", "box_nms_thresh", "crop_nms_thresh",
                      "crop_overlap_ratio", "mask_nms_thresh", "containment_thresh", "max_image_share",
                      "max_border_share"):
-            _fraction(name, getattr(self, name))
+            if getattr(self, name) is not None:
+                _fraction(name, getattr(self, name))
 
 
+# What the help says of thresholds that each SAM variant brings itself; looking them up would load torch.
+OWN = {"pred_iou_thresh": "the variant's own, 0.88 but for nano", "stability_score_thresh": "its own, 0.95 but for nano"}
 DETECTING, THRESHOLDS, GRID = Detecting(), Thresholds(), Grid()  # the defaults, for signatures and help
 
 

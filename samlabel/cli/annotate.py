@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..images import MAX_PIXELS
-from ..select import DETECTING, GRID, THRESHOLDS
+from ..select import DETECTING, GRID, OWN, THRESHOLDS
 from ._config import apply
 from ._console import Progress, print_json, print_summary, split
 from ._log import Log
@@ -21,7 +21,7 @@ _JOB = "As a job"
 
 
 def _two_defaults(name: str) -> str:
-    return f"{getattr(THRESHOLDS, name)} with a detector, {getattr(GRID, name)} without"
+    return f"{getattr(THRESHOLDS, name)} with a detector, {OWN[name]} without"
 
 
 def annotate(

@@ -8,14 +8,14 @@ from typing import Annotated
 
 import typer
 
-from ..select import GRID
+from ..select import GRID, OWN
 from ._console import print_json, print_table
 
 _MODELS, _GRID, _BEYOND = "Models", "As in amg.py", "Beyond amg.py"
 
 
-def _grid(help: str, panel: str = _GRID) -> typer.models.OptionInfo:
-    return typer.Option(help=help, rich_help_panel=panel)
+def _grid(help: str, panel: str = _GRID, *, show_default: str | bool = True) -> typer.models.OptionInfo:
+    return typer.Option(help=help, rich_help_panel=panel, show_default=show_default)
 
 
 def generate(
@@ -49,8 +49,12 @@ def generate(
     ] = "",
     points_per_side: Annotated[int, _grid("Points along one side of the grid.")] = GRID.points_per_side,
     points_per_batch: Annotated[int, _grid("Points decoded at once.")] = GRID.points_per_batch,
-    pred_iou_thresh: Annotated[float, _grid("Lowest predicted IoU.")] = GRID.pred_iou_thresh,
-    stability_score_thresh: Annotated[float, _grid("Lowest stability score.")] = GRID.stability_score_thresh,
+    pred_iou_thresh: Annotated[
+        float | None, _grid("Lowest predicted IoU.", show_default=OWN["pred_iou_thresh"])
+    ] = GRID.pred_iou_thresh,
+    stability_score_thresh: Annotated[
+        float | None, _grid("Lowest stability score.", show_default=OWN["stability_score_thresh"])
+    ] = GRID.stability_score_thresh,
     stability_score_offset: Annotated[float, _grid("Shift of the cutoff for it.")] = GRID.stability_score_offset,
     box_nms_thresh: Annotated[float, _grid("Masks whose boxes overlap more are one.")] = GRID.box_nms_thresh,
     crop_n_layers: Annotated[int, _grid("Layers of crops that are searched too.")] = GRID.crop_n_layers,
