@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from typing import Any
 
 from samlabel.errors import FormatError
@@ -12,6 +12,7 @@ from samlabel.types import Annotation, Box, Mask
 from ._values import id_of, numbers, plain, score_of
 
 SCORES = ("score", "predicted_iou", "stability_score")
+NESTED = "samlabel_extra"
 READ = frozenset(("id", "bbox", "iscrowd", *SCORES, "source", "point_coords", "crop_box"))
 
 
@@ -35,6 +36,20 @@ def fields_of(annotation: Annotation) -> dict[str, Any]:
     if annotation.crop_box is not None:
         fields["crop_box"] = [plain(v) for v in box_to_xywh(annotation.crop_box)]
     return {**fields, **{k: v for k, v in annotation.extra.items() if k not in fields}}
+
+
+def nested(extra: Mapping[str, Any], taken: Container[str]) -> dict[str, Any]:
+    """`extra` for a table with keys of its own: those that are `taken` go one level down, under NESTED."""
+    free = {k: v for k, v in extra.items() if k not in taken and k != NESTED}
+    return free if len(free) == len(extra) else {**free, NESTED: {k: v for k, v in extra.items() if k not in free}}
+
+
+def unnested(table: Mapping[str, Any]) -> dict[str, Any]:
+    """What `nested` was given."""
+    inner = table.get(NESTED)
+    if not isinstance(inner, dict):
+        return dict(table)
+    return {**{k: v for k, v in table.items() if k != NESTED}, **inner}
 
 
 def annotation_of(fields: Mapping[str, Any], category_id: int, mask: Mask | None, box: Box, where: str) -> Annotation:

@@ -18,7 +18,7 @@ from samlabel.errors import FormatError
 from samlabel.types import Annotation, Dataset, ImageRecord, Mask, Size
 
 from ._classes import NAMELESS, numbered
-from ._fields import annotation_of
+from ._fields import annotation_of, unnested
 from ._files import read_json, read_text, relative_name
 from ._folders import Once, beside, files_below, head_of, passing_over, size_from_image
 from ._labelme_xml import is_old, read_old
@@ -30,7 +30,7 @@ LABELS = "labels.txt"
 
 _RESERVED = ("__ignore__", "_background_")  # lines of labels.txt that are no classes
 SHAPE_KEYS = frozenset("label points group_id shape_type flags description mask line_color fill_color".split())
-_FILE_KEYS = frozenset(
+FILE_KEYS = frozenset(
     "version flags shapes imagePath imageData imageHeight imageWidth image_id lineColor fillColor".split()
 )
 _REGIONS = ("polygon", "rectangle", "circle", "mask")
@@ -95,7 +95,7 @@ class _Records:
                 size = size_from_image(self.image_root or self.base, name, str(file))
             else:
                 size = size_of(content["imageHeight"], content["imageWidth"], str(file))
-            extra = {k: v for k, v in content.items() if k not in _FILE_KEYS}
+            extra = unnested({k: v for k, v in content.items() if k not in FILE_KEYS})
             extra.update({"flags": content["flags"]} if content.get("flags") else {})
             lines = [shape for shape in content["shapes"] if _kind(shape, file) not in _REGIONS]
             extra.update({OTHER: lines} if lines else {})
@@ -172,7 +172,7 @@ def _object(members: list[tuple[int, dict[str, Any]]], size: Size, ids: dict[str
     else:
         mask = union([_mask(shape, size, f"{file}: shape {n}") for n, shape in members])
         box = mask.box
-    fields = {k: v for k, v in first.items() if k not in SHAPE_KEYS}
+    fields = unnested({k: v for k, v in first.items() if k not in SHAPE_KEYS})
     flags = first.get("flags")
     if isinstance(flags, dict) and flags:
         fields["iscrowd"] = flags.get("iscrowd") is True or fields.get("iscrowd")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import cos, isfinite, radians, sin
 from typing import Any
 
@@ -15,6 +15,12 @@ from samlabel.types import Mask, Size
 BITMAP_MAX = 1 << 28  # pixels of an image whose masks are decoded to pixels; 16384 by 16384
 CHOICES = ("auto", "polygon", "mask")
 OTHER = "other_shapes"  # key of ImageRecord.extra: shapes that are no objects (points, lines), as they were
+
+
+def others_of(extra: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The shapes that are no objects; nothing where the key holds something else, as files of others may."""
+    found = extra.get(OTHER)
+    return [shape for shape in found if isinstance(shape, dict)] if isinstance(found, list) else []
 
 
 def check_choice(shapes: str) -> None:

@@ -18,7 +18,7 @@ from ._cvat_read import FILE, read, recognise
 from ._fields import SCORES
 from ._files import check_transfer, inside, place_image, refuse_existing, replacing
 from ._report import FEATURES, WriteReport
-from ._shapes import OTHER, as_polygon, check_choice, cut_out, row_runs
+from ._shapes import as_polygon, check_choice, cut_out, others_of, row_runs
 from ._values import Numbers, check_listed, plain
 from ._xml import text
 
@@ -77,11 +77,11 @@ def _image(record: ImageRecord, number: int, names: Mapping[int, str], shapes: s
     lines = [f'  <image id="{number}" name="{text(record.path)}" width="{int(width)}" height="{int(height)}">\n']
     for group, annotation in enumerate(record.annotations, start=1):
         lines += _shapes(annotation, names[annotation.category_id], group, shapes)
-    for other in record.extra.get(OTHER, ()):
-        if isinstance(other, Mapping) and other.get("type") in ("points", "polyline", "cuboid", "tag"):
+    for other in others_of(record.extra):
+        if other.get("type") in ("points", "polyline", "cuboid", "tag"):
             plainly = {key: str(value) for key, value in other.items() if _WORD.fullmatch(key) and key != "attributes"}
             plainly.pop("type")
-            lines.append(_element(other["type"], plainly, other.get("attributes") or {}))
+            lines.append(_element(other["type"], plainly, _attributes_in(other)))
     return "".join(lines) + "  </image>\n"
 
 
@@ -89,7 +89,7 @@ def _shapes(annotation: Annotation, label: str, group: int, shapes: str) -> list
     mask = annotation.mask
     extra = annotation.extra
     common = {"label": label, "occluded": "1" if extra.get("occluded") is True else "0", "z_order": "0"}
-    attributes = {k: str(v) for k, v in (extra.get("attributes") or {}).items()} if _attributes_of_cvat(extra) else {}
+    attributes = _attributes_in(extra)
     if annotation.source in MADE_BY:
         common["source"] = annotation.source
     elif annotation.source is not None:
@@ -112,8 +112,9 @@ def _shapes(annotation: Annotation, label: str, group: int, shapes: str) -> list
     return [_element("mask", {**common, "rle": runs, **{k: str(v) for k, v in place.items()}}, attributes)]
 
 
-def _attributes_of_cvat(extra: Mapping[str, Any]) -> bool:
-    return isinstance(extra.get("attributes"), Mapping)
+def _attributes_in(table: Mapping[str, Any]) -> dict[str, str]:
+    found = table.get("attributes")
+    return {str(k): str(v) for k, v in found.items()} if isinstance(found, Mapping) else {}
 
 
 def _element(tag: str, values: Mapping[str, str], attributes: Mapping[str, Any]) -> str:

@@ -18,12 +18,12 @@ from samlabel.geometry import count_parts_and_holes, mask_to_contours
 from samlabel.types import Annotation, Dataset
 
 from ._classes import RenumberedAudit, names_of
-from ._fields import fields_of
+from ._fields import fields_of, nested
 from ._files import Names, check_transfer, dump_json, inside, place_image, refuse_existing, write_text
 from ._folders import files_below
-from ._labelme_read import LABELS, SHAPE_KEYS, read, recognise
+from ._labelme_read import FILE_KEYS, LABELS, SHAPE_KEYS, read, recognise
 from ._report import FEATURES, WriteReport
-from ._shapes import OTHER, check_choice, cut_out
+from ._shapes import OTHER, check_choice, cut_out, others_of
 from ._values import check_listed, plain
 
 __all__ = ["KEEPS", "READER", "Audit", "read", "recognise", "write"]
@@ -61,22 +61,25 @@ def write(
         for group, annotation in enumerate(record.annotations, start=1):
             entries += _shapes(annotation, names[annotation.category_id], group, shapes)
         extra = dict(record.extra)
+        lines = [shape for shape in others_of(extra) if _is_shape(shape)]
+        if lines and len(lines) == len(others_of(extra)):
+            del extra[OTHER]
         content = {
             "version": VERSION,
-            "flags": extra.pop("flags", {}),
-            "shapes": entries + list(extra.pop(OTHER, ())),
+            "flags": extra.pop("flags") if _are_flags(extra.get("flags")) else {},
+            "shapes": entries + (lines if OTHER not in extra else []),
             "imagePath": PurePosixPath(record.path).name,
             "imageData": None,
             "imageHeight": int(record.size[0]),
             "imageWidth": int(record.size[1]),
         }
         content.update({} if record.id is None else {"image_id": record.id})
-        write_text(target, dump_json({**content, **{k: v for k, v in extra.items() if k not in content}}) + "\n")
+        write_text(target, dump_json({**content, **nested(extra, FILE_KEYS)}) + "\n")
         written.add(label)
         report.images += 1
         report.objects += len(record.annotations)
-    lines = [name for name in names.values() if name and name == name.strip() and name.splitlines() == [name]]
-    write_text(inside(path, LABELS), "".join(f"{line}\n" for line in lines))
+    listed = [name for name in names.values() if name and name == name.strip() and name.splitlines() == [name]]
+    write_text(inside(path, LABELS), "".join(f"{line}\n" for line in listed))
     present_now = (file.relative_to(path).as_posix() for file in files_below(path, ".json"))
     report.losses["left-over-label"] = sum(name not in written for name in present_now)
     report.losses.update(RenumberedAudit(dataset.categories).losses())
@@ -87,10 +90,10 @@ def write(
 def _shapes(annotation: Annotation, label: str, group: int, shapes: str) -> list[dict[str, Any]]:
     """The shapes of one object; its further fields are on the first."""
     fields = fields_of(annotation)
-    flags = dict(fields.pop("flags", None) or {})
+    flags = dict(fields.pop("flags")) if _are_flags(fields.get("flags")) else {}
     flags.update({"iscrowd": True} if fields.pop("iscrowd", 0) else {})
-    first = {"description": fields.pop("description", "")}
-    fields = {k: v for k, v in fields.items() if k not in SHAPE_KEYS}
+    first = {"description": fields.pop("description") if isinstance(fields.get("description"), str) else ""}
+    fields = nested(fields, SHAPE_KEYS)
     mask = annotation.mask
     bitmap = None
     if mask is None:
@@ -118,6 +121,16 @@ def _shapes(annotation: Annotation, label: str, group: int, shapes: str) -> list
         )
     entries[0].update({**first, **fields})
     return entries
+
+
+def _is_shape(other: dict[str, Any]) -> bool:
+    points = other.get("points")
+    return isinstance(other.get("shape_type"), str) and isinstance(points, list) and len(points) > 0
+
+
+def _are_flags(value: Any) -> bool:
+    """labelme opens no file whose flags are anything but true or false."""
+    return isinstance(value, dict) and all(isinstance(flag, bool) for flag in value.values())
 
 
 def _png(pixels: np.ndarray) -> str:

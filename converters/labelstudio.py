@@ -21,7 +21,7 @@ from ._fields import fields_of
 from ._files import check_transfer, dump_json, inside, place_image, refuse_existing, replacing, write_text
 from ._labelstudio_read import CONFIG, FILE, read, recognise
 from ._report import FEATURES, WriteReport
-from ._shapes import OTHER, check_choice
+from ._shapes import OTHER, check_choice, others_of
 from ._values import Numbers, check_listed
 from ._xml import text
 
@@ -89,7 +89,11 @@ def _task(
         meta = {"meta": fields} if fields else {}
         results.append({"id": f"r{place}", "to_name": "image", **result, **score, **meta})
     extra = dict(record.extra)
-    others = [item for item in extra.pop(OTHER, ()) if isinstance(item, Mapping) and "value" in item]
+    others = [item for item in others_of(extra) if isinstance(item.get("value"), dict)]
+    if others and len(others) == len(others_of(extra)):
+        del extra[OTHER]
+    else:
+        others = []
     entry: dict[str, Any] = {"result": results + others}
     entry.update({"model_version": "samlabel"} if into == "predictions" else {})
     task: dict[str, Any] = {

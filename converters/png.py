@@ -20,7 +20,7 @@ from samlabel.errors import FormatError
 from samlabel.types import Annotation, Category, Dataset, ImageRecord, Mask, Size
 
 from ._classes import NAMELESS
-from ._fields import annotation_of, fields_of
+from ._fields import annotation_of, fields_of, nested, unnested
 from ._files import (
     IMAGE_SUFFIXES,
     Names,
@@ -106,7 +106,7 @@ class _Records:
             objects = [
                 partial(self._object, entry, size, indices, f"{where}: object {n}") for n, entry in enumerate(entries)
             ]
-            extra = {k: v for k, v in picture.items() if k not in _PICTURE_KEYS}
+            extra = unnested({k: v for k, v in picture.items() if k not in _PICTURE_KEYS})
             if isinstance(picture.get("id"), str):
                 extra["id"] = picture["id"]
             yield ImageRecord(name, size, tuple(passing_over(objects, self.lenient)), whole(picture.get("id")), extra)
@@ -125,7 +125,7 @@ class _Records:
         if mask is None and "box" not in entry:
             raise FormatError(f"{where}: neither number, segmentation nor box")
         box = mask.box if mask is not None else tuple(numbers(entry["box"], where, "box", length=4))
-        fields = {k: v for k, v in entry.items() if k not in _OBJECT_KEYS}
+        fields = unnested({k: v for k, v in entry.items() if k not in _OBJECT_KEYS})
         return annotation_of(fields, category, mask, box, where)
 
 
@@ -201,7 +201,7 @@ def write(dataset: Dataset, path: Path, *, overwrite: bool = False, images: str 
                 _save(picture, inside(path, mask_name))
                 written.add(mask_name)
                 entry["mask"] = mask_name
-            entry = {**entry, "objects": entries, **{k: v for k, v in record.extra.items() if k not in entry}}
+            entry = {**entry, "objects": entries, **nested(record.extra, _PICTURE_KEYS - {"id"})}
             out.write(((",\n" if report.images else "\n") + dump_json(entry)).encode())
             report.images += 1
             report.objects += len(entries)
@@ -231,7 +231,7 @@ def _objects(record: ImageRecord) -> tuple[np.ndarray | None, list[dict[str, Any
             entry["box"] = [plain(v) for v in annotation.box]
         elif visible != mask.area or not mask.area:
             entry["segmentation"] = {"size": list(mask.size), "counts": mask.counts.decode("ascii")}
-        entries.append({**entry, **{k: v for k, v in fields_of(annotation).items() if k not in _OBJECT_KEYS}})
+        entries.append({**entry, **nested(fields_of(annotation), _OBJECT_KEYS)})
     return picture, entries
 
 

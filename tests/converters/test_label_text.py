@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -119,8 +120,6 @@ def test_truncated_xml_is_named_with_its_line(name: str, tmp_path: Path) -> None
 
 @pytest.mark.parametrize("name", ["cvat", "voc"])
 def test_a_name_that_xml_cannot_write_is_refused_before_anything_is_written(name: str, tmp_path: Path) -> None:
-    from dataclasses import replace
-
     dataset = drawn("hole", tmp_path / "photos")
     categories = (replace(dataset.categories[0], name="cat\x01"), *dataset.categories[1:])
     with pytest.raises(SamlabelError, match="XML cannot write"):
@@ -130,8 +129,6 @@ def test_a_name_that_xml_cannot_write_is_refused_before_anything_is_written(name
 
 @pytest.mark.parametrize("name", ["cvat", "labelme", "labelstudio", "voc"])
 def test_two_categories_of_one_name_are_refused_where_names_are_all_there_is(name: str, tmp_path: Path) -> None:
-    from dataclasses import replace
-
     dataset = drawn("hole", tmp_path / "photos")
     categories = (*dataset.categories, replace(dataset.categories[0], id=4))
     with pytest.raises(SamlabelError, match="two categories are called 'cat'"):
@@ -140,8 +137,6 @@ def test_two_categories_of_one_name_are_refused_where_names_are_all_there_is(nam
 
 @pytest.mark.parametrize("name", converters.names())
 def test_a_name_of_markup_and_quotes_comes_back(name: str, tmp_path: Path) -> None:
-    from dataclasses import replace
-
     names = ("<b>&amp;\"'", "a\\b", "100 %", "#7", "x:1,2,3:y:z", "- yes")
     dataset = drawn("hole", tmp_path / "photos")
     categories = tuple(replace(dataset.categories[0], id=n, name=text) for n, text in enumerate(names, start=1))
@@ -171,3 +166,24 @@ def test_a_broken_object_is_left_out_and_counted_when_asked(name: str, old: byte
     assert 0 < left < whole
     assert lenient.counts == {"bad-annotation": whole - left}
     assert all(str(path) in message for message in lenient.examples["bad-annotation"])
+
+
+ODD: dict[str, object] = {
+    "flags": 5, "description": [1], "label": "x", "points": {}, "mask": 0, "number": 9, "box": "b", "segmentations": [],
+    "other_shapes": 7, "attributes": 3, "occluded": "yes", "pose": 4, "difficult": [], "meta": None, "value": 1,
+}  # fmt: skip
+ODD_IMAGE: dict[str, object] = {
+    "flags": [1], "version": 2, "shapes": "none", "objects": 1, "mask": "m",
+    "other_shapes": [{"type": "points", "a b": 1}, 5],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", converters.names())
+def test_further_fields_with_names_that_a_format_uses_itself_do_no_harm(name: str, tmp_path: Path) -> None:
+    dataset = drawn("hole", tmp_path / "photos")
+    (record,) = dataset.records
+    annotation = replace(record.annotations[0], id=1, extra=ODD)
+    odd = replace(dataset, records=[replace(record, annotations=(annotation,), extra=ODD_IMAGE)])
+    converters.write(odd, tmp_path / "out", name, images="copy")
+    keeps = converters.get(name).KEEPS
+    assert seen(converters.read(tmp_path / "out", name), keeps) == seen(odd, keeps)
