@@ -8,7 +8,9 @@ import os
 import shutil
 import tempfile
 import threading
+from collections import deque
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, NoReturn
@@ -138,12 +140,28 @@ def _put(path: str, data: bytes) -> None:
 
 
 class Target:
-    """A folder that thousands of files are written below; a folder of them is checked and made once."""
+    """A folder that thousands of files are written below; a folder of them is checked and made once.
+
+    Files are written by a thread beside the caller, a bounded number ahead; `finish` waits for the last of them.
+    """
 
     def __init__(self, root: Path) -> None:
         self._root = root
         self._base = os.fspath(root)
         self._known: set[str] = set()
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="samlabel-write")
+        self._waiting: deque[Future[None]] = deque()
+
+    def __enter__(self) -> Target:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._pool.shutdown(wait=True)
+
+    def finish(self) -> None:
+        """Wait until everything is on disk; the error of a write that failed is raised here, or before."""
+        while self._waiting:
+            self._waiting.popleft().result()
 
     def file(self, relative: str) -> Path:
         """`root / relative`, refused where a name or a symbolic link leads out of the root."""
@@ -159,16 +177,23 @@ class Target:
 
     def write(self, relative: str, text: str) -> None:
         """`text` as UTF-8, whole or not at all; a file that holds it already is left alone."""
-        path = self._path(relative)
-        data = text.encode("utf-8")
-        if os.path.lexists(path) and not os.path.islink(path):
-            try:
-                with open(path, "rb") as file:
-                    if file.read() == data:
-                        return
-            except OSError:
-                pass
-        _put(path, data)
+        self._waiting.append(self._pool.submit(_write_new, self._path(relative), text.encode("utf-8")))
+        while len(self._waiting) > AHEAD:
+            self._waiting.popleft().result()
+
+
+AHEAD = 64  # files that may wait to be written
+
+
+def _write_new(path: str, data: bytes) -> None:
+    if os.path.lexists(path) and not os.path.islink(path):
+        try:
+            with open(path, "rb") as file:
+                if file.read() == data:
+                    return
+        except OSError:
+            pass
+    _put(path, data)
 
 
 def files_below(root: Path, folder: str, suffix: str) -> Iterator[str]:

@@ -54,11 +54,12 @@ def polygon_rows(masks: Sequence[PolygonMask], indices: Sequence[int], size: Siz
         points = np.clip(points, 0, (width, height))
     shares = np.rint(points * (10**SHORT / width, 10**SHORT / height))
     back = shares * (width / 10**SHORT, height / 10**SHORT)
-    rounded = np.round(back, 2)
-    good &= np.maximum.reduceat(np.abs(back - rounded).max(axis=1), starts) <= 0.55 * 10.0**-SHORT * max(size)
-    # What pycocotools makes of a coordinate: fifths of a pixel.
-    same = (np.floor(5 * rounded + 0.5) == np.floor(5 * points + 0.5)).all(axis=1)
-    good &= np.logical_and.reduceat(same, starts)
+    rounded = np.rint(back * 100) / 100
+    # What pycocotools makes of a coordinate is fifths of a pixel.
+    changed = np.floor(5 * rounded + 0.5) != np.floor(5 * points + 0.5)
+    changed |= np.abs(back - rounded) > 0.55 * 10.0**-SHORT * max(size)
+    if changed.any():
+        good &= ~np.logical_or.reduceat(changed.ravel(), 2 * starts)
     first = np.abs((rounded[starts] % 1)[..., None] - MARKS).min(axis=-1).max(axis=-1)
     good &= first > 0.011  # or it may be taken for a row that was traced
     text = _digits(shares.astype(np.uint32).ravel()).tobytes().decode("ascii")
@@ -74,10 +75,12 @@ def polygon_rows(masks: Sequence[PolygonMask], indices: Sequence[int], size: Siz
 def _digits(shares: np.ndarray) -> np.ndarray:
     """" 0.123456" of each millionth, (N, 9) ASCII."""
     out = np.empty((len(shares), SHORT + 3), dtype=np.uint8)
-    lead, rest = np.divmod(shares, np.uint32(1_000_000))
-    upper, lower = np.divmod(rest, np.uint32(1000))
+    lead = shares // np.uint32(1_000_000)
+    rest = shares - lead * np.uint32(1_000_000)
+    upper = rest // np.uint32(1000)
+    lower = rest - upper * np.uint32(1000)
     out[:, 0], out[:, 1], out[:, 2] = ord(" "), lead + ord("0"), ord(".")
-    out[:, 3:6], out[:, 6:9] = _THREE[upper], _THREE[lower]
+    out[:, 3:6], out[:, 6:9] = _THREE.take(upper, axis=0), _THREE.take(lower, axis=0)
     return out
 
 

@@ -89,36 +89,37 @@ def write(
     categories = sorted(dataset.categories, key=lambda c: c.id)
     index = {category.id: place for place, category in enumerate(categories)}
     report = WriteReport("yolo", str(path))
-    target = Target(path)
     audit = Audit(categories)
     names, written, box_files = Names(), set(), []
     tops: set[str] = set()
-    for record in dataset.records:
-        kept: Sequence[Annotation] = record.annotations
-        crowd = sum([a.iscrowd for a in kept])
-        report.losses["crowd-lost"] += crowd
-        if crowd and crowds == "drop":
-            kept = [a for a in kept if not a.iscrowd]
-            report.losses["object-lost"] += crowd
-        audit.add(record if kept is record.annotations else ImageRecord(record.path, record.size, tuple(kept)))
-        check_listed(record, index)
-        name = names.take(record.path)
-        report.losses["image-renamed"] += name != record.path
-        tops.add(name.partition("/")[0] if "/" in name else "")
-        label = label_path(f"images/{name}")
-        rows = _rows(kept, index, record.size, how, report)
-        without = sum([a.mask is None for a in kept])
-        if without and without == len(kept):
-            box_files.append((label, record.size))
-        elif without:
-            rows = [box_row_as_polygon(row, record.size) if row and len(row.split()) == 5 else row for row in rows]
-        rows = [row for row in rows if row]
-        report.images += 1
-        report.objects += len(rows)
-        if images != "none":
-            place_image(dataset.image_root, record.path, target.file(f"images/{name}"), images)
-        target.write(label, "".join([f"{row}\n" for row in rows]))
-        written.add(label)
+    with Target(path) as target:
+        for record in dataset.records:
+            kept: Sequence[Annotation] = record.annotations
+            crowd = sum([a.iscrowd for a in kept])
+            report.losses["crowd-lost"] += crowd
+            if crowd and crowds == "drop":
+                kept = [a for a in kept if not a.iscrowd]
+                report.losses["object-lost"] += crowd
+            audit.add(record if kept is record.annotations else ImageRecord(record.path, record.size, tuple(kept)))
+            check_listed(record, index)
+            name = names.take(record.path)
+            report.losses["image-renamed"] += name != record.path
+            tops.add(name.partition("/")[0] if "/" in name else "")
+            label = label_path(f"images/{name}")
+            rows = _rows(kept, index, record.size, how, report)
+            without = sum([a.mask is None for a in kept])
+            if without and without == len(kept):
+                box_files.append((label, record.size))
+            elif without:
+                rows = [box_row_as_polygon(row, record.size) if row and len(row.split()) == 5 else row for row in rows]
+            rows = [row for row in rows if row]
+            report.images += 1
+            report.objects += len(rows)
+            if images != "none":
+                place_image(dataset.image_root, record.path, target.file(f"images/{name}"), images)
+            target.write(label, "".join([f"{row}\n" for row in rows]))
+            written.add(label)
+        target.finish()
     losses = audit.losses()
     if losses["box-became-mask"]:
         for label, size in box_files:

@@ -51,32 +51,33 @@ print("RESULT " + json.dumps([
 """
 
 
-def draw(file: Path, images: int, objects: int, points: int = 60) -> None:
-    """A COCO file of wobbly discs, the objects of an image one after another, about 1 kB each."""
+def draw(file: Path, images: int, objects: int, points: int = 60, *, shapes: int = 20_000) -> None:
+    """A COCO file of wobbly discs, the objects of an image one after another, about 1 kB each.
+
+    After `shapes` of them the same shapes come again, under other ids and on other images.
+    """
     rng = random.Random(1)
     turns = [(math.cos(2 * math.pi * n / points), math.sin(2 * math.pi * n / points)) for n in range(points)]
+    drawn: list[str] = []
+    for _ in range(min(shapes, objects)):
+        radius = rng.uniform(8, 90)
+        x, y = rng.uniform(radius + 1, 639 - radius), rng.uniform(radius + 1, 479 - radius)
+        ring = []
+        for cos, sin in turns:
+            reach = radius * rng.uniform(0.85, 1)
+            ring += [round(x + reach * cos, 2), round(y + reach * sin, 2)]
+        low, high = (min(ring[::2]), min(ring[1::2])), (max(ring[::2]), max(ring[1::2]))
+        box = [*low, round(high[0] - low[0], 2), round(high[1] - low[1], 2)]
+        area = round(math.pi * (0.92 * radius) ** 2, 2)
+        drawn.append(f'{{"segmentation": [{ring}], "area": {area}, "iscrowd": 0, "bbox": {box}')
     with open(file, "w", encoding="utf-8") as out:
         table = [{"id": n + 1, "file_name": f"{n:07d}.jpg", "width": 640, "height": 480} for n in range(images)]
         names = [{"id": n, "name": f"class {n}"} for n in range(1, 81)]
         out.write('{"images": ' + json.dumps(table) + ', "categories": ' + json.dumps(names) + ', "annotations": [')
         for number in range(objects):
-            radius = rng.uniform(8, 90)
-            x, y = rng.uniform(radius + 1, 639 - radius), rng.uniform(radius + 1, 479 - radius)
-            ring = []
-            for cos, sin in turns:
-                reach = radius * rng.uniform(0.85, 1)
-                ring += [round(x + reach * cos, 2), round(y + reach * sin, 2)]
-            low, high = (min(ring[::2]), min(ring[1::2])), (max(ring[::2]), max(ring[1::2]))
-            entry = {
-                "segmentation": [ring],
-                "area": round(math.pi * (0.92 * radius) ** 2, 2),
-                "iscrowd": 0,
-                "image_id": number * images // objects + 1,
-                "bbox": [*low, round(high[0] - low[0], 2), round(high[1] - low[1], 2)],
-                "category_id": number % 80 + 1,
-                "id": number + 1,
-            }
-            out.write((",\n" if number else "") + json.dumps(entry))
+            image, category = number * images // objects + 1, number % 80 + 1
+            rest = f'"image_id": {image}, "category_id": {category}, "id": {number + 1}}}'
+            out.write(f"{',' if number else ''}\n{drawn[number % len(drawn)]}, {rest}")
         out.write("]}\n")
 
 
