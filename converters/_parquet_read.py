@@ -52,8 +52,9 @@ def _files(path: Path) -> tuple[Path, ...]:
 def read(path: Path, *, image_root: Path | None = None, lenient: Lenient | None = None) -> Dataset:
     """The dataset of a Parquet file or of a folder of them; records in the order of files and rows.
 
-    Wants a column `image` and a column `objects` with `bbox` (XYWH) and `category`; `segmentation` is COCO RLE. A
-    picture inside the file is only measured, when there is no width and height. Raises FormatError with file, row and rule.
+    Wants a column `image` and a column `objects` with `bbox` (XYWH) and `category`; `segmentation` is COCO RLE.
+    A picture inside the file is only measured, when there is no width and height. Raises FormatError with file, row
+    and rule.
     """
     path = Path(path)
     files = _files(path)
