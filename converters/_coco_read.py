@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import marshal
-import tempfile
-import weakref
 from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,9 +17,8 @@ from samlabel.types import Annotation, Box, Category, Dataset, ImageRecord, Mask
 from ._files import find_image_root, relative_name
 from ._json_stream import JsonFile
 from ._lenient import Lenient, broken
+from ._spool import FAR, Spool
 from ._values import id_of, numbers, read_categories, read_mask, score_of, size_of, whole
-
-SPOOL_MEMORY = 16 << 20  # objects of small files stay in memory; above that they go to a temporary file
 
 _IMAGE_KEYS = frozenset(("id", "file_name", "width", "height"))
 _READ_KEYS = frozenset(
@@ -37,7 +33,7 @@ def read_file(file: Path, image_root: Path | None, lenient: Lenient | None) -> D
     categories: tuple[Category, ...] = ()
     images: dict[Any, dict[str, Any]] | None = None
     extra: dict[str, Any] = {}
-    spool = _Spool()
+    spool = Spool()
     seen: set[str] = set()
     with JsonFile(file, lists=("images", "annotations")) as content:
         for key, value in content:
@@ -97,7 +93,7 @@ def _read_images(raw: Iterator[Any], file: Path, lenient: Lenient | None) -> dic
     return images
 
 
-def _spool_objects(raw: Iterator[Any], spool: _Spool, file: Path, lenient: Lenient | None) -> None:
+def _spool_objects(raw: Iterator[Any], spool: Spool, file: Path, lenient: Lenient | None) -> None:
     add, ids = spool.add, spool.ids.append
     run: list[dict[str, Any]] = []  # objects of one image that follow one another
     owner: Any = None
@@ -116,10 +112,10 @@ def _spool_objects(raw: Iterator[Any], spool: _Spool, file: Path, lenient: Lenie
             run = []
         owner = image
         key = entry.get("id")
-        if type(key) is int and -_FAR < key < _FAR:
+        if type(key) is int and -FAR < key < FAR:
             ids(key)
         else:
-            ids(_FAR)
+            ids(FAR)
             spool.odd_id(id_of(key))
         segmentation = entry.get("segmentation")
         if type(segmentation) is list and segmentation:
@@ -132,91 +128,6 @@ def _spool_objects(raw: Iterator[Any], spool: _Spool, file: Path, lenient: Lenie
         add(owner, run)
 
 
-_FAR = 2**62
-
-
-class _Spool:
-    """Objects by image, in the order of the file; in memory while small, else in a temporary file."""
-
-    def __init__(self) -> None:
-        self._data = tempfile.SpooledTemporaryFile(max_size=SPOOL_MEMORY)
-        self._release = weakref.finalize(self, self._data.close)
-        self._images: dict[Any, int] = {}  # image id -> its number here, by first use
-        self._owner = array("q")  # of each run of objects
-        self._counts = array("q")
-        self._offsets = array("q", [0])
-        self._pending: list[bytes] = []
-        self._pending_size = 0
-        self.ids = array("q")  # of each object, _FAR for those in `_texts`
-        self._texts: dict[Any, int] = {}  # ids of text -> place of their first object
-        self._doubles: list[tuple[Any, int]] = []
-        self._left_out: set[tuple[int, int]] = set()  # run, place in it
-
-    def odd_id(self, key: Any) -> None:
-        """The object whose id was added last has this id of text, or None."""
-        if key is not None and self._texts.setdefault(key, len(self.ids) - 1) != len(self.ids) - 1:
-            self._doubles.append((key, len(self.ids) - 1))
-
-    def add(self, image: Any, run: list[dict[str, Any]]) -> None:
-        data = marshal.dumps(run)
-        self._owner.append(self._images.setdefault(image, len(self._images)))
-        self._counts.append(len(run))
-        self._offsets.append(self._offsets[-1] + len(data))
-        self._pending.append(data)
-        self._pending_size += len(data)
-        if self._pending_size > 1 << 20:
-            self._flush()
-
-    def _flush(self) -> None:
-        self._data.write(b"".join(self._pending))
-        self._pending, self._pending_size = [], 0
-
-    def close_entries(self, places: dict[Any, int], file: Path, lenient: Lenient | None) -> None:
-        """Sort by image, each image's objects in the order of the file; refuse ids that occur twice."""
-        self._flush()
-        owners = np.array(self._owner, dtype=np.int64)
-        self._refuse_doubles(file, lenient)
-        place = np.array([places.get(image, -1) for image in self._images], dtype=np.int64)
-        at = place[owners] if len(owners) else owners
-        for number in np.flatnonzero(at < 0).tolist():
-            for entry in self._run(number):
-                where = f"{file}: annotation {id_of(entry.get('id'))!r}"
-                error = broken("no-image", f"{where} is on image {entry.get('image_id')!r}, which is not listed")
-                if lenient is None:
-                    raise error
-                lenient.note("no-image", error)
-        order = np.argsort(at, kind="stable")
-        self._order = order[at[order] >= 0]
-        self._bounds = np.searchsorted(at[self._order], np.arange(len(places) + 1))
-
-    def _refuse_doubles(self, file: Path, lenient: Lenient | None) -> None:
-        ids = np.array(self.ids, dtype=np.int64)
-        order = np.argsort(ids, kind="stable")
-        again = order[1:][(ids[order[1:]] == ids[order[:-1]]) & (ids[order[1:]] != _FAR)]  # later ones of the same id
-        starts = np.cumsum(self._counts) - self._counts if len(self._counts) else np.zeros(1, np.int64)
-        for key, place in [*((int(ids[n]), n) for n in np.sort(again).tolist()), *self._doubles]:
-            error = broken("duplicate-id", f"{file}: two annotations have the id {key!r}")
-            if lenient is None:
-                raise error
-            lenient.note("duplicate-id", error)
-            run = int(np.searchsorted(starts, place, side="right")) - 1
-            self._left_out.add((run, place - int(starts[run])))
-
-    def _run(self, number: int) -> list[dict[str, Any]]:
-        self._data.seek(self._offsets[number])
-        run = marshal.loads(self._data.read(self._offsets[number + 1] - self._offsets[number]))
-        if self._left_out:
-            return [entry for place, entry in enumerate(run) if (number, place) not in self._left_out]
-        return run
-
-    def of_image(self, place: int) -> list[dict[str, Any]]:
-        """The objects of the image at `place` of the sorted names."""
-        runs = self._order[self._bounds[place] : self._bounds[place + 1]].tolist()
-        if len(runs) == 1:
-            return self._run(runs[0])
-        return [entry for number in runs for entry in self._run(number)]
-
-
 @dataclass(frozen=True)
 class _Records:
     """Records in order of their names; iterate as often as you like."""
@@ -225,7 +136,7 @@ class _Records:
     categories: frozenset[int]
     images: dict[Any, dict[str, Any]]
     names: list[tuple[str, Any]]
-    spool: _Spool
+    spool: Spool
     lenient: Lenient | None
 
     def __iter__(self) -> Iterator[ImageRecord]:

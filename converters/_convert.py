@@ -81,7 +81,8 @@ def convert(
     `min_iou` permits it: every object is written and the format's usual reader gets each mask back at that IoU or
     above. With both, objects may be left out, and `min_iou` holds for those that are written. A dry run gives the
     receipt alone. `lenient` leaves out and counts what is broken in the source. `measure` says which masks are
-    measured: "auto" (2,000 objects, then those of every hundredth image), "all", "none"; `min_iou` measures all. `options` are those of the
+    measured: "auto" (2,000 objects, then those of every hundredth image), "all", "none"; `min_iou` measures all.
+    `options` are those of the
     format's `write`. Codes: `converters.CODES`.
     """
     name, why = (from_, "as told") if from_ else detect_format(source)
@@ -220,7 +221,8 @@ def _refuse(
         if iou.min is not None and iou.min < min_iou:
             low = iou.worst[0] if iou.worst else None
             which = f", {low['image']} object {low['place']}" if low else ""
-            raise LossyConversion(f"{way}: the lowest mask IoU is {down(iou.min)}{which}; --min-iou asks for {min_iou:g}")
+            found = f"the lowest mask IoU is {down(iou.min)}{which}"
+            raise LossyConversion(f"{way}: {found}; --min-iou asks for {min_iou:g}")
         if not allow_lossy:
             losses = {code: losses[code] for code in DROPPED if losses.get(code)}
     if losses and not allow_lossy:

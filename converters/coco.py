@@ -131,7 +131,9 @@ def write(
     return report
 
 
-def keeps(*, segmentation: str = "rle", max_points: int | None = None, tolerance: float = 0.0, **_: Any) -> frozenset[str]:
+def keeps(
+    *, segmentation: str = "rle", max_points: int | None = None, tolerance: float = 0.0, **_: Any
+) -> frozenset[str]:
     """What survives with these options of `write`."""
     return KEEPS - {"exact_masks"} if _budget(segmentation, max_points, tolerance).is_set else KEEPS
 
@@ -160,7 +162,7 @@ def _budget(segmentation: str, max_points: int | None, tolerance: float) -> Budg
         raise UsageError(f"unknown segmentation {segmentation!r}; known: rle, polygons")
     budget = Budget(max_points, tolerance)
     if budget.is_set and segmentation == "rle":
-        raise UsageError("max_points and tolerance are for polygons; say segmentation='polygons' (--segmentation polygons)")
+        raise UsageError("max_points and tolerance are for polygons; say --segmentation polygons")
     return budget
 
 

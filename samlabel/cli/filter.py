@@ -9,7 +9,21 @@ import typer
 
 from ..types import Dataset
 from ._console import split
-from ._write import AllowLossy, DryRun, From, ImageRoot, Images, Json, Overwrite, Source, Target, To, opened, show, write
+from ._write import (
+    AllowLossy,
+    DryRun,
+    From,
+    ImageRoot,
+    Images,
+    Json,
+    Overwrite,
+    Source,
+    Target,
+    To,
+    opened,
+    show,
+    write,
+)
 
 
 def filter_(

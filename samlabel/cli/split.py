@@ -75,7 +75,7 @@ def split(
         for line in receipt.lines():
             if line.startswith(("lost", "note")):
                 print(f"  {line}")
-    print(f"{found.groups} groups of photos that look alike kept together ({found.grouped} of {found.compared} compared)")
+    print(f"{found.groups} groups of like photos kept together ({found.grouped} of {found.compared} compared)")
 
 
 def _refuse(losses: dict[str, int], checking: bool, label: str) -> None:

@@ -79,7 +79,8 @@ class Stats:
             lines.append(f"repeated objects: {self.repeated_objects}, such as {self.repeated_examples[0]}")
         if self.pictures_compared:
             count = sum(map(len, self.like_pictures))
-            lines.append(f"photos  {self.pictures_compared} compared, {count} in {len(self.like_pictures)} groups that look alike")
+            groups = f"{count} in {len(self.like_pictures)} groups that look alike"
+            lines.append(f"photos  {self.pictures_compared} compared, {groups}")
             lines += ["        " + ", ".join(group) for group in self.like_pictures[:EXAMPLES]]
         return lines
 

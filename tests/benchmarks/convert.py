@@ -127,7 +127,8 @@ def main() -> None:
         print(f"{name:24} {wall:7.1f} s {cpu:7.1f} s of processor {memory:7.0f} MB at most")
     for name in names:
         if name.startswith("samlabel") and "ultralytics" in found:
-            ratios = [statistics.median([b[k] / a[k] for a, b in zip(found[name], found["ultralytics"])]) for k in range(3)]
+            pairs = list(zip(found[name], found["ultralytics"]))
+            ratios = [statistics.median([theirs[k] / ours[k] for ours, theirs in pairs]) for k in range(3)]
             print(f"ultralytics takes {ratios[0]:.2f} times the time of {name}, {ratios[1]:.2f} times the processor, "
                   f"{ratios[2]:.1f} times the memory")
 

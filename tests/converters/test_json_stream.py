@@ -88,7 +88,7 @@ def test_a_fault_is_one_line_with_its_place(text: str, words: str, chunk: int, t
 def test_objects_come_to_their_images_in_whatever_order_the_file_has_them(
     order: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("converters._coco_read.SPOOL_MEMORY", 100)  # to a temporary file at once
+    monkeypatch.setattr("converters._spool.SPOOL_MEMORY", 100)  # to a temporary file at once
     images = [{"id": 50 - n, "file_name": f"{n:02}.png", "width": 32, "height": 24} for n in range(20)]
     objects = [
         {"id": n, "image_id": 50 - n % 20, "category_id": 1, "bbox": [n % 7, 0, 4, 4],
@@ -116,7 +116,7 @@ def test_objects_come_to_their_images_in_whatever_order_the_file_has_them(
 def test_reading_holds_no_objects_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import tracemalloc
 
-    monkeypatch.setattr("converters._coco_read.SPOOL_MEMORY", 1000)
+    monkeypatch.setattr("converters._spool.SPOOL_MEMORY", 1000)
     monkeypatch.setattr("converters._json_stream.CHUNK", 20_000)
 
     def file_of(count: int) -> Path:

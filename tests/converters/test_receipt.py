@@ -145,7 +145,8 @@ def test_coco_polygons_are_measured_through_pycocotools(tmp_path: Path) -> None:
     (ring,) = json.loads((tmp_path / "b.json").read_text())["annotations"][0]["segmentation"]
     assert len(ring) <= 24
     assert cheap.losses == {"mask-changed": 1} and 0.9 <= cheap.mask_iou.min < 1
-    (before,), (after,) = ([r.annotations[0].mask for r in converters.read(f).records] for f in (source, tmp_path / "b.json"))
+    files = (source, tmp_path / "b.json")
+    (before,), (after,) = ([r.annotations[0].mask for r in converters.read(file).records] for file in files)
     assert cheap.mask_iou.min == pytest.approx(before.iou(after))
 
 
@@ -159,7 +160,8 @@ def test_coco_polygons_of_the_source_stay_as_they_are(tmp_path: Path) -> None:
 @pytest.mark.parametrize("outline", ["given", "traced"])
 def test_a_budget_for_yolo_rows_is_kept_and_its_cost_told(budget: dict, outline: str, tmp_path: Path) -> None:
     source = rings_file(tmp_path, [disc(100, 100, 50, 200)], [disc(250, 180, 80, 150)])
-    receipt = converters.convert(source, tmp_path / "out", to="yolo", images="none", min_iou=0.5, outline=outline, **budget)
+    how = {"to": "yolo", "images": "none", "outline": outline}
+    receipt = converters.convert(source, tmp_path / "out", min_iou=0.5, **how, **budget)
     rows = (tmp_path / "out" / "labels" / "a.txt").read_text().splitlines()
     free = converters.convert(source, tmp_path / "free", to="yolo", images="none", outline=outline)
     long = (tmp_path / "free" / "labels" / "a.txt").read_text().splitlines()

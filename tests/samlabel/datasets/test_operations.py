@@ -105,7 +105,11 @@ def test_rename_joins_classes_of_one_name_and_leaves_out_those_of_none() -> None
 
 @pytest.mark.parametrize(
     ("name", "text"),
-    [("map.yaml", "cat: animal\ncar:\n"), ("map.json", '{"cat": "animal", "car": null}'), ("map.csv", "cat,animal\ncar,\n")],
+    [
+        ("map.yaml", "cat: animal\ncar:\n"),
+        ("map.json", '{"cat": "animal", "car": null}'),
+        ("map.csv", "cat,animal\ncar,\n"),
+    ],
 )
 def test_class_maps_are_read_from_files_and_pairs_win(name: str, text: str, tmp_path: Path) -> None:
     (tmp_path / name).write_text(text, encoding="utf-8")
@@ -203,7 +207,9 @@ def test_a_split_keeps_shares_classes_and_like_photos(tmp_path: Path) -> None:
     assert dict(plan(shuffled, shares, seed=3).part_of) == dict(found.part_of)
 
 
-@pytest.mark.parametrize("shares", [{"a": 1.0}, {"a": 0.5, "b": 0.6}, {"a": 0.0, "b": 1.0}, {"../a": 0.5, "b": 0.5}], ids=str)
+@pytest.mark.parametrize(
+    "shares", [{"a": 1.0}, {"a": 0.5, "b": 0.6}, {"a": 0.0, "b": 1.0}, {"../a": 0.5, "b": 0.5}], ids=str
+)
 def test_impossible_shares_are_usage_errors(shares: dict) -> None:
     with pytest.raises(UsageError):
         plan(SET, shares)
