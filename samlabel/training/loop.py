@@ -35,9 +35,9 @@ STD = (58.395, 57.12, 57.375)
 class Recipe:
     """Every number that decides the result."""
 
-    steps: int = 5700
+    steps: int = 5600
     decay: int = 2700  # steps at the end over which the learning rate falls to nothing
-    whole: int = 550  # steps at the very end on whole canvases
+    whole: int = 400  # steps at the very end on whole canvases
     batch: int = 12
     masks_per_image: int = 8
     masks: int = 16  # prompts a step, always as many: kernels are compiled anew for every new shape
