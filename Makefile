@@ -39,11 +39,10 @@ demo: .venv/installed
 	$(BIN)/python examples/draw_picture.py $(DEMO)/drawings/shapes.png
 	$(BIN)/samlabel annotate "$(ASSETS)" --out $(DEMO)/photos --detector labels:examples/demo_boxes.json $(FORMATS)
 	$(BIN)/samlabel annotate $(DEMO)/drawings --out $(DEMO)/drawn $(FORMATS)
-	$(BIN)/samlabel annotate $(DEMO)/drawings --out $(DEMO)/grid --detector none --points-per-side 16 $(FORMATS)
-	for run in photos drawn grid; do $(BIN)/samlabel view $(DEMO)/$$run --out $(DEMO)/$$run/view || exit; done
+	for run in photos drawn; do $(BIN)/samlabel view $(DEMO)/$$run --out $(DEMO)/$$run/view || exit; done
 	@echo
 	@echo "Labels:   $(DEMO)/photos/coco/annotations.json  $(DEMO)/photos/yolo/  $(DEMO)/photos/sa1b/"
-	@echo "Overlays: open $(DEMO)/photos/view/index.html in a browser; also $(DEMO)/drawn/view and $(DEMO)/grid/view"
+	@echo "Overlays: open $(DEMO)/photos/view/index.html and $(DEMO)/drawn/view/index.html in a browser"
 
 test: .venv/installed-test
 	$(BIN)/python -m pytest -m "not photos"

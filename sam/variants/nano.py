@@ -190,8 +190,8 @@ VARIANTS = (
         transformer_dim=DIM,
         mask_input_size=(IMAGE_SIZE // 2, IMAGE_SIZE // 2),
         licence="Apache-2.0",
-        pred_iou_thresh=0.4,
-        stability_score_thresh=0.5,
+        pred_iou_thresh=0.45,
+        stability_score_thresh=0.6,
         bundled="nano.safetensors",
     ),
 )
