@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import io
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -221,6 +220,6 @@ def _bitmap(shape: dict[str, Any], size: Size, where: str) -> Mask:
             pixels = np.asarray(image.convert("L")) > 0
     except FormatError:
         raise
-    except (binascii.Error, TypeError, ValueError, OSError, SyntaxError, Image.DecompressionBombError) as error:
+    except Exception as error:  # decoders raise what they like on damaged files, and ultralytics replaces Image.open
         raise FormatError(f"{where}: mask is no PNG in base64: {' '.join(str(error).split())}") from error
     return pasted(pixels, x0, y0, size, where)
