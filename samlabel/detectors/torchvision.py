@@ -20,6 +20,7 @@ from ..protocols import Image
 from ..types import Category, Detections
 from ._batches import inside, same_size
 from ._classes import chosen
+from ._device import best_device
 
 REQUIRES = ("torchvision",)
 
@@ -120,7 +121,7 @@ def load(
         with _plain_weights_only():
             model = get_model(name, weights=published)
     keep = chosen(classes, names)
-    device = device or _best_device()
+    device = device or best_device()
     detector = TorchvisionDetector(model.eval().to(device), name, weights, names=names, keep=keep, device=device)
     detector.limit(conf=conf, iou=iou, imgsz=imgsz, max_det=max_det, everything=len(keep) == len(names))
     return detector
@@ -240,9 +241,3 @@ def _class_count(plain: Any, shapes: Mapping[str, tuple[int, ...]], path: Path) 
             if shapes[key][0] != value.shape[0] and shapes[key][0] * usual % value.shape[0] == 0:
                 return max(2, shapes[key][0] * usual // value.shape[0])
     return usual
-
-
-def _best_device() -> str:
-    import torch
-
-    return "cuda" if torch.cuda.is_available() else "cpu"
