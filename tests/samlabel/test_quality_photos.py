@@ -46,5 +46,5 @@ def test_predicted_iou_ranks_good_masks_first(reached: dict[str, quality.Scores]
 
 
 def test_the_detector_finds_what_ordinary_photos_show() -> None:
-    found = quality.detection(DATA, limit=120)
+    found = quality.detection(DATA)  # all of val: a third of it holds too few people to judge
     assert found["AP50"]["person"] > 0.15 and found["AP50"]["animal"] > 0.15
