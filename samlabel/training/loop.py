@@ -17,6 +17,7 @@ from pathlib import Path
 
 import torch
 import torch.distributed as distributed
+from sam.registry import IMAGENET_MEAN, IMAGENET_STD
 from sam.variants.nano import IMAGE_SIZE, build
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -24,11 +25,8 @@ from torch.utils.data import DataLoader
 
 from ..detectors._nano_head import NanoHead
 from .losses import around, box_losses, mask_losses
-from .photos import Windows, collate, read_photos
+from .photos import PAD, Windows, collate, read_photos
 from .prompts import corrective_points, noisy_boxes, random_points
-
-MEAN = (123.675, 116.28, 103.53)
-STD = (58.395, 57.12, 57.375)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,12 +95,8 @@ class Nano(nn.Module):
         points = (2 * random_points(target > 0.5, generator=generator) + corner)[:, None]  # (N, 1, 2)
         inside = torch.ones(count, 1, dtype=torch.long)
         by_box = (torch.rand(count, generator=generator) < box_share)[:, None, None]
-        encode = self.prompt_encoder
-        sparse = torch.where(by_box, encode(boxes=boxes)[0], encode(point_coords=points, point_labels=inside)[0])
-        none = encode.no_mask_embed.weight.reshape(1, -1, 1, 1)
-        drawn_box = encode.draw(boxes=boxes - corner.repeat(2), point_coords=None, point_labels=None, side=side)
-        drawn_point = encode.draw(boxes=None, point_coords=points - corner, point_labels=inside, side=side)
-        drawn = torch.where(by_box[..., None], drawn_box, drawn_point)
+        none = self.prompt_encoder.no_mask_embed.weight.reshape(1, -1, 1, 1)
+        sparse, drawn = self._prompts(by_box, (boxes, None, None), (None, points, inside), corner, side)
         logits, predicted = self._decode(image, sparse, none + drawn)
         loss, iou = mask_losses(logits, target, near)
         single, several = loss[:, 0], loss[:, 1:].amin(1)
@@ -124,17 +118,13 @@ class Nano(nn.Module):
             guess = logits.detach()[torch.arange(count), pick][again]
         clicks, labels = corrective_points(target[again] > 0.5, guess > 0, generator=generator)
         clicks = (2 * clicks + corner)[:, None]
-        with_box = encode(point_coords=clicks, point_labels=labels[:, None], boxes=boxes[again])[0]
-        both, signs = torch.cat([points[again], clicks], 1), torch.cat([inside[again], labels[:, None]], 1)
-        with_point = encode(point_coords=both, point_labels=signs)[0]
-        sparse = torch.where(by_box[again], with_box, with_point)
-        drawn_box = encode.draw(
-            boxes=boxes[again] - corner.repeat(2), point_coords=clicks - corner, point_labels=labels[:, None], side=side
-        )
-        drawn_point = encode.draw(boxes=None, point_coords=both - corner, point_labels=signs, side=side)
-        drawn = torch.where(by_box[again][..., None], drawn_box, drawn_point)
+        signs = labels[:, None]
+        with_box = (boxes[again], clicks, signs)
+        with_point = (None, torch.cat([points[again], clicks], 1), torch.cat([inside[again], signs], 1))
+        sparse, drawn = self._prompts(by_box[again], with_box, with_point, corner, side)
         shown = torch.rand(len(again), 1, 1, 1, generator=generator) < 0.7
-        dense = torch.where(shown, encode.mask_downscaling(F.avg_pool2d(guess[:, None].float(), 2)), none) + drawn
+        before = self.prompt_encoder.mask_downscaling(F.avg_pool2d(guess[:, None].float(), 2))
+        dense = torch.where(shown, before, none) + drawn
         embedding, fine, position = image
         logits, predicted = self._decode((embedding[again], tuple(f[again] for f in fine), position), sparse, dense)
         loss, iou = mask_losses(logits, target[again], near[again])
@@ -142,6 +132,23 @@ class Nano(nn.Module):
         losses["iou"] = losses["iou"] + 0.5 * (predicted - iou).square().mean()
         losses["refined_iou"] = iou[:, 0].mean()
         return losses
+
+    def _prompts(
+        self, by_box: Tensor, with_box: tuple, with_point: tuple, corner: Tensor, side: int
+    ) -> tuple[Tensor, Tensor]:
+        """Tokens and drawn map of one (boxes, coords, labels) where `by_box` (N, 1, 1), of the other elsewhere.
+
+        Tokens know places in the canvas, the drawing those in the window that starts at `corner`.
+        """
+        both = []
+        for boxes, coords, labels in (with_box, with_point):
+            tokens = self.prompt_encoder(boxes=boxes, point_coords=coords, point_labels=labels)[0]
+            near = None if boxes is None else boxes - corner.repeat(2)
+            here = None if coords is None else coords - corner
+            drawn = self.prompt_encoder.draw(boxes=near, point_coords=here, point_labels=labels, side=side)
+            both.append((tokens, drawn))
+        (box_tokens, box_drawn), (point_tokens, point_drawn) = both
+        return torch.where(by_box, box_tokens, point_tokens), torch.where(by_box[..., None], box_drawn, point_drawn)
 
     def _decode(self, image: tuple, sparse: Tensor, dense: Tensor) -> tuple[Tensor, Tensor]:
         embedding, fine, position = image
@@ -167,8 +174,8 @@ def prepare(pixels: Tensor, *, generator: torch.Generator) -> Tensor:
     noise = torch.rand(count, 1, *x.shape[-2:], generator=generator)
     salted = (draw(0, 1) < 0.08) & (noise < 0.02)
     x = torch.where(salted, (noise < 0.01) * 255.0, x).clamp(0, 255)
-    mean, std = torch.tensor(MEAN).view(3, 1, 1), torch.tensor(STD).view(3, 1, 1)
-    padding = (pixels == torch.tensor([124, 116, 104], dtype=torch.uint8).view(3, 1, 1)).all(1, keepdim=True)
+    mean, std = (torch.tensor(v).view(3, 1, 1) for v in (IMAGENET_MEAN, IMAGENET_STD))
+    padding = (pixels == torch.tensor(PAD, dtype=torch.uint8).view(3, 1, 1)).all(1, keepdim=True)
     x = torch.where(padding, 0.0, (x - mean) / std)
     return x.contiguous(memory_format=torch.channels_last)
 

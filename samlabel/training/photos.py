@@ -159,7 +159,7 @@ def paste(sample: Sample, other: Sample, *, most: int, rng: np.random.Generator)
     boxes, classes = list(sample.boxes), list(sample.classes)
     pasted = 0
     for mask in other.masks:
-        tight = tight_box(mask)
+        tight = tight_box(mask > 127)
         if tight is None or pasted == most:
             continue
         overlap = box_iou(np.array([tight]), other.boxes)[0] if len(other.boxes) else np.zeros(0)
@@ -207,7 +207,7 @@ def draw_shapes(sample: Sample, *, most: int, rng: np.random.Generator) -> Sampl
             corners = middle + spokes * np.stack([np.cos(turns), np.sin(turns)], 1)
             pen.polygon([tuple(c) for c in corners], fill=255)
         mask = np.asarray(stencil.resize((side, side), Image.Resampling.BILINEAR))
-        box = tight_box(mask)
+        box = tight_box(mask > 127)
         if box is None:
             continue
         x0, y0, x1, y1 = (int(v) for v in box)
@@ -222,7 +222,7 @@ def draw_shapes(sample: Sample, *, most: int, rng: np.random.Generator) -> Sampl
         sample.masks = np.where(mask > 127, 0, sample.masks).astype(np.uint8)
         shapes = [np.where(mask > 127, 0, m).astype(np.uint8) for m in shapes] + [mask]
     shapes = [m for m in shapes if (m > 127).sum() > 60]
-    boxes = [box for m in shapes if (box := tight_box(m)) is not None]
+    boxes = [box for m in shapes if (box := tight_box(m > 127)) is not None]
     return Sample(
         sample.pixels,
         np.concatenate([sample.masks, np.array(shapes, np.uint8).reshape(-1, side, side)]),
@@ -232,9 +232,8 @@ def draw_shapes(sample: Sample, *, most: int, rng: np.random.Generator) -> Sampl
     )
 
 
-def tight_box(mask: np.ndarray) -> tuple[float, float, float, float] | None:
-    """XYXY around the pixels above 127, or None when there are none."""
-    inside = mask > 127
+def tight_box(inside: np.ndarray) -> tuple[float, float, float, float] | None:
+    """XYXY around the True pixels of a boolean mask, or None when there are none."""
     ys, xs = np.flatnonzero(inside.any(1)), np.flatnonzero(inside.any(0))
     if not len(ys):
         return None
@@ -287,7 +286,7 @@ class Windows(Dataset[dict[str, Any]]):
         if _chance(rng, self.shapes):
             sample = draw_shapes(sample, most=3, rng=rng)
         masks = sample.masks[rng.permutation(len(sample.masks))[: self.most_masks]]
-        tights = [tight_box(m) for m in masks]
+        tights = [tight_box(m > 127) for m in masks]
         masks = masks[[t is not None for t in tights]]
         known = np.zeros(len(CLASS_NAMES), bool)
         known[list(EXHAUSTIVE[sample.source])] = True

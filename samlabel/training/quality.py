@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .photos import EXHAUSTIVE, box_iou, read_photos, tight_box
+
 if TYPE_CHECKING:
     from sam import Sam
 
@@ -61,7 +63,7 @@ def measure(model: Sam, data: Path, *, limit: int | None = None) -> dict[str, Sc
     for image, pixels, truths in instances(data, limit=limit):
         source = image["source"]
         embedding = model.embed(pixels)
-        boxes = np.array([tight(t) for t in truths], np.float32)
+        boxes = np.array([tight_box(t) for t in truths], np.float32)
         points = np.array([[innermost(t)] for t in truths], np.float32)
         inside = np.ones(points.shape[:2], np.int64)
         by_box = model.predict(embedding, boxes=boxes)
@@ -93,7 +95,7 @@ def baselines(data: Path, *, sample: int = 70) -> dict[str, Scores]:
     for image, pixels, truths in instances(data):
         source = image["source"]
         for truth in truths:
-            x0, y0, x1, y1 = (int(v) for v in tight(truth))
+            x0, y0, x1, y1 = (int(v) for v in tight_box(truth))
             box = np.zeros(truth.shape, bool)
             box[y0:y1, x0:x1] = True
             scores["filled box"].add(source, iou(box, truth))
@@ -114,12 +116,6 @@ def baselines(data: Path, *, sample: int = 70) -> dict[str, Scores]:
                 cut = box
             scores["GrabCut"].add(source, iou(cut, truth))
     return scores
-
-
-def tight(mask: np.ndarray) -> tuple[float, float, float, float]:
-    """XYXY around a boolean mask."""
-    ys, xs = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-    return float(xs[0]), float(ys[0]), float(xs[-1] + 1), float(ys[-1] + 1)
 
 
 def innermost(mask: np.ndarray) -> tuple[float, float]:
@@ -163,7 +159,6 @@ def detection(data: Path, *, limit: int | None = None) -> dict[str, Any]:
     from .. import detectors
     from ..detectors.nano import CLASS_NAMES
     from ..protocols import Image as Picture
-    from .photos import EXHAUSTIVE, box_iou, read_photos
 
     detector = detectors.load("nano", conf=0.01, max_det=100)
     rows: dict[int, list[tuple[float, bool]]] = defaultdict(list)

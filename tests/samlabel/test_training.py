@@ -15,7 +15,7 @@ from pycocotools import mask as coco
 from samlabel.training import quality
 from samlabel.training.loop import Recipe, export, train
 from samlabel.training.losses import assign, box_losses, mask_losses
-from samlabel.training.photos import Windows, box_iou, collate, paste, read_photos, window_of
+from samlabel.training.photos import Windows, box_iou, collate, paste, read_photos, tight_box, window_of
 from samlabel.training.prompts import corrective_points, noisy_boxes, random_points
 
 RED = (220, 30, 30)
@@ -65,7 +65,7 @@ def test_a_window_scales_pixels_masks_and_boxes_alike(drawn: Path) -> None:
         checked += 1
         overlaps = [quality.iou(red, m > 127) for m in sample.masks]
         assert max(overlaps) > 0.9
-        boxes = np.array([quality.tight(m > 127) for m in sample.masks])
+        boxes = np.array([tight_box(m > 127) for m in sample.masks])
         assert (box_iou(boxes, sample.boxes).max(1) > 0.85).all()
     assert checked >= 3
 
