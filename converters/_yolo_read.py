@@ -6,28 +6,19 @@ import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from math import isfinite
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from samlabel.errors import FormatError, ImageError
 from samlabel.types import Annotation, Category, Dataset, ImageRecord, Size
 
 from ._files import IMAGE_SUFFIXES, Names, image_size, read_text
+from ._folders import files_below
 from ._lenient import Lenient
+from ._yolo_layout import LABEL_FOLDERS, NAME_FILES, find_labels, looks_like_rows, refuse_lost
 from ._yolo_rows import read_polygon
 
-NAME_FILES = ("classes.txt", "obj.names", "_darknet.labels", "names.txt")
 SPLIT_KEYS = ("train", "val", "validation", "test", "minival")
-
-
-def label_path(image: str) -> str:
-    """Where ultralytics looks for an image's label: the last folder `images` becomes `labels`, else beside it."""
-    parts = list(PurePosixPath(image).with_suffix(".txt").parts)
-    for place in range(len(parts) - 2, -1, -1):
-        if parts[place] == "images":
-            parts[place] = "labels"
-            break
-    return "/".join(parts)
 
 
 def recognise(path: Path) -> str | None:
@@ -43,9 +34,11 @@ def recognise(path: Path) -> str | None:
     for name in NAME_FILES[:3]:
         if (path / name).is_file():
             return f"{name} names the classes of a YOLO dataset"
-    labels = path / "labels"
-    first = next((f for f in labels.rglob("*.txt") if _looks_like_rows(f)), None) if labels.is_dir() else None
-    return None if first is None else f"labels/{first.relative_to(labels).as_posix()} holds YOLO rows"
+    for name in LABEL_FOLDERS:
+        first = next((f for f in files_below(path / name, ".txt") if looks_like_rows(f)), None)
+        if first is not None:
+            return f"{first.relative_to(path).as_posix()} holds YOLO rows"
+    return None
 
 
 def _yaml_of(path: Path) -> Path | None:
@@ -56,14 +49,6 @@ def _yaml_of(path: Path) -> Path | None:
             return path / name
     found = sorted(path.glob("*.yaml"))
     return found[0] if len(found) == 1 else None
-
-
-def _looks_like_rows(file: Path) -> bool:
-    words = file.read_bytes()[:4096].decode("utf-8", "replace").split("\n", 1)[0].split()
-    try:
-        return len(words) >= 5 and all(isfinite(float(word)) for word in words[:5])
-    except ValueError:
-        return False
 
 
 def read(path: Path, *, image_root: Path | None = None, lenient: Lenient | None = None) -> Dataset:
@@ -91,18 +76,20 @@ def read(path: Path, *, image_root: Path | None = None, lenient: Lenient | None 
         root = image_root
         taken = Names()
         relative = sorted(_below(image, root, path) for image in _walk(root))
-        labels = {name: label_path(f"images/{taken.take(name)}") for name in relative}
+        places = {name: f"images/{taken.take(name)}" for name in relative}
+        found = find_labels(base, places.values())
+        labels = {name: found[place] for name, place in places.items()}
     else:
         root = base
         relative = [_below(image, base, path) for image in images]
-        labels = {name: label_path(name) for name in relative}
+        labels = find_labels(base, relative)
         if relative and all(name.startswith("images/") for name in relative):
             root = base / "images"
             labels = {name[len("images/") :]: label for name, label in labels.items()}
-    if not labels and (yaml_file is None or any(_looks_like_rows(f) for f in base.rglob("*.txt"))):
+    if not labels and (yaml_file is None or any(looks_like_rows(f) for f in base.rglob("*.txt"))):
         where = image_root or path
         raise FormatError(f"{where}: no images here; YOLO labels say nothing about an image's size without it")
-    _refuse_orphans(base, set(labels.values()))
+    refuse_lost(base, labels, bare=yaml_file is None)
     if names is None:
         names = _bare_names(base, labels.values())
     categories = tuple(Category(index, name) for index, name in sorted(names.items()))
@@ -273,18 +260,9 @@ def _below(image: Path, base: Path, path: Path) -> str:
     return Path(name).as_posix()
 
 
-def _refuse_orphans(base: Path, wanted: set[str]) -> None:
-    """A label without its image would be lost in silence, since its size is unknown: say so instead."""
-    for folder in sorted({str(PurePosixPath(label).parent) for label in wanted}):
-        for file in sorted((base / folder).glob("*.txt")) if (base / folder).is_dir() else ():
-            name = file.relative_to(base).as_posix()
-            if name not in wanted and file.name not in NAME_FILES and _looks_like_rows(file):
-                raise FormatError(f"{file}: a label without its image; put the image in place or move the label away")
-
-
 def _bare_names(base: Path, labels: Iterable[str]) -> dict[int, str]:
     """Class names of a folder without data.yaml: from a names file, else class_0, class_1, ... as far as used."""
-    for folder in (base, base / "labels"):
+    for folder in (base, *(base / name for name in LABEL_FOLDERS)):
         for name in NAME_FILES:
             if (folder / name).is_file():
                 lines = [line.strip() for line in read_text(folder / name).splitlines()]

@@ -20,7 +20,8 @@ from ._budget import Budget
 from ._files import Names, Target, check_transfer, files_below, inside, place_image, refuse_existing, write_text
 from ._report import WriteReport
 from ._values import check_listed
-from ._yolo_read import label_path, read, recognise
+from ._yolo_layout import label_path
+from ._yolo_read import read, recognise
 from ._yolo_rows import (
     TRACED,
     as_ultralytics_fills,

@@ -280,3 +280,61 @@ def test_our_rows_come_back_exactly_at_any_size_of_image(tmp_path: Path) -> None
         converters.write(dataset, home / "out", "yolo")
         (record,) = converters.read(home / "out").records
         assert record.annotations[0].mask == mask
+
+
+def put(folder: Path, files: dict[str, str]) -> Path:
+    """Files by name below `folder`; those of pictures are drawn."""
+    for name, text in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        if name.endswith(".png"):
+            Image.new("RGB", SIZE[::-1]).save(folder / name)
+        else:
+            (folder / name).write_text(text, encoding="utf-8")
+    return folder
+
+
+BOX = "0 0.5 0.5 0.5 0.5\n"
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {"Images/a.png": "", "Annotations/a.txt": BOX},
+        {"images/train/a.png": "", "annotations/train/a.txt": BOX},
+        {"Images/a.png": "", "Labels/a.txt": BOX},
+        {"Images/a.png": "", "Images/a.txt": BOX, "obj.names": "x\n"},
+        {"a.png": "", "a.txt": BOX, "obj.names": "x\n"},
+        {"set/images/a.png": "", "set/labels/a.txt": BOX, "data.yaml": "names: [x]\ntrain: set/images\n"},
+    ],
+    ids=["Images, Annotations", "annotations", "Labels", "beside in Images", "beside", "labels"],
+)
+def test_a_label_is_found_in_every_layout(files: dict[str, str], tmp_path: Path) -> None:
+    put(tmp_path, files)
+    assert converters.detect_format(tmp_path)[0] == "yolo"
+    assert [len(record.annotations) for record in converters.read(tmp_path).records] == [1]
+
+
+YAML = "names: [x]\ntrain: images\n"
+
+
+@pytest.mark.parametrize(
+    ("files", "words"),
+    [
+        ({"images/a.png": "", "data.yaml": YAML}, "1 images and no label file"),
+        ({"images/a.png": "", "txt/a.txt": BOX, "data.yaml": YAML}, "txt/a.txt: may be the label"),
+        ({"images/a.png": "", "labelTxt/a.txt": "0 0 0 2 2 2 2 0 x 0", "data.yaml": YAML}, "oriented boxes of DOTA"),
+        ({"images/a.png": "", "labels/a.txt": BOX, "labels/val/b.txt": BOX}, "val/b.txt: a label without its image"),
+    ],
+    ids=["none", "elsewhere", "DOTA", "split without images"],
+)
+def test_labels_that_nobody_would_read_are_an_error_and_not_nothing(
+    files: dict[str, str], words: str, tmp_path: Path
+) -> None:
+    with pytest.raises(FormatError, match=words):
+        converters.read(put(tmp_path, files), "yolo")
+
+
+def test_images_without_labels_are_empty_where_others_have_some(tmp_path: Path) -> None:
+    files = {"images/a.png": "", "images/b.png": "", "labels/b.txt": BOX, "data.yaml": YAML, "val/images/a.png": ""}
+    put(tmp_path, {**files, "val/labels/a.txt": BOX})  # a split that data.yaml leaves out
+    assert [len(record.annotations) for record in converters.read(tmp_path).records] == [0, 1]
