@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -22,17 +23,21 @@ def read(
     *,
     image_root: Path | str | None = None,
     lenient: Lenient | None = None,
+    pictures: bool = False,
 ) -> Dataset:
     """The dataset at `path`; its format is recognised from the files when not given.
 
     `image_root` is the folder that image names start from, for formats that keep images elsewhere. With `lenient`,
-    broken objects are left out and counted there instead of ending in a FormatError.
+    broken objects are left out and counted there instead of ending in a FormatError. `pictures` says that those
+    inside label files are wanted too: they lie in `image_root` while their record passes by.
     """
     name = format or detect_format(path)[0]
     options: dict[str, Any] = {} if image_root is None else {"image_root": Path(image_root)}
     if lenient is not None:
         options["lenient"] = lenient
     function = get(name).read
+    if pictures and "pictures" in inspect.signature(function).parameters:
+        options["pictures"] = True
     if not Path(path).exists():
         raise UsageError(f"{path}: no such file or folder")
     return function(Path(path), **checked_options(function, name, options))
@@ -87,8 +92,9 @@ def convert(
     """
     name, why = (from_, "as told") if from_ else detect_format(source)
     skipped = Lenient() if lenient else None
+    pictures = not dry_run and _wants_pictures(to, images, options)
     return transfer(
-        lambda: read(source, name, image_root=image_root, lenient=skipped),
+        lambda: read(source, name, image_root=image_root, lenient=skipped, pictures=pictures),
         target,
         to=to,
         receipt=Receipt(str(source), str(target), name, why, to),
@@ -101,6 +107,12 @@ def convert(
         images=images,
         **options,
     )
+
+
+def _wants_pictures(to: str, images: str | None, options: Mapping[str, Any]) -> bool:
+    """Whether writing will ask for the images themselves."""
+    usual = inspect.signature(get(to).write).parameters.get("images")
+    return (images or (usual.default if usual else "none")) != "none" or options.get("pictures") == "embed"
 
 
 def transfer(

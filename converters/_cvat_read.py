@@ -16,8 +16,8 @@ from samlabel.types import Annotation, Dataset, ImageRecord, Mask, Size
 from ._classes import NAMELESS, numbered
 from ._fields import SCORES, annotation_of
 from ._files import find_image_root, relative_name
-from ._folders import Once, head_of, passing_over
-from ._lenient import Lenient
+from ._folders import Once, head_of
+from ._lenient import Lenient, coded, passing_over, unbroken
 from ._shapes import (
     OTHER,
     check_bitmap,
@@ -75,15 +75,14 @@ def read(path: Path, *, image_root: Path | None = None, lenient: Lenient | None 
     listed: list[str] = []
     used: set[str] = set()
     names: list[str] = []
-    once = Once()
     for element in stream_xml(file, "meta", "image", "track"):
         if element.tag == "track":
             raise FormatError(f"{file}: CVAT for video, with tracks; export the task as CVAT for images 1.1")
         if element.tag == "meta":
             listed += [(name.text or "").strip() for label in element.iter("label") for name in label.findall("name")]
             continue
-        names.append(_name(element, file))
-        once.check(names[-1], str(file))
+        for name in unbroken([partial(_name, element, file)], lenient):
+            names.append(name)
         used.update(_label(shape) for shape in element if shape.tag in _REGIONS)
     if not names and b"<annotations" not in head_of(file):
         raise FormatError(f"{file}: not CVAT: wanted the root <annotations>")
@@ -103,14 +102,19 @@ class _Records:
     def __iter__(self) -> Iterator[ImageRecord]:
         if self.lenient is not None:
             self.lenient.restart()
-        for image in stream_xml(self.file, "image"):
-            name = _name(image, self.file)
-            where = f"{self.file}: image {name!r}"
-            size = size_of(_whole(image, "height", where), _whole(image, "width", where), where)
-            others = [_as_table(shape) for shape in image if shape.tag not in _REGIONS]
-            number = None if image.get("id") is None else _whole(image, "id", where)
-            objects = tuple(passing_over(_objects(image, size, self.ids, where), self.lenient))
-            yield ImageRecord(name, size, objects, number, {OTHER: others} if others else {})
+        once = Once()
+        makes = (partial(self._record, image, once) for image in stream_xml(self.file, "image"))
+        yield from passing_over(makes, self.lenient, "bad-image")
+
+    def _record(self, image: Element, once: Once) -> ImageRecord:
+        name = _name(image, self.file)
+        once.check(name, str(self.file))
+        where = f"{self.file}: image {name!r}"
+        size = size_of(_whole(image, "height", where), _whole(image, "width", where), where)
+        others = [_as_table(shape) for shape in image if shape.tag not in _REGIONS]
+        number = None if image.get("id") is None else _whole(image, "id", where)
+        objects = tuple(passing_over(_objects(image, size, self.ids, where), self.lenient))
+        return ImageRecord(name, size, objects, number, {OTHER: others} if others else {})
 
 
 def _name(image: Element, file: Path) -> str:
@@ -160,9 +164,11 @@ def _object(members: list[tuple[str, Element]], size: Size, ids: dict[str, int])
     here, first = members[0]
     if first.tag == "box" and not _number_or(first, "rotation", 0, here):
         mask = None
-        box = ordered_box(*(_number(first, key, here) for key in ("xtl", "ytl", "xbr", "ybr")))
+        with coded("bad-box"):
+            box = ordered_box(*(_number(first, key, here) for key in ("xtl", "ytl", "xbr", "ybr")))
     else:
-        mask = union([_mask(shape, size, at) for at, shape in members])
+        with coded("bad-mask"):
+            mask = union([_mask(shape, size, at) for at, shape in members])
         box = mask.box
     return annotation_of(_fields(first, here), ids[_label(first)], mask, box, here)
 

@@ -9,6 +9,7 @@ from samlabel.errors import FormatError
 from samlabel.geometry import box_from_xywh, box_to_xywh
 from samlabel.types import Annotation, Box, Mask
 
+from ._lenient import broken, coded
 from ._values import id_of, numbers, plain, score_of
 
 SCORES = ("score", "predicted_iou", "stability_score")
@@ -55,9 +56,10 @@ def unnested(table: Mapping[str, Any]) -> dict[str, Any]:
 def annotation_of(fields: Mapping[str, Any], category_id: int, mask: Mask | None, box: Box, where: str) -> Annotation:
     """The object that `fields` describe; `box` where they have none. What is not read goes to `extra`."""
     if fields.get("bbox") is not None:
-        box = box_from_xywh(numbers(fields["bbox"], where, "bbox", length=4))
+        with coded("bad-box"):
+            box = box_from_xywh(numbers(fields["bbox"], where, "bbox", length=4))
     if box[2] < box[0] or box[3] < box[1]:
-        raise FormatError(f"{where}: a box of negative width or height")
+        raise broken("bad-box", f"{where}: a box of negative width or height")
     extra = {k: v for k, v in fields.items() if k not in READ}
     key = id_of(fields.get("id"))
     if isinstance(key, str):

@@ -19,6 +19,7 @@ from samlabel.errors import FormatError, ImageError, OutputExists, UsageError
 
 IMAGE_SUFFIXES = frozenset(".bmp .dng .gif .heic .heif .jp2 .jpeg .jpg .mpo .png .tif .tiff .webp".split())
 TRANSFERS = ("copy", "hardlink", "symlink", "none")
+EXTRACTED = "samlabel-pictures-"  # begins the names of folders whose pictures are there only while a record passes
 
 
 def read_text(path: Path) -> str:
@@ -222,6 +223,8 @@ def place_image(root: Path | None, name: str, target: Path, images: str) -> None
     if root is None:
         raise UsageError(f"the images of this dataset are unknown: name their folder, or place none (image {name})")
     source = root / name
+    if images == "symlink" and root.name.startswith(EXTRACTED):
+        raise UsageError(f"{name} lies inside a label file; no link can lead to it, so copy the pictures")
     if not source.is_file():
         raise UsageError(f"{source}: no such image; name the folder of the images, or place none of them")
     if target.is_file() and os.path.samefile(source, target):

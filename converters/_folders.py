@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 from samlabel.errors import FormatError, ImageError
-from samlabel.types import Annotation, Size
+from samlabel.types import Size
 
 from ._files import image_size
-from ._lenient import Lenient
+from ._lenient import broken
 
 
 def files_below(folder: Path, *suffixes: str) -> Iterator[Path]:
@@ -48,17 +48,6 @@ def size_from_image(root: Path | None, name: str, where: str) -> Size:
         raise FormatError(str(error)) from error
 
 
-def passing_over(objects: Iterable[Callable[[], Annotation]], lenient: Lenient | None) -> Iterator[Annotation]:
-    """The objects that these calls read; with `lenient`, those that are broken are left out and counted."""
-    for make in objects:
-        try:
-            yield make()
-        except FormatError as error:
-            if lenient is None:
-                raise
-            lenient.note(getattr(error, "code", "bad-annotation"), error)
-
-
 class Once:
     """Refuses an image that two labels describe."""
 
@@ -67,5 +56,5 @@ class Once:
 
     def check(self, name: str, where: str) -> None:
         if name in self._seen:
-            raise FormatError(f"{where}: {name} is described twice")
+            raise broken("duplicate-id", f"{where}: {name} is described twice")
         self._seen.add(name)

@@ -19,9 +19,9 @@ from samlabel.types import Annotation, Dataset, ImageRecord, Mask, Size
 from ._classes import NAMELESS, numbered
 from ._fields import annotation_of, unnested
 from ._files import read_json, read_text, relative_name
-from ._folders import Once, beside, files_below, head_of, passing_over, size_from_image
+from ._folders import Once, beside, files_below, head_of, size_from_image
 from ._labelme_xml import is_old, read_old
-from ._lenient import Lenient
+from ._lenient import Lenient, broken, coded, passing_over, unbroken
 from ._shapes import OTHER, ellipse, mask_of, number_in, ordered_box, pasted, rectangle, union
 from ._values import size_of, whole
 
@@ -60,14 +60,15 @@ def read(path: Path, *, image_root: Path | None = None, lenient: Lenient | None 
     path = Path(path)
     oldest = path if path.is_file() else next(files_below(path, ".json", ".xml"), None)
     if oldest is not None and oldest.suffix.lower() == ".xml":
-        return read_old(path, image_root=image_root)
+        return read_old(path, image_root=image_root, lenient=lenient)
     base = path if path.is_dir() else path.parent
     files = tuple(files_below(path, ".json")) if path.is_dir() else (path,)
     listed = base / LABELS
     if not files and not listed.is_file():
         raise FormatError(f"{path}: no labelme files here; wanted JSON files, one an image")
     names = [line.strip() for line in read_text(listed).splitlines()] if listed.is_file() else []
-    used = {_label(shape) for file in files for _, shape in _regions(_load(file)["shapes"], file)}
+    loaded = unbroken((partial(_load, file) for file in files), lenient)
+    used = {_label(shape) for content in loaded for shape in content["shapes"] if not _is_other(shape)}
     categories = numbered((n for n in names if n and n not in _RESERVED), used)
     ids = {category.name: category.id for category in categories}
     return Dataset(categories, _Records(base, files, ids, image_root, lenient), image_root or base)
@@ -85,21 +86,24 @@ class _Records:
         if self.lenient is not None:
             self.lenient.restart()
         once = Once()
-        for file in self.files:
+        yield from passing_over((partial(self._record, file, once) for file in self.files), self.lenient, "bad-image")
+
+    def _record(self, file: Path, once: Once) -> ImageRecord:
+        with coded("bad-file"):
             content = _load(file)
-            label = file.relative_to(self.base).as_posix()
-            name = _image_name(content.get("imagePath"), label, file, self.image_root)
-            once.check(name, str(file))
-            if content.get("imageHeight") is None or content.get("imageWidth") is None:
-                size = size_from_image(self.image_root or self.base, name, str(file))
-            else:
-                size = size_of(content["imageHeight"], content["imageWidth"], str(file))
-            extra = unnested({k: v for k, v in content.items() if k not in FILE_KEYS})
-            extra.update({"flags": content["flags"]} if content.get("flags") else {})
-            lines = [shape for shape in content["shapes"] if _kind(shape, file) not in _REGIONS]
-            extra.update({OTHER: lines} if lines else {})
-            objects = passing_over(_objects(content["shapes"], size, self.ids, file), self.lenient)
-            yield ImageRecord(name, size, tuple(objects), whole(content.get("image_id")), extra)
+        label = file.relative_to(self.base).as_posix()
+        name = _image_name(content.get("imagePath"), label, file, self.image_root)
+        once.check(name, str(file))
+        if content.get("imageHeight") is None or content.get("imageWidth") is None:
+            size = size_from_image(self.image_root or self.base, name, str(file))
+        else:
+            size = size_of(content["imageHeight"], content["imageWidth"], str(file))
+        extra = unnested({k: v for k, v in content.items() if k not in FILE_KEYS})
+        extra.update({"flags": content["flags"]} if content.get("flags") else {})
+        lines = [shape for shape in content["shapes"] if _is_other(shape)]
+        extra.update({OTHER: lines} if lines else {})
+        objects = passing_over(_objects(content["shapes"], size, self.ids, file), self.lenient)
+        return ImageRecord(name, size, tuple(objects), whole(content.get("image_id")), extra)
 
 
 def _load(file: Path) -> dict[str, Any]:
@@ -128,11 +132,13 @@ def _image_name(raw: Any, label: str, file: Path, image_root: Path | None) -> st
     return relative_name(name, where)
 
 
-def _kind(shape: dict[str, Any], file: Path) -> str:
-    kind = shape.get("shape_type") or "polygon"
-    if not isinstance(kind, str):
-        raise FormatError(f"{file}: shape_type is {kind!r:.40}, wanted a name such as polygon")
-    return kind
+def _kind(shape: dict[str, Any]) -> Any:
+    return shape.get("shape_type") or "polygon"
+
+
+def _is_other(shape: dict[str, Any]) -> bool:
+    """Whether a shape is no object: a point, a line, or what labelme may invent."""
+    return isinstance(_kind(shape), str) and _kind(shape) not in _REGIONS
 
 
 def _label(shape: dict[str, Any]) -> str:
@@ -140,36 +146,41 @@ def _label(shape: dict[str, Any]) -> str:
     return label if isinstance(label, str) and label else NAMELESS
 
 
-def _regions(shapes: list[dict[str, Any]], file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    for number, shape in enumerate(shapes):
-        if _kind(shape, file) in _REGIONS:
-            if not isinstance(shape.get("label"), (str, type(None))):
-                raise FormatError(f"{file}: shape {number}: label is {shape['label']!r:.40}, wanted a text")
-            yield number, shape
-
-
 def _objects(
     shapes: list[dict[str, Any]], size: Size, ids: dict[str, int], file: Path
 ) -> Iterator[Callable[[], Annotation]]:
     """A call for each object, made of the shapes of its group."""
     groups: dict[Any, list[tuple[int, dict[str, Any]]]] = {}
-    for number, shape in _regions(shapes, file):
-        group = shape.get("group_id")
-        if not isinstance(group, (int, float, str, type(None))):
-            raise FormatError(f"{file}: shape {number}: group_id is {group!r:.40}, wanted a number")
-        key = (number,) if group is None else (_label(shape), group)
-        groups.setdefault(key, []).append((number, shape))
+    for number, shape in enumerate(shapes):
+        if not _is_other(shape):
+            group = shape.get("group_id")
+            key = (_label(shape), group) if isinstance(group, (int, float, str)) else (number,)
+            groups.setdefault(key, []).append((number, shape))
     return (partial(_object, members, size, ids, file) for members in groups.values())
 
 
+def _check(shape: dict[str, Any], where: str) -> None:
+    """FormatError for a label, group or kind that is none."""
+    if not isinstance(shape.get("label"), (str, type(None))):
+        raise broken("bad-category", f"{where}: label is {shape['label']!r:.40}, wanted a text")
+    if not isinstance(shape.get("group_id"), (int, float, str, type(None))):
+        raise FormatError(f"{where}: group_id is {shape['group_id']!r:.40}, wanted a number")
+    if not isinstance(_kind(shape), str):
+        raise FormatError(f"{where}: shape_type is {_kind(shape)!r:.40}, wanted a name such as polygon")
+
+
 def _object(members: list[tuple[int, dict[str, Any]]], size: Size, ids: dict[str, int], file: Path) -> Annotation:
+    for number, shape in members:
+        _check(shape, f"{file}: shape {number}")
     number, first = members[0]
     where = f"{file}: shape {number}"
     mask = None
-    if len(members) == 1 and _kind(first, file) == "rectangle":
-        box = ordered_box(*_points(first, where, 2, 4))
+    if len(members) == 1 and _kind(first) == "rectangle":
+        with coded("bad-box"):
+            box = ordered_box(*_points(first, where, 2, 4))
     else:
-        mask = union([_mask(shape, size, f"{file}: shape {n}") for n, shape in members])
+        with coded("bad-mask"):
+            mask = union([_mask(shape, size, f"{file}: shape {n}") for n, shape in members])
         box = mask.box
     fields = unnested({k: v for k, v in first.items() if k not in SHAPE_KEYS})
     flags = first.get("flags")

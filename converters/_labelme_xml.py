@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ from samlabel.types import Annotation, Dataset, ImageRecord, Mask, Size
 from ._classes import NAMELESS, numbered
 from ._files import relative_name
 from ._folders import Once, beside, files_below, head_of, size_from_image
+from ._lenient import Lenient, coded, passing_over, unbroken
 from ._shapes import check_bitmap, mask_of, number_in
 from ._values import size_of, whole
 from ._xml import read_xml
@@ -33,18 +35,19 @@ def is_old(file: Path) -> bool:
     return b"<annotation>" in head and (b"<imagesize>" in head or b"<pt>" in head or b"<sourceAnnotation>" in head)
 
 
-def read_old(path: Path, *, image_root: Path | None = None) -> Dataset:
+def read_old(path: Path, *, image_root: Path | None = None, lenient: Lenient | None = None) -> Dataset:
     """The dataset of a folder of LabelMe XML files, or of one; objects marked as deleted are left out."""
     folder = path if path.is_dir() else path.parent
     if (folder / "Annotations").is_dir():
         folder = folder / "Annotations"
     files = tuple(files_below(folder, ".xml")) if path.is_dir() else (path,)
     base = folder.parent
-    root = image_root or (base / "Images" if (base / "Images").is_dir() else folder)
-    used = {_class(item) for file in files for item in _objects(_root(file))}
+    image_root = image_root or (base / "Images" if (base / "Images").is_dir() else folder)
+    roots = unbroken((partial(_root, file) for file in files), lenient)
+    used = {_class(item) for root in roots for item in _objects(root)}
     categories = numbered((), used)
     ids = {category.name: category.id for category in categories}
-    return Dataset(categories, _Records(folder, files, base / "Masks", root, ids), root)
+    return Dataset(categories, _Records(folder, files, base / "Masks", image_root, ids, lenient), image_root)
 
 
 @dataclass(frozen=True)
@@ -54,23 +57,29 @@ class _Records:
     masks: Path
     root: Path
     ids: dict[str, int]
+    lenient: Lenient | None
 
     def __iter__(self) -> Iterator[ImageRecord]:
+        if self.lenient is not None:
+            self.lenient.restart()
         once = Once()
-        for file in self.files:
+        yield from passing_over((partial(self._record, file, once) for file in self.files), self.lenient, "bad-image")
+
+    def _record(self, file: Path, once: Once) -> ImageRecord:
+        with coded("bad-file"):
             entry = _root(file)
-            label = file.relative_to(self.folder).as_posix()
-            raw = (entry.findtext("filename") or "").strip() or f"{file.stem}.jpg"
-            name = relative_name(beside(label, relative_name(raw, f"{file}: filename")), str(file))
-            once.check(name, str(file))
-            rows, columns = entry.findtext("imagesize/nrows"), entry.findtext("imagesize/ncols")
-            if rows and columns:
-                high, wide = (whole(number_in(text, str(file), "imagesize")) for text in (rows, columns))
-                size = size_of(high, wide, str(file))
-            else:
-                size = size_from_image(self.root, name, str(file))
-            found = tuple(self._object(item, n, label, size, file) for n, item in enumerate(_objects(entry)))
-            yield ImageRecord(name, size, found)
+        label = file.relative_to(self.folder).as_posix()
+        raw = (entry.findtext("filename") or "").strip() or f"{file.stem}.jpg"
+        name = relative_name(beside(label, relative_name(raw, f"{file}: filename")), str(file))
+        once.check(name, str(file))
+        rows, columns = entry.findtext("imagesize/nrows"), entry.findtext("imagesize/ncols")
+        if rows and columns:
+            high, wide = (whole(number_in(text, str(file), "imagesize")) for text in (rows, columns))
+            size = size_of(high, wide, str(file))
+        else:
+            size = size_from_image(self.root, name, str(file))
+        makes = (partial(self._object, item, n, label, size, file) for n, item in enumerate(_objects(entry)))
+        return ImageRecord(name, size, tuple(passing_over(makes, self.lenient)))
 
     def _object(self, item: Element, number: int, label: str, size: Size, file: Path) -> Annotation:
         where = f"{file}: object {item.findtext('id') or number}"
@@ -80,19 +89,20 @@ class _Records:
         if (item.findtext("attributes") or "").strip():
             extra["attributes"] = item.findtext("attributes")
         mask = None
-        if item.find("segm") is not None:
-            picture = relative_name((item.findtext("segm/mask") or "").strip(), f"{where}: mask")
-            mask = _mask(self.masks / relative_name(beside(label, picture), where), size)
-            box = mask.box
-        else:
-            points = item.findall("polygon/pt")
-            pairs = [(point.findtext(axis), axis) for point in points for axis in "xy"]
-            outline = [number_in(text, where, axis) for text, axis in pairs]
-            if item.findtext("type") == "bounding_box" and outline:
-                box = bounding_points(outline)
-            else:
-                mask = mask_of([outline], size, where)
+        with coded("bad-mask"):
+            if item.find("segm") is not None:
+                picture = relative_name((item.findtext("segm/mask") or "").strip(), f"{where}: mask")
+                mask = _mask(self.masks / relative_name(beside(label, picture), where), size)
                 box = mask.box
+            else:
+                points = item.findall("polygon/pt")
+                pairs = [(point.findtext(axis), axis) for point in points for axis in "xy"]
+                outline = [number_in(text, where, axis) for text, axis in pairs]
+                if item.findtext("type") == "bounding_box" and outline:
+                    box = bounding_points(outline)
+                else:
+                    mask = mask_of([outline], size, where)
+                    box = mask.box
         return Annotation(self.ids[_class(item)], box, mask, extra=extra)
 
 
@@ -114,6 +124,8 @@ def _class(item: Element) -> str:
 def _mask(file: Path, size: Size) -> Mask:
     from PIL import Image
 
+    if not file.is_file():
+        raise FormatError(f"{file}: no such mask; name the folder that holds Annotations/, Images/ and Masks/")
     try:
         with Image.open(file, formats=["PNG"]) as image:
             if (image.height, image.width) != tuple(size):

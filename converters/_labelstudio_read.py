@@ -16,8 +16,8 @@ from ._brush import brush_decode
 from ._classes import NAMELESS, numbered
 from ._fields import annotation_of
 from ._files import IMAGE_SUFFIXES, find_image_root, read_json, relative_name
-from ._folders import Once, head_of, passing_over, size_from_image
-from ._lenient import Lenient
+from ._folders import Once, head_of, size_from_image
+from ._lenient import Lenient, broken, coded, passing_over, unbroken
 from ._shapes import OTHER, check_bitmap, ellipse, mask_of, number_in, pasted, rectangle
 from ._values import size_of, whole
 from ._xml import read_xml
@@ -66,22 +66,17 @@ def read(path: Path, *, image_root: Path | None = None, lenient: Lenient | None 
     """
     file = _find(Path(path))
     tasks = read_json(file)
-    if not isinstance(tasks, list) or not all(isinstance(task, dict) for task in tasks):
+    if not isinstance(tasks, list) or not (lenient or all(isinstance(task, dict) for task in tasks)):
         raise FormatError(f"{file}: not Label Studio: wanted a list of tasks")
-    names = []
-    once = Once()
-    used: set[str] = set()
-    for place, task in enumerate(tasks):
-        where = _where(file, place, task)
-        names.append(_image_name(task, where))
-        once.check(names[-1], where)
-        used.update(_label(item, here) for item, here in _items(task, where) if _kind(item))
+    names = list(unbroken((partial(_image_name, task, _where(file, n, task)) for n, task in enumerate(tasks)), lenient))
+    found = unbroken((partial(_labels_in, task, _where(file, n, task)) for n, task in enumerate(tasks)), lenient)
+    used = {label for labels in found for label in labels}
     listed = _listed(file.with_name(file.stem + CONFIG))
     categories = _categories(listed, used)
     ids = {category.name: category.id for category in categories}
     if image_root is None:
         image_root = find_image_root(names, [file.parent / "images", file.parent])
-    return Dataset(categories, _Records(file, tasks, names, ids, image_root, lenient), image_root)
+    return Dataset(categories, _Records(file, tasks, ids, image_root, lenient), image_root)
 
 
 def _listed(config: Path) -> dict[str, int | None]:
@@ -111,7 +106,6 @@ def _categories(listed: dict[str, int | None], used: set[str]) -> tuple[Category
 class _Records:
     file: Path
     tasks: list[dict[str, Any]]
-    names: list[str]
     ids: dict[str, int]
     image_root: Path | None
     lenient: Lenient | None
@@ -119,19 +113,24 @@ class _Records:
     def __iter__(self) -> Iterator[ImageRecord]:
         if self.lenient is not None:
             self.lenient.restart()
-        for place, (task, name) in enumerate(zip(self.tasks, self.names)):
-            where = _where(self.file, place, task)
-            items = list(_items(task, where))
-            size = self._size(task, items, name, where)
-            meta = task.get("meta")
-            extra = dict(meta) if isinstance(meta, dict) else {}
-            others = [item for item, _ in items if not _kind(item)]
-            extra.update({OTHER: others} if others else {})
-            several = len(_finished(task, where)) - 1
-            extra.update({"other_annotations": several} if several > 0 else {})
-            objects = [partial(_object, item, size, self.ids, here) for item, here in items if _kind(item)]
-            read_ones = tuple(passing_over(objects, self.lenient))
-            yield ImageRecord(name, size, read_ones, whole(task.get("id")), extra)
+        once = Once()
+        makes = (partial(self._record, place, task, once) for place, task in enumerate(self.tasks))
+        yield from passing_over(makes, self.lenient, "bad-image")
+
+    def _record(self, place: int, task: Any, once: Once) -> ImageRecord:
+        where = _where(self.file, place, task)
+        name = _image_name(task, where)
+        once.check(name, where)
+        items = list(_items(task, where))
+        size = self._size(task, items, name, where)
+        meta = task.get("meta")
+        extra = dict(meta) if isinstance(meta, dict) else {}
+        others = [item for item, _ in items if not _kind(item)]
+        extra.update({OTHER: others} if others else {})
+        several = len(_finished(task, where)) - 1
+        extra.update({"other_annotations": several} if several > 0 else {})
+        objects = [partial(_object, item, size, self.ids, here) for item, here in items if _kind(item)]
+        return ImageRecord(name, size, tuple(passing_over(objects, self.lenient)), whole(task.get("id")), extra)
 
     def _size(self, task: dict[str, Any], items: list[tuple[dict[str, Any], str]], name: str, where: str) -> Size:
         sources = [(item.get("original_height"), item.get("original_width")) for item, _ in items]
@@ -146,12 +145,18 @@ class _Records:
         return size_of(*told.pop(), where)
 
 
-def _where(file: Path, place: int, task: dict[str, Any]) -> str:
-    return f"{file}: task {task.get('id', place)!r:.40}"
+def _where(file: Path, place: int, task: Any) -> str:
+    return f"{file}: task {task.get('id', place) if isinstance(task, dict) else place!r:.40}"
 
 
-def _image_name(task: dict[str, Any], where: str) -> str:
-    data = task.get("data")
+def _labels_in(task: Any, where: str) -> set[str]:
+    """The classes of a task's regions; of one whose label is no text, what its error will not need."""
+    items = [item for item, _ in _items(task, where) if _kind(item)] if isinstance(task, dict) else []
+    return {label for item in items if isinstance(label := (_labels(item) or [NAMELESS])[0] or NAMELESS, str)}
+
+
+def _image_name(task: Any, where: str) -> str:
+    data = task.get("data") if isinstance(task, dict) else None
     if not isinstance(data, dict):
         raise FormatError(f"{where}: no data with the address of an image")
     texts = [data.get(key) for key in ("image", "img", "image_url")]
@@ -230,7 +235,7 @@ def _labels(item: dict[str, Any]) -> list[Any]:
 def _label(item: dict[str, Any], where: str) -> str:
     labels = _labels(item)
     if labels and not isinstance(labels[0], str):
-        raise FormatError(f"{where}: label {labels[0]!r:.40} is no text")
+        raise broken("bad-category", f"{where}: label {labels[0]!r:.40} is no text")
     return labels[0] if labels and labels[0] else NAMELESS
 
 
@@ -239,7 +244,8 @@ def _object(item: dict[str, Any], size: Size, ids: dict[str, int], where: str) -
         raise FormatError(
             f"{where}: image_rotation {item['image_rotation']!r:.20}; turn the image itself, then label it"
         )
-    mask, box = _shape(item, size, where)
+    with coded("bad-mask"):
+        mask, box = _shape(item, size, where)
     meta = item.get("meta")
     fields = {**meta} if isinstance(meta, dict) else {}
     fields.update({k: v for k, v in item.items() if k not in _RESULT_KEYS and k not in fields})

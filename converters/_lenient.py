@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import TypeVar
 
 from samlabel.errors import FormatError
 
 # Code -> what was wrong with the images, objects or rows that were left out.
 SKIPPED: dict[str, str] = {
-    "bad-image": "images without a usable id, name or size",
+    "bad-file": "label files that cannot be read, with all that is in them",
+    "bad-image": "images without a usable id, name or size, with their objects",
     "bad-annotation": "objects that are not written as the format wants them",
     "bad-category": "objects of a class that is not listed",
     "bad-mask": "objects whose polygons or RLE are broken",
     "bad-box": "objects whose box is broken or missing",
     "bad-row": "rows of label files that are no object",
     "duplicate-id": "later ones of several that share an id",
-    "no-image": "objects on images that are not listed",
+    "no-image": "objects or label files of images that are not there",
 }
 EXAMPLES = 5  # messages kept of each code
+
+T = TypeVar("T")
 
 
 class Lenient:
@@ -53,6 +59,42 @@ class Lenient:
     @property
     def examples(self) -> dict[str, list[str]]:
         return {code: list(messages) for code, messages in sorted(self._opened.items())}
+
+
+@contextmanager
+def coded(code: str) -> Iterator[None]:
+    """Gives a FormatError of the block this code, unless it has one."""
+    try:
+        yield
+    except FormatError as error:
+        if not hasattr(error, "code"):
+            error.code = code  # type: ignore[attr-defined]
+        raise
+
+
+def passing_over(makes: Iterable[Callable[[], T]], lenient: Lenient | None, code: str = "bad-annotation") -> Iterator[T]:
+    """What these calls read; with `lenient`, what is broken is left out and counted, under `code` if it has none."""
+    for make in makes:
+        try:
+            made = make()
+        except FormatError as error:
+            if lenient is None:
+                raise
+            lenient.note(getattr(error, "code", code), error)
+        else:
+            yield made
+
+
+def unbroken(makes: Iterable[Callable[[], T]], lenient: Lenient | None) -> Iterator[T]:
+    """What these calls read while a dataset is opened; what is broken is counted later, with its record."""
+    for make in makes:
+        try:
+            made = make()
+        except FormatError:
+            if lenient is None:
+                raise
+        else:
+            yield made
 
 
 def broken(code: str, message: str) -> FormatError:

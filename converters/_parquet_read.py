@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterator
+import tempfile
+from collections import deque
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +18,14 @@ from samlabel.geometry import box_from_xywh
 from samlabel.types import Annotation, Category, Dataset, ImageRecord, Size
 
 from ._fields import READ, annotation_of
-from ._files import find_image_root, relative_name
-from ._folders import Once, files_below, passing_over, size_from_image
-from ._lenient import Lenient
+from ._files import EXTRACTED, find_image_root, relative_name
+from ._folders import Once, files_below, size_from_image
+from ._lenient import Lenient, broken, coded, passing_over, unbroken
 from ._values import numbers, read_categories, read_mask, size_of, whole
 
 OURS = b"samlabel"  # key of the schema's metadata that holds the table of classes
 ROWS = 64  # rows in memory at once
+PASSING = 8  # pictures on disk at once, for a reader that looks at a record or two after the next
 
 
 def arrow() -> Any:
@@ -49,28 +53,59 @@ def _files(path: Path) -> tuple[Path, ...]:
     return tuple(files_below(path / "data" if (path / "data").is_dir() else path, ".parquet"))
 
 
-def read(path: Path, *, image_root: Path | None = None, lenient: Lenient | None = None) -> Dataset:
+def read(
+    path: Path, *, image_root: Path | None = None, lenient: Lenient | None = None, pictures: bool = False
+) -> Dataset:
     """The dataset of a Parquet file or of a folder of them; records in the order of files and rows.
 
     Wants a column `image` and a column `objects` with `bbox` (XYWH) and `category`; `segmentation` is COCO RLE.
-    A picture inside the file is only measured, when there is no width and height. Raises FormatError with file, row
-    and rule.
+    Pictures inside the file are measured where there is no width and height; with `pictures`, and where no folder
+    holds the images, each is put into a temporary folder, the dataset's `image_root`, while its record passes by.
+    Raises FormatError with file, row and rule; with `lenient`, broken rows and objects are left out and counted there.
     """
     path = Path(path)
     files = _files(path)
     if not files:
         raise FormatError(f"{path}: no .parquet file here")
-    categories = _categories(files)
+    categories = _categories(files, lenient)
     base = path if path.is_dir() else path.parent
-    names = []
-    once = Once()
+    parents = [base, base.parent]
+    names = list(islice(unbroken(_names(files), lenient), 50))
+    root = image_root or find_image_root(names, [p for parent in parents for p in (parent / "images", parent)])
+    extracted = _Extracted() if pictures and root is None and any(_holds_bytes(file) for file in files) else None
+    records = _Records(files, categories, root, lenient, extracted)
+    return Dataset(categories, records, extracted.root if extracted else root)
+
+
+def _names(files: tuple[Path, ...]) -> Iterator[Callable[[], str]]:
     for file in files:
         for place, row in _rows(file, pictures=False):
-            names.append(_name(row, place, file))
-            once.check(names[-1], f"{file}: row {place}")
-    parents = [base, base.parent]
-    root = image_root or find_image_root(names, [p for parent in parents for p in (parent / "images", parent)])
-    return Dataset(categories, _Records(files, categories, root, lenient), root)
+            yield partial(_name, row, place, file)
+
+
+def _holds_bytes(file: Path) -> bool:
+    image = {field.name: field.type for field in _open(file).schema_arrow}.get("image")
+    return image is not None and "bytes" in {image.field(n).name for n in range(getattr(image, "num_fields", 0))}
+
+
+class _Extracted:
+    """A temporary folder of the pictures of the last few records; it goes with the last that refers to it."""
+
+    def __init__(self) -> None:
+        self._folder = tempfile.TemporaryDirectory(prefix=EXTRACTED)
+        self.root = Path(self._folder.name)
+        self._there: deque[Path] = deque()
+
+    def put(self, name: str, data: bytes, where: str) -> None:
+        if len(self._there) == PASSING:
+            self._there.popleft().unlink(missing_ok=True)
+        file = self.root / name
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(data)
+        except OSError as error:
+            raise broken("bad-image", f"{where}: the picture cannot be put on disk: {_short(error)}") from error
+        self._there.append(file)
 
 
 def _open(file: Path) -> Any:
@@ -106,7 +141,7 @@ def _rows(file: Path, *, pictures: bool) -> Iterator[tuple[int, dict[str, Any]]]
         raise FormatError(f"{file}: damaged after row {place}: {_short(error)}") from error
 
 
-def _categories(files: tuple[Path, ...]) -> tuple[Category, ...]:
+def _categories(files: tuple[Path, ...], lenient: Lenient | None) -> tuple[Category, ...]:
     """Our own table, or the names of the feature `category`, or as many classes as are used."""
     metadata = _open(files[0]).schema_arrow.metadata or {}
     try:
@@ -117,12 +152,17 @@ def _categories(files: tuple[Path, ...]) -> tuple[Category, ...]:
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise FormatError(f"{files[0]}: the metadata of its schema is damaged: {_short(error)}") from error
     if names is None:
-        used = {-1}
-        for file in files:
-            for place, row in _rows(file, pictures=False):
-                used.update(_class(entry, f"{file}: row {place}") for entry in _entries(row, f"{file}: row {place}"))
-        names = [f"class_{number}" for number in range(max(used) + 1)]
+        used = max(unbroken(_classes(files, lenient), lenient), default=-1)
+        names = [f"class_{number}" for number in range(used + 1)]
     return tuple(Category(number, name) for number, name in enumerate(names))
+
+
+def _classes(files: tuple[Path, ...], lenient: Lenient | None) -> Iterator[Callable[[], int]]:
+    for file in files:
+        for place, row in _rows(file, pictures=False):
+            where = f"{file}: row {place}"
+            for entries in unbroken([partial(_entries, row, where)], lenient):
+                yield from (partial(_class, entry, where) for entry in entries)
 
 
 def _class_names(feature: Any, depth: int) -> list[str] | None:
@@ -143,7 +183,7 @@ def _class(entry: dict[str, Any], where: str) -> int:
     found = next((entry[key] for key in ("category", "categories", "label", "labels") if key in entry), None)
     number = whole(found)
     if number is None or not 0 <= number <= 100_000:
-        raise FormatError(f"{where}: category {found!r:.40} is not the number of a class")
+        raise broken("bad-category", f"{where}: category {found!r:.40} is not the number of a class")
     return number
 
 
@@ -180,28 +220,42 @@ class _Records:
     categories: tuple[Category, ...]
     root: Path | None
     lenient: Lenient | None
+    extracted: _Extracted | None
 
     def __iter__(self) -> Iterator[ImageRecord]:
         if self.lenient is not None:
             self.lenient.restart()
         known = frozenset(category.id for category in self.categories)
+        once = Once()
         for file in self.files:
             sized = {"width", "height"} <= set(_open(file).schema_arrow.names)
-            for place, row in _rows(file, pictures=not sized):
-                where = f"{file}: row {place}"
-                name = _name(row, place, file)
-                size = self._size(row, name, where)
-                entries = [partial(_object, entry, size, known, where) for entry in _entries(row, where)]
-                objects = tuple(passing_over(entries, self.lenient))
-                extra = _json(row.get("extra"), where)
-                yield ImageRecord(name, size, objects, whole(row.get("image_id")), extra)
+            rows = _rows(file, pictures=not sized or self.extracted is not None)
+            makes = (partial(self._record, row, place, file, known, once) for place, row in rows)
+            yield from passing_over(makes, self.lenient, "bad-image")
+
+    def _record(self, row: dict[str, Any], place: int, file: Path, known: frozenset[int], once: Once) -> ImageRecord:
+        where = f"{file}: row {place}"
+        name = _name(row, place, file)
+        once.check(name, where)
+        size = self._size(row, name, where)
+        makes = [partial(_object, entry, size, known, where) for entry in _entries(row, where)]
+        objects = tuple(passing_over(makes, self.lenient))
+        data = _bytes_of(row)
+        if self.extracted is not None and data:
+            self.extracted.put(name, data, where)
+        return ImageRecord(name, size, objects, whole(row.get("image_id")), _json(row.get("extra"), where))
 
     def _size(self, row: dict[str, Any], name: str, where: str) -> Size:
         if row.get("height") is not None and row.get("width") is not None:
             return size_of(row["height"], row["width"], where)
-        image = row.get("image")
-        data = image.get("bytes") if isinstance(image, dict) else None
+        data = _bytes_of(row)
         return _measured(data, where) if data else size_from_image(self.root, name, where)
+
+
+def _bytes_of(row: dict[str, Any]) -> bytes | None:
+    image = row.get("image")
+    data = image.get("bytes") if isinstance(image, dict) else None
+    return data if isinstance(data, bytes) else None
 
 
 def _measured(data: bytes, where: str) -> Size:
@@ -232,12 +286,13 @@ def _object(entry: dict[str, Any], size: Size, known: frozenset[int], where: str
     category = whole(entry.get("category_id"))
     category = category if category in known and entry.get("category_id") is not None else _class(entry, where)
     if category not in known:
-        raise FormatError(f"{where}: category {category} is not among the classes of this file")
+        raise broken("bad-category", f"{where}: category {category} is not among the classes of this file")
     if entry.get("bbox") is not None:
-        box = box_from_xywh(numbers(entry["bbox"], where, "bbox", length=4))
+        with coded("bad-box"):
+            box = box_from_xywh(numbers(entry["bbox"], where, "bbox", length=4))
     elif mask is not None:
         box = mask.box
     else:
-        raise FormatError(f"{where}: an object with neither bbox nor segmentation")
+        raise broken("bad-box", f"{where}: an object with neither bbox nor segmentation")
     fields = {key: value for key, value in entry.items() if key in READ and value is not None and key != "bbox"}
     return annotation_of({**_json(entry.get("extra"), where), **fields}, category, mask, box, where)

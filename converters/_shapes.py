@@ -12,6 +12,8 @@ from samlabel.errors import FormatError, UsageError
 from samlabel.geometry import count_parts_and_holes, polygons_to_mask
 from samlabel.types import Mask, Size
 
+from ._lenient import broken
+
 BITMAP_MAX = 1 << 28  # pixels of an image whose masks are decoded to pixels; 16384 by 16384
 CHOICES = ("auto", "polygon", "mask")
 OTHER = "other_shapes"  # key of ImageRecord.extra: shapes that are no objects (points, lines), as they were
@@ -40,7 +42,7 @@ def mask_of(polygons: Sequence[Sequence[float]], size: Size, where: str) -> Mask
     try:
         return polygons_to_mask(polygons, size)
     except ValueError as error:
-        raise FormatError(f"{where}: {error}") from error
+        raise broken("bad-mask", f"{where}: {error}") from error
 
 
 def union(masks: Sequence[Mask]) -> Mask:
@@ -85,7 +87,7 @@ def pasted(pixels: np.ndarray, x: int, y: int, size: Size, where: str) -> Mask:
     """The mask of (H, W) `pixels` whose first one lies at x, y; FormatError when they reach beyond the image."""
     height, width = pixels.shape
     if x < 0 or y < 0 or x + width > size[1] or y + height > size[0]:
-        raise FormatError(f"{where}: a mask of {width}x{height} at {x}, {y} leaves the {size[1]}x{size[0]} image")
+        raise broken("bad-mask", f"{where}: a mask of {width}x{height} at {x}, {y} leaves the {size[1]}x{size[0]} image")
     check_bitmap(size, where)
     canvas = np.zeros(size, dtype=bool)
     canvas[y : y + height, x : x + width] = pixels
@@ -95,7 +97,7 @@ def pasted(pixels: np.ndarray, x: int, y: int, size: Size, where: str) -> Mask:
 def check_bitmap(size: Size, where: str) -> None:
     """FormatError for a bitmap larger than any photo: a few bytes of runs can claim gigabytes of pixels."""
     if size[0] * size[1] > BITMAP_MAX:
-        raise FormatError(f"{where}: a bitmap of {size[1]}x{size[0]} pixels; at most {BITMAP_MAX} are read")
+        raise broken("bad-mask", f"{where}: a bitmap of {size[1]}x{size[0]} pixels; at most {BITMAP_MAX} are read")
 
 
 def row_runs(pixels: np.ndarray) -> list[int]:

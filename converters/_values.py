@@ -10,6 +10,8 @@ from samlabel.errors import FormatError, UsageError
 from samlabel.geometry import PIXELS_MAX, mask_from_counts, mask_from_uncompressed, polygons_to_mask
 from samlabel.types import Category, ImageRecord, Mask, Size
 
+from ._lenient import broken
+
 
 def read_mask(raw: Any, size: Size, where: str) -> Mask | None:
     """The mask of a `segmentation`; None when it is absent, null or an empty list, which COCO uses for 'box only'."""
@@ -30,7 +32,7 @@ def read_mask(raw: Any, size: Size, where: str) -> Mask | None:
             raise ValueError("RLE counts are neither text nor a list")
         return mask_from_uncompressed(counts, size)
     except ValueError as error:
-        raise FormatError(f"{where}: {error}") from error
+        raise broken("bad-mask", f"{where}: {error}") from error
 
 
 def score_of(raw: Mapping[str, Any], key: str, where: str) -> float | None:
@@ -68,7 +70,7 @@ def size_of(height: Any, width: Any, where: str) -> Size:
     """(height, width) of an image as two whole numbers above 0."""
     high, wide = whole(height), whole(width)
     if high is None or wide is None or high <= 0 or wide <= 0 or high * wide > PIXELS_MAX:
-        raise FormatError(f"{where}: height {height!r} and width {width!r} are no size of an image")
+        raise broken("bad-image", f"{where}: height {height!r} and width {width!r} are no size of an image")
     return high, wide
 
 

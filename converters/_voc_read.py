@@ -15,8 +15,8 @@ from samlabel.types import Annotation, Box, Dataset, ImageRecord, Mask, Size
 
 from ._classes import NAMELESS, numbered
 from ._files import IMAGE_SUFFIXES, read_text, relative_name
-from ._folders import Once, beside, files_below, head_of, passing_over, size_from_image
-from ._lenient import Lenient
+from ._folders import Once, beside, files_below, head_of, size_from_image
+from ._lenient import Lenient, broken, coded, passing_over, unbroken
 from ._shapes import mask_of, number_in
 from ._values import size_of, whole
 from ._xml import read_xml
@@ -75,7 +75,8 @@ def read(path: Path, *, image_root: Path | None = None, lenient: Lenient | None 
         raise FormatError(f"{path}: no Pascal VOC files here; wanted XML files, one an image")
     jpegs = base / "JPEGImages"
     root = image_root or (jpegs if jpegs.is_dir() or folder.name == "Annotations" else base)
-    used = {_class(entry) for file in files for entry in _root(file).findall("object")}
+    roots = unbroken((partial(_root, file) for file in files), lenient)
+    used = {_class(item) for entry in roots for item in entry.findall("object")}
     listed = list(_listed(base / MAP, used)) if (base / MAP).is_file() else []
     if not listed and used <= set(CLASSES) and (base / "SegmentationClass").is_dir():
         listed = list(CLASSES)
@@ -110,19 +111,22 @@ class _Records:
         if self.lenient is not None:
             self.lenient.restart()
         once = Once()
-        for file in self.files:
+        yield from passing_over((partial(self._record, file, once) for file in self.files), self.lenient, "bad-image")
+
+    def _record(self, file: Path, once: Once) -> ImageRecord:
+        with coded("bad-file"):
             entry = _root(file)
-            label = file.relative_to(self.folder).as_posix()
-            name = self._image_name(entry, label, file)
-            once.check(name, str(file))
-            high, wide = _value(entry, "size/height", file), _value(entry, "size/width", file)
-            if high and wide:
-                size = size_of(high, wide, str(file))
-            else:
-                size = size_from_image(self.root, name, str(file))
-            picture = (self.pictures / label).with_suffix(".png")
-            indices = read_indices(picture, size) if picture.is_file() else None
-            yield ImageRecord(name, size, tuple(passing_over(self._objects(entry, indices, size, file), self.lenient)))
+        label = file.relative_to(self.folder).as_posix()
+        name = self._image_name(entry, label, file)
+        once.check(name, str(file))
+        high, wide = _value(entry, "size/height", file), _value(entry, "size/width", file)
+        if high and wide:
+            size = size_of(high, wide, str(file))
+        else:
+            size = size_from_image(self.root, name, str(file))
+        picture = (self.pictures / label).with_suffix(".png")
+        indices = read_indices(picture, size) if picture.is_file() else None
+        return ImageRecord(name, size, tuple(passing_over(self._objects(entry, indices, size, file), self.lenient)))
 
     def _image_name(self, entry: Element, label: str, file: Path) -> str:
         raw = (entry.findtext("filename") or "").strip()
@@ -142,7 +146,8 @@ class _Records:
     def _object(self, item: Element, number: int, indices: np.ndarray | None, size: Size, where: str) -> Annotation:
         mask = None
         if item.find("polygon") is not None:
-            mask = _polygon(item, size, where)
+            with coded("bad-mask"):
+                mask = _polygon(item, size, where)
         elif indices is not None and number < VOID and (pixels := indices == number).any():
             mask = Mask.from_pixels(pixels)
         box = _box(item, where) if mask is None or item.find("bndbox") is not None else mask.box
@@ -184,9 +189,10 @@ def _value(entry: Element, place: str, file: Path) -> int | None:
 
 def _box(item: Element, where: str) -> Box:
     """VOC counts pixels from 1 and includes the last, so 1 1 1 1 is the first pixel: 0 0 1 1 here."""
-    sides = [number_in(item.findtext(f"bndbox/{side}"), where, side) for side in ("xmin", "ymin", "xmax", "ymax")]
+    with coded("bad-box"):
+        sides = [number_in(item.findtext(f"bndbox/{side}"), where, side) for side in ("xmin", "ymin", "xmax", "ymax")]
     if sides[2] < sides[0] - 1 or sides[3] < sides[1] - 1:
-        raise FormatError(f"{where}: a box of negative width or height")
+        raise broken("bad-box", f"{where}: a box of negative width or height")
     # Tools that count from 0 write xmin 0, which would begin outside the image.
     return (max(sides[0] - 1, 0.0), max(sides[1] - 1, 0.0), max(sides[2], 0.0), max(sides[3], 0.0))
 

@@ -10,6 +10,7 @@ from pathlib import Path, PurePosixPath
 from samlabel.errors import FormatError
 
 from ._files import IMAGE_SUFFIXES
+from ._lenient import Lenient, broken
 
 NAME_FILES = ("classes.txt", "obj.names", "_darknet.labels", "names.txt")
 LABEL_FOLDERS = ("labels", "Labels", "annotations", "Annotations")  # the first is ultralytics'
@@ -57,9 +58,10 @@ def _places(parent: str, home: str) -> list[str]:
     return list(dict.fromkeys([*places, parent]))
 
 
-def refuse_lost(base: Path, labels: Mapping[str, str], *, bare: bool) -> None:
+def refuse_lost(base: Path, labels: Mapping[str, str], *, bare: bool, lenient: Lenient | None) -> None:
     """FormatError where labels would be lost in silence: one without its image, or one that lies elsewhere.
 
+    With `lenient` they are counted there; no label at all is an error always.
     In a `bare` folder, without a data.yaml that chooses splits, every folder of labels counts.
     """
     wanted = set(labels.values())
@@ -72,18 +74,25 @@ def refuse_lost(base: Path, labels: Mapping[str, str], *, bare: bool) -> None:
         orphan = str(place.parent) in folders or bare and not set(LABEL_FOLDERS).isdisjoint(place.parts[:-1])
         astray = place.stem in missing and not orphan and not _has_image(base, name)
         if (orphan or astray) and looks_like_rows(base / name):
-            if "labelTxt" in place.parts:
-                raise FormatError(f"{base / name}: oriented boxes of DOTA (labelTxt), which samlabel does not read")
-            if place.stem in missing:
-                label = missing[place.stem]
-                raise FormatError(f"{base / name}: may be the label that is looked for at {label}; move it there, or away")
-            raise FormatError(f"{base / name}: a label without its image; put the image in place or move the label away")
+            error = _lost(base / name, place, missing)
+            if lenient is None:
+                raise error
+            lenient.note("no-image", error)
     if labels and not any((base / label).is_file() for label in wanted):
         image, label = next(iter(labels.items()))
         raise FormatError(
             f"{base}: {len(labels)} images and no label file, such as {label} for {image}; if none of them shows an "
             "object, one empty label file says so"
         )
+
+
+def _lost(file: Path, place: PurePosixPath, missing: Mapping[str, str]) -> FormatError:
+    if "labelTxt" in place.parts:
+        return broken("no-image", f"{file}: oriented boxes of DOTA (labelTxt), which samlabel does not read")
+    if place.stem in missing:
+        label = missing[place.stem]
+        return broken("no-image", f"{file}: may be the label that is looked for at {label}; move it there, or away")
+    return broken("no-image", f"{file}: a label without its image; put the image in place or move the label away")
 
 
 def _texts_below(base: Path) -> Iterator[str]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from math import isfinite
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from samlabel.types import Annotation, Category, Dataset, ImageRecord, Size
 
 from ._files import IMAGE_SUFFIXES, Names, image_size, read_text
 from ._folders import files_below
-from ._lenient import Lenient
+from ._lenient import Lenient, broken, coded, passing_over, unbroken
 from ._yolo_layout import LABEL_FOLDERS, NAME_FILES, find_labels, looks_like_rows, refuse_lost
 from ._yolo_rows import read_polygon
 
@@ -71,7 +72,7 @@ def read(path: Path, *, image_root: Path | None = None, lenient: Lenient | None 
         content = _load_yaml(yaml_file)
         names = _names(content, yaml_file)
         base = _base(content, yaml_file)
-        images = [] if image_root else sorted(_listed(content, base, yaml_file))
+        images = [] if image_root else sorted(_listed(content, base, yaml_file, lenient))
     if image_root is not None:
         root = image_root
         taken = Names()
@@ -89,9 +90,9 @@ def read(path: Path, *, image_root: Path | None = None, lenient: Lenient | None 
     if not labels and (yaml_file is None or any(looks_like_rows(f) for f in base.rglob("*.txt"))):
         where = image_root or path
         raise FormatError(f"{where}: no images here; YOLO labels say nothing about an image's size without it")
-    refuse_lost(base, labels, bare=yaml_file is None)
+    refuse_lost(base, labels, bare=yaml_file is None, lenient=lenient)
     if names is None:
-        names = _bare_names(base, labels.values())
+        names = _bare_names(base, labels.values(), lenient)
     categories = tuple(Category(index, name) for index, name in sorted(names.items()))
     return Dataset(categories, _Records(base, root, labels, frozenset(names), lenient), root)
 
@@ -107,29 +108,26 @@ class _Records:
     def __iter__(self) -> Iterator[ImageRecord]:
         if self.lenient is not None:
             self.lenient.restart()
-        for image in sorted(self.labels):
-            try:
-                size = image_size(self.root / image)
-            except ImageError as error:
-                if self.lenient is None:
-                    raise FormatError(str(error)) from error
-                self.lenient.note("bad-image", error)
-                continue
-            label = self.base / self.labels[image]
-            annotations = tuple(_rows(label, size, self.classes, self.lenient)) if label.is_file() else ()
-            yield ImageRecord(image, size, annotations)
+        yield from passing_over((partial(self._record, image) for image in sorted(self.labels)), self.lenient)
 
-
-def _rows(file: Path, size: Size, classes: frozenset[int], lenient: Lenient | None) -> Iterator[Annotation]:
-    for line, text in enumerate(read_text(file).splitlines(), start=1):
-        if not text.strip():
-            continue
+    def _record(self, image: str) -> ImageRecord:
         try:
-            yield _row(text, f"{file}:{line}", size, classes)
-        except FormatError as error:
-            if lenient is None:
-                raise
-            lenient.note("bad-row", error)
+            size = image_size(self.root / image)
+        except ImageError as error:
+            raise broken("bad-image", str(error)) from error
+        label = self.base / self.labels[image]
+        if not label.is_file():
+            return ImageRecord(image, size)
+        with coded("bad-file"):
+            lines = _lines(label)
+        makes = (partial(_row, text, where, size, self.classes) for where, text in lines)
+        return ImageRecord(image, size, tuple(passing_over(makes, self.lenient, "bad-row")))
+
+
+def _lines(file: Path) -> list[tuple[str, str]]:
+    """Where each line is, and its text; empty ones left out."""
+    found = enumerate(read_text(file).splitlines(), start=1)
+    return [(f"{file}:{line}", text) for line, text in found if text.strip()]
 
 
 def _row(text: str, where: str, size: Size, classes: frozenset[int]) -> Annotation:
@@ -209,7 +207,7 @@ def _base(content: dict[str, Any], file: Path) -> Path:
     return file.parent / root if (file.parent / root).is_dir() else file.parent
 
 
-def _listed(content: dict[str, Any], base: Path, file: Path) -> set[Path]:
+def _listed(content: dict[str, Any], base: Path, file: Path, lenient: Lenient | None) -> set[Path]:
     places: list[tuple[str, Any]] = []
     for key in SPLIT_KEYS:
         value = content.get(key)
@@ -226,7 +224,7 @@ def _listed(content: dict[str, Any], base: Path, file: Path) -> set[Path]:
         if place.is_dir():
             found.update(_walk(place))
         elif place.suffix.lower() == ".txt" and place.is_file():
-            found.update(_from_list(place, base))
+            found.update(passing_over(_from_list(place, base), lenient, "bad-image"))
         elif place.is_file():
             found.add(place)
         elif key != "test":  # a declared test split is often not shipped; any other would lose objects in silence
@@ -234,16 +232,15 @@ def _listed(content: dict[str, Any], base: Path, file: Path) -> set[Path]:
     return found if places else set(_walk(base))
 
 
-def _from_list(file: Path, base: Path) -> Iterator[Path]:
-    for line, text in enumerate(read_text(file).splitlines(), start=1):
-        name = text.strip().replace("\\", "/")
-        if not name:
-            continue
-        tries = [file.parent / name, base / name]
-        image = next((one for one in tries if one.is_file()), None)
-        if image is None:
-            raise FormatError(f"{file}:{line}: no such image {name}")
-        yield image
+def _from_list(file: Path, base: Path) -> Iterator[Callable[[], Path]]:
+    return (partial(_image_of, text.strip().replace("\\", "/"), file, base, where) for where, text in _lines(file))
+
+
+def _image_of(name: str, file: Path, base: Path, where: str) -> Path:
+    image = next((one for one in (file.parent / name, base / name) if one.is_file()), None)
+    if image is None:
+        raise FormatError(f"{where}: no such image {name}")
+    return image
 
 
 def _walk(folder: Path) -> Iterator[Path]:
@@ -260,7 +257,7 @@ def _below(image: Path, base: Path, path: Path) -> str:
     return Path(name).as_posix()
 
 
-def _bare_names(base: Path, labels: Iterable[str]) -> dict[int, str]:
+def _bare_names(base: Path, labels: Iterable[str], lenient: Lenient | None) -> dict[int, str]:
     """Class names of a folder without data.yaml: from a names file, else class_0, class_1, ... as far as used."""
     for folder in (base, *(base / name for name in LABEL_FOLDERS)):
         for name in NAME_FILES:
@@ -268,12 +265,10 @@ def _bare_names(base: Path, labels: Iterable[str]) -> dict[int, str]:
                 lines = [line.strip() for line in read_text(folder / name).splitlines()]
                 return dict(enumerate(line for line in lines if line))
     highest = -1
-    for name in labels:
-        label = base / name
-        if label.is_file():
-            for line, text in enumerate(read_text(label).splitlines(), start=1):
-                if text.strip():
-                    highest = max(highest, _numbers(text, f"{label}:{line}")[0])
+    there = (base / name for name in labels if (base / name).is_file())
+    for lines in unbroken((partial(_lines, label) for label in there), lenient):
+        rows = unbroken((partial(_numbers, text, where) for where, text in lines), lenient)
+        highest = max([highest, *(index for index, _ in rows)])
     if highest > 100_000:
         raise FormatError(f"{base}: a class number of {highest}; wanted at most 100000")
     return {index: f"class_{index}" for index in range(highest + 1)}

@@ -34,8 +34,8 @@ from ._files import (
     relative_name,
     replacing,
 )
-from ._folders import Once, files_below, head_of, passing_over
-from ._lenient import Lenient
+from ._folders import Once, files_below, head_of
+from ._lenient import Lenient, broken, coded, passing_over, unbroken
 from ._report import FEATURES, WriteReport
 from ._shapes import check_bitmap
 from ._values import category_table, check_listed, numbers, plain, read_categories, read_mask, size_of, whole
@@ -66,65 +66,68 @@ def read(path: Path, *, image_root: Path | None = None, lenient: Lenient | None 
     path = Path(path)
     table = path / TABLE if path.is_dir() else path
     if path.is_dir() and not table.is_file():
-        return _read_bare(path, image_root)
+        return _read_bare(path, image_root, lenient)
     content = read_json(table)
     pictures = content.get("pictures") if isinstance(content, dict) else None
-    if not isinstance(pictures, list) or not all(isinstance(picture, dict) for picture in pictures):
+    if not isinstance(pictures, list) or not (lenient or all(isinstance(picture, dict) for picture in pictures)):
         raise FormatError(f"{table}: not a table of instance masks: wanted an object with categories and pictures")
     categories = read_categories(content.get("categories"), table)
-    once = Once()
-    names = []
-    for place, picture in enumerate(pictures):
-        where = f"{table}: picture {place}"
-        names.append(relative_name(picture.get("file_name"), where))
-        once.check(names[-1], where)
+    names = list(unbroken((partial(_name, picture, table, n) for n, picture in enumerate(pictures)), lenient))
     root = image_root or find_image_root(names, [table.parent / "images", table.parent])
     known = frozenset(category.id for category in categories)
-    return Dataset(categories, _Records(table, pictures, names, known, lenient), root)
+    return Dataset(categories, _Records(table, pictures, known, lenient), root)
+
+
+def _name(picture: Any, table: Path, place: int) -> str:
+    return relative_name(picture.get("file_name") if isinstance(picture, dict) else None, f"{table}: picture {place}")
 
 
 @dataclass(frozen=True)
 class _Records:
     table: Path
     pictures: list[dict[str, Any]]
-    names: list[str]
     categories: frozenset[int]
     lenient: Lenient | None
 
     def __iter__(self) -> Iterator[ImageRecord]:
         if self.lenient is not None:
             self.lenient.restart()
-        for picture, name in zip(self.pictures, self.names):
-            where = f"{self.table}: {name}"
-            size = size_of(picture.get("height"), picture.get("width"), where)
-            entries = picture.get("objects")
-            if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
-                raise FormatError(f"{where}: objects is not a list of objects")
-            indices = None
-            if any("number" in entry and entry.get("segmentation") is None for entry in entries):
-                indices = read_numbers(self.table.parent / relative_name(picture.get("mask"), where), size)
-            objects = [
-                partial(self._object, entry, size, indices, f"{where}: object {n}") for n, entry in enumerate(entries)
-            ]
-            extra = unnested({k: v for k, v in picture.items() if k not in _PICTURE_KEYS})
-            if isinstance(picture.get("id"), str):
-                extra["id"] = picture["id"]
-            yield ImageRecord(name, size, tuple(passing_over(objects, self.lenient)), whole(picture.get("id")), extra)
+        once = Once()
+        makes = (partial(self._record, place, picture, once) for place, picture in enumerate(self.pictures))
+        yield from passing_over(makes, self.lenient, "bad-image")
+
+    def _record(self, place: int, picture: Any, once: Once) -> ImageRecord:
+        name = _name(picture, self.table, place)
+        where = f"{self.table}: {name}"
+        once.check(name, where)
+        size = size_of(picture.get("height"), picture.get("width"), where)
+        entries = picture.get("objects")
+        if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+            raise FormatError(f"{where}: objects is not a list of objects")
+        indices = None
+        if any("number" in entry and entry.get("segmentation") is None for entry in entries):
+            indices = read_numbers(self.table.parent / relative_name(picture.get("mask"), where), size)
+        makes = [partial(self._object, entry, size, indices, f"{where}: object {n}") for n, entry in enumerate(entries)]
+        extra = unnested({k: v for k, v in picture.items() if k not in _PICTURE_KEYS})
+        if isinstance(picture.get("id"), str):
+            extra["id"] = picture["id"]
+        return ImageRecord(name, size, tuple(passing_over(makes, self.lenient)), whole(picture.get("id")), extra)
 
     def _object(self, entry: dict[str, Any], size: Size, indices: np.ndarray | None, where: str) -> Annotation:
         category = whole(entry.get("category_id"))
         if category not in self.categories:
-            raise FormatError(f"{where}: category_id {entry.get('category_id')!r} is not a listed category")
+            raise broken("bad-category", f"{where}: category_id {entry.get('category_id')!r} is not a listed category")
         mask = read_mask(entry.get("segmentation"), size, where)
         if mask is None and "number" in entry:
             number = whole(entry["number"])
             assert indices is not None
             if number is None or not 0 < number <= LAST or not (pixels := indices == number).any():
-                raise FormatError(f"{where}: number {entry['number']!r:.40} does not occur in the picture")
+                raise broken("bad-mask", f"{where}: number {entry['number']!r:.40} does not occur in the picture")
             mask = Mask.from_pixels(pixels)
         if mask is None and "box" not in entry:
-            raise FormatError(f"{where}: neither number, segmentation nor box")
-        box = mask.box if mask is not None else tuple(numbers(entry["box"], where, "box", length=4))
+            raise broken("bad-box", f"{where}: neither number, segmentation nor box")
+        with coded("bad-box"):
+            box = mask.box if mask is not None else tuple(numbers(entry["box"], where, "box", length=4))
         fields = unnested({k: v for k, v in entry.items() if k not in _OBJECT_KEYS})
         return annotation_of(fields, category, mask, box, where)
 
@@ -147,7 +150,7 @@ def read_numbers(file: Path, size: Size | None) -> np.ndarray:
         raise FormatError(f"{file}: not a readable PNG: {' '.join(str(error).split())}") from error
 
 
-def _read_bare(path: Path, image_root: Path | None) -> Dataset:
+def _read_bare(path: Path, image_root: Path | None, lenient: Lenient | None) -> Dataset:
     folder = path / "masks" if (path / "masks").is_dir() else path
     files = tuple(files_below(folder, ".png"))
     if not files:
@@ -156,7 +159,7 @@ def _read_bare(path: Path, image_root: Path | None) -> Dataset:
     known = {}
     for image in files_below(root, *IMAGE_SUFFIXES) if root else ():
         known[image.relative_to(root).with_suffix("").as_posix()] = image.relative_to(root).as_posix()
-    return Dataset((Category(1, NAMELESS),), _Bare(folder, files, known), root)
+    return Dataset((Category(1, NAMELESS),), _Bare(folder, files, known, lenient), root)
 
 
 @dataclass(frozen=True)
@@ -164,14 +167,19 @@ class _Bare:
     folder: Path
     files: tuple[Path, ...]
     known: dict[str, str]  # image without its suffix -> image
+    lenient: Lenient | None
 
     def __iter__(self) -> Iterator[ImageRecord]:
-        for file in self.files:
-            indices = read_numbers(file, None)
-            masks = [Mask.from_pixels(indices == number) for number in np.unique(indices) if number > 0]
-            name = file.relative_to(self.folder).with_suffix("").as_posix()
-            objects = tuple(Annotation(1, mask.box, mask) for mask in masks)
-            yield ImageRecord(self.known.get(name, f"{name}.png"), indices.shape, objects)
+        if self.lenient is not None:
+            self.lenient.restart()
+        yield from passing_over((partial(self._record, file) for file in self.files), self.lenient, "bad-file")
+
+    def _record(self, file: Path) -> ImageRecord:
+        indices = read_numbers(file, None)
+        masks = [Mask.from_pixels(indices == number) for number in np.unique(indices) if number > 0]
+        name = file.relative_to(self.folder).with_suffix("").as_posix()
+        objects = tuple(Annotation(1, mask.box, mask) for mask in masks)
+        return ImageRecord(self.known.get(name, f"{name}.png"), indices.shape, objects)
 
 
 def write(dataset: Dataset, path: Path, *, overwrite: bool = False, images: str = "none") -> WriteReport:

@@ -11,6 +11,7 @@ import json
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -30,6 +31,8 @@ from ._files import (
     replacing,
     write_text,
 )
+from ._folders import Once
+from ._lenient import Lenient, broken, coded, passing_over
 from ._report import FEATURES, WriteReport
 from ._values import (
     Numbers,
@@ -76,10 +79,11 @@ def _json_files(folder: Path) -> Iterator[Path]:
         yield from (Path(where, f) for f in sorted(files) if f.lower().endswith(".json") and not f.startswith("."))
 
 
-def read(path: Path, *, image_root: Path | None = None) -> Dataset:
+def read(path: Path, *, image_root: Path | None = None, lenient: Lenient | None = None) -> Dataset:
     """The dataset of a folder of SA-1B records, or of one such file.
 
-    Without the file beside them that `write` makes, every object is of the category 1, "object".
+    Without the file beside them that `write` makes, every object is of the category 1, "object". Raises FormatError
+    with file, annotation and rule; with `lenient`, what is broken is left out and counted there.
     """
     path = Path(path)
     base = path if path.is_dir() else path.parent
@@ -87,7 +91,8 @@ def read(path: Path, *, image_root: Path | None = None) -> Dataset:
     categories, lines = _read_sidecar(base / SIDECAR)
     if not files and not (base / SIDECAR).is_file():
         raise FormatError(f"{path}: no SA-1B records here; wanted JSON files, one an image")
-    return Dataset(categories, _Records(base, files, frozenset(c.id for c in categories), lines), image_root or base)
+    records = _Records(base, files, frozenset(c.id for c in categories), lines, lenient)
+    return Dataset(categories, records, image_root or base)
 
 
 @dataclass(frozen=True)
@@ -96,11 +101,26 @@ class _Records:
     files: tuple[Path, ...]
     categories: frozenset[int]
     lines: dict[str, int]  # label file -> where its line starts in the file beside them
+    lenient: Lenient | None
 
     def __iter__(self) -> Iterator[ImageRecord]:
-        for file in self.files:
-            name = file.relative_to(self.base).as_posix()
-            yield _read_record(file, name, self.categories, self._aside(name))
+        if self.lenient is not None:
+            self.lenient.restart()
+        once = Once()
+        yield from passing_over((partial(self._record, file, once) for file in self.files), self.lenient, "bad-image")
+
+    def _record(self, file: Path, once: Once) -> ImageRecord:
+        name = file.relative_to(self.base).as_posix()
+        with coded("bad-file"):
+            image, raws = _load(file)
+        where = f"{file}: image {image.get('image_id')!r}"
+        size = size_of(image.get("height"), image.get("width"), where)
+        path = str(PurePosixPath(name).parent / relative_name(image.get("file_name"), where))
+        once.check(path, str(file))
+        aside = self._aside(name)
+        seen: set[Any] = set()
+        makes = (partial(_read_object, raw, seen, size, aside, self.categories, file) for raw in raws)
+        return ImageRecord(path, size, tuple(passing_over(makes, self.lenient)), whole(image.get("image_id")))
 
     def _aside(self, name: str) -> dict[Any, dict[str, Any]]:
         if name not in self.lines:
@@ -144,32 +164,14 @@ def _read_sidecar(file: Path) -> tuple[tuple[Category, ...], dict[str, int]]:
     return categories or (OBJECT,), lines
 
 
-def _read_record(
-    file: Path, name: str, categories: frozenset[int], aside: dict[Any, dict[str, Any]]
-) -> ImageRecord:
+def _load(file: Path) -> tuple[dict[str, Any], list[Any]]:
+    """The image of a record, and its annotations as they are."""
     content = read_json(file)
     image = content.get("image") if isinstance(content, dict) else None
     raws = content.get("annotations") if isinstance(content, dict) else None
     if not isinstance(image, dict) or not isinstance(raws, list):
         raise FormatError(f"{file}: not SA-1B: wanted an object with image and a list of annotations")
-    where = f"{file}: image {image.get('image_id')!r}"
-    size = size_of(image.get("height"), image.get("width"), where)
-    path = str(PurePosixPath(name).parent / relative_name(image.get("file_name"), where))
-    seen: set[Any] = set()
-    annotations = []
-    for raw in raws:
-        if not isinstance(raw, dict):
-            raise FormatError(f"{file}: annotation {raw!r:.80} is not an object")
-        key = id_of(raw.get("id"))
-        here = f"{file}: annotation {raw.get('id')!r}"
-        if key is not None and key in seen:
-            raise FormatError(f"{here}: two annotations have this id")
-        seen.add(key)
-        mask = read_mask(_sized(raw.get("segmentation"), size), size, here)
-        if mask is None:
-            raise FormatError(f"{here}: no segmentation")
-        annotations.append(_read_object(raw, key, mask, aside.get(key, {}), categories, here))
-    return ImageRecord(path, size, tuple(annotations), whole(image.get("image_id")))
+    return image, raws
 
 
 def _sized(segmentation: Any, size: Size) -> Any:
@@ -182,15 +184,27 @@ def _sized(segmentation: Any, size: Size) -> Any:
 
 
 def _read_object(
-    raw: dict[str, Any], key: Any, mask: Mask, aside: dict[str, Any], categories: frozenset[int], where: str
+    raw: Any, seen: set[Any], size: Size, asides: dict[Any, dict[str, Any]], categories: frozenset[int], file: Path
 ) -> Annotation:
+    if not isinstance(raw, dict):
+        raise FormatError(f"{file}: annotation {raw!r:.80} is not an object")
+    key = id_of(raw.get("id"))
+    where = f"{file}: annotation {raw.get('id')!r}"
+    if key is not None and key in seen:
+        raise broken("duplicate-id", f"{where}: two annotations have this id")
+    seen.add(key)
+    mask = read_mask(_sized(raw.get("segmentation"), size), size, where)
+    if mask is None:
+        raise broken("bad-mask", f"{where}: no segmentation")
+    aside = asides.get(key, {})
     filled = aside.get("filled", ())
     category = aside.get("category_id", OBJECT.id)
     if category not in categories:
-        raise FormatError(f"{where}: category_id {category!r} is not among the categories in {SIDECAR}")
-    box = mask.box if raw.get("bbox") is None else box_from_xywh(numbers(raw["bbox"], where, "bbox", length=4))
+        raise broken("bad-category", f"{where}: category_id {category!r} is not among the categories in {SIDECAR}")
+    with coded("bad-box"):
+        box = mask.box if raw.get("bbox") is None else box_from_xywh(numbers(raw["bbox"], where, "bbox", length=4))
     if box[2] < box[0] or box[3] < box[1]:
-        raise FormatError(f"{where}: bbox {raw['bbox']} has a negative width or height")
+        raise broken("bad-box", f"{where}: bbox {raw['bbox']} has a negative width or height")
     points = raw.get("point_coords") if "point_coords" not in filled else None
     if points is not None and not isinstance(points, list):
         raise FormatError(f"{where}: point_coords is not a list of points")

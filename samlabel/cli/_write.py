@@ -51,7 +51,7 @@ def opened(source: Path, format: str | None, image_root: Path | None) -> tuple[C
     if root is None and noted is not None:
         if "image_root" in inspect.signature(converters.get(name).read).parameters:  # it keeps no pictures of its own
             root = noted
-    return lambda: converters.read(labels, name, image_root=root), name, why
+    return lambda: converters.read(labels, name, image_root=root, pictures=True), name, why
 
 
 def write(
