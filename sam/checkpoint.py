@@ -41,7 +41,7 @@ class _WithoutInit(TorchFunctionMode):
 @cache
 def expected(name: str) -> Mapping[str, tuple[int, ...]]:
     """The shape of every tensor in a checkpoint of the variant called `name`."""
-    with torch.device("meta"):
+    with torch.device("meta"), _WithoutInit():  # filling tensors without storage would import torch's compiler, 3 s
         model = Sam(get(name))
     return {key: tuple(value.shape) for key, value in model.state_dict().items()}
 
