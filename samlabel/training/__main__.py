@@ -76,5 +76,24 @@ def quality(
     typer.echo(report(data, checkpoint=checkpoint, limit=limit, compare=compare))
 
 
+@app.command()
+def sheet(
+    data: Annotated[Path, typer.Argument(help="Folder with val.json (COCO instances) and its photos.")],
+    out: Annotated[Path, typer.Option(help="Folder for masks.png and boxes.png.")] = Path("runs/sheet"),
+    limit: Annotated[int | None, typer.Option(help="Only so many photos.")] = None,
+) -> None:
+    """Draw good, middling and bad results of the shipped models."""
+    import sam
+
+    from . import sheet
+
+    if not (data / "val.json").is_file():
+        raise typer.BadParameter(f"{data} has no val.json; give the folder that holds it and the photos")
+    out.mkdir(parents=True, exist_ok=True)
+    for name, picture in (("masks.png", sheet.masks(sam.load("nano"), data, limit=limit)), ("boxes.png", sheet.boxes(data))):
+        picture.save(out / name)
+        typer.echo(str(out / name))
+
+
 if __name__ == "__main__":
     app()

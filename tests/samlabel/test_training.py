@@ -12,7 +12,7 @@ import torch
 from PIL import Image, ImageDraw
 from pycocotools import mask as coco
 
-from samlabel.training import quality
+from samlabel.training import quality, sheet
 from samlabel.training.loop import Recipe, export, train
 from samlabel.training.losses import assign, box_losses, mask_losses
 from samlabel.training.photos import Windows, box_iou, collate, paste, read_photos, tight_box, window_of
@@ -208,3 +208,14 @@ def test_clicks_go_to_the_middle_of_the_largest_error() -> None:
 def test_a_sample_is_spread_evenly() -> None:
     assert quality.spread(list(range(10)), 3) == [0, 4, 8]
     assert quality.spread([1, 2], None) == [1, 2]
+
+
+def test_the_sheets_show_each_source_from_good_to_bad(drawn: Path) -> None:
+    import sam
+
+    found = sheet.masks(sam.load("nano"), drawn, limit=2)
+    assert found.size == (8 + len(sheet.RANKS) * (sheet.CELL + 8), 8 + sheet.CELL + sheet.CAPTION + 8)  # one source
+    cells = [found.crop((8 + k * (sheet.CELL + 8), 8, 8 + (k + 1) * (sheet.CELL + 8), 8 + sheet.CELL)) for k in (0, 5)]
+    assert all(len(cell.getcolors(sheet.CELL * (sheet.CELL + 8)) or ()) > 20 for cell in cells), "a cell stayed empty"
+    boxes = sheet.boxes(drawn, photos=3, across=2)
+    assert boxes.size == (8 + 2 * (2 * sheet.CELL + 8), 8 + 2 * (2 * sheet.CELL + sheet.CAPTION + 8))
