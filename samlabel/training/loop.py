@@ -24,7 +24,8 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
 from ..detectors._nano_head import NanoHead
-from .losses import around, box_losses, mask_losses
+from .losses import around, box_losses, iou_loss, mask_losses
+from .muon import Muon
 from .photos import PAD, Windows, collate, read_photos
 from .prompts import corrective_points, noisy_boxes, random_points
 
@@ -38,7 +39,7 @@ class Recipe:
     whole: int = 400  # steps at the very end on whole canvases
     batch: int = 12
     masks_per_image: int = 8
-    masks: int = 16  # prompts a step, always as many: kernels are compiled anew for every new shape
+    masks: int = 24  # prompts a step, always as many: kernels are compiled anew for every new shape
     window: int = 256
     lr: float = 1e-3
     warmup: int = 200
@@ -103,7 +104,7 @@ class Nano(nn.Module):
         clear = by_box[:, 0, 0]
         losses = {
             "masks": torch.where(clear, single + 0.3 * several, several + 0.1 * single).mean(),
-            "iou": (predicted - iou).square().mean(),
+            "iou": iou_loss(predicted, iou),
         }
         with torch.no_grad():
             losses["box_iou"] = iou[clear, 0].mean()
@@ -129,7 +130,7 @@ class Nano(nn.Module):
         logits, predicted = self._decode((embedding[again], tuple(f[again] for f in fine), position), sparse, dense)
         loss, iou = mask_losses(logits, target[again], near[again])
         losses["masks"] = losses["masks"] + 0.5 * (loss[:, 0] + 0.3 * loss[:, 1:].amin(1)).mean()
-        losses["iou"] = losses["iou"] + 0.5 * (predicted - iou).square().mean()
+        losses["iou"] = losses["iou"] + 0.5 * iou_loss(predicted, iou)
         losses["refined_iou"] = iou[:, 0].mean()
         return losses
 
@@ -156,6 +157,15 @@ class Nano(nn.Module):
             image_embedding=embedding, image_pe=position, sparse=sparse, dense=dense, high_res=fine
         )
         return logits.float(), predicted.float()
+
+
+def matrices_of(model: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
+    """Weights that Muon moves, and all others: tokens, vectors, and the layers that give the results."""
+    matrices, others = [], []
+    for name, p in model.named_parameters():
+        plain = p.ndim < 2 or name.endswith(("_token.weight", "_tokens.weight")) or "embed" in name or ".out." in name
+        (others if plain else matrices).append(p)
+    return matrices, others
 
 
 def prepare(pixels: Tensor, *, generator: torch.Generator) -> Tensor:
@@ -227,16 +237,16 @@ def _share(
     torch.manual_seed(recipe.seed)
     model = Nano().to(memory_format=torch.channels_last)
     average = {k: v.detach().clone() for k, v in model.state_dict().items()}
-    decayed = [p for p in model.parameters() if p.ndim > 1]
-    others = [p for p in model.parameters() if p.ndim <= 1]
-    groups = [{"params": decayed, "weight_decay": recipe.weight_decay}, {"params": others, "weight_decay": 0.0}]
-    optimiser = torch.optim.AdamW(groups, lr=recipe.lr, betas=(0.9, 0.99))
+    matrices, others = matrices_of(model)
+    muon = Muon(matrices, decay=recipe.weight_decay)
+    optimiser = torch.optim.AdamW(others, lr=recipe.lr, betas=(0.9, 0.99), weight_decay=0.0)
     last, step = out / "last.pt", 0
     if last.exists():
         state = torch.load(last, weights_only=True)
         model.load_state_dict(state["model"])
-        optimiser.load_state_dict(state["optimiser"])
         average, step = state["average"], state["step"]
+        optimiser.load_state_dict(state["optimiser"])
+        muon.load_state_dict(state["muon"])
     photos = read_photos(data, "train.json")
     while step < recipe.steps:
         side = recipe.side_at(step)
@@ -254,14 +264,14 @@ def _share(
         order = [[s * recipe.batch + k for k in mine] for s in range(step, until)]
         loader = DataLoader(windows, batch_sampler=order, num_workers=1, collate_fn=collate, prefetch_factor=6)
         for batch in loader:
-            entry = _step(model, average, optimiser, batch, step, recipe, rank=rank, processes=processes)
+            entry = _step(model, average, (optimiser, muon), batch, step, recipe, rank=rank, processes=processes)
             step += 1
             if rank == 0:
                 with (out / "log.jsonl").open("a") as log:
                     log.write(json.dumps({"step": step, **{k: round(v, 4) for k, v in entry.items()}}) + "\n")
                 if step % save_every == 0 or step == recipe.steps:
                     state = {"model": model.state_dict(), "average": average, "step": step}
-                    state["optimiser"] = optimiser.state_dict()
+                    state |= {"optimiser": optimiser.state_dict(), "muon": muon.state_dict()}
                     torch.save(state, last.with_suffix(".part"))
                     os.replace(last.with_suffix(".part"), last)
             yield {"step": step, **entry}
@@ -270,7 +280,7 @@ def _share(
 def _step(
     model: Nano,
     average: dict,
-    optimiser: torch.optim.AdamW,
+    optimisers: tuple[torch.optim.AdamW, Muon],
     batch: dict,
     step: int,
     recipe: Recipe,
@@ -280,6 +290,7 @@ def _step(
 ) -> dict:
     started = time.perf_counter()
     generator = torch.Generator().manual_seed((recipe.seed * 1_000_003 + step) * 64 + rank)
+    optimiser, muon = optimisers
     for group in optimiser.param_groups:
         group["lr"] = recipe.lr_at(step)
     if len(batch["masks"]):
@@ -291,13 +302,14 @@ def _step(
     with torch.autocast("cpu", torch.bfloat16):
         losses = model.loss(batch, boxes=recipe.boxes, generator=generator)
     total = 1.5 * losses["boxes"] + losses.get("masks", 0.0) + losses.get("iou", 0.0)
-    optimiser.zero_grad(set_to_none=False)
+    model.zero_grad(set_to_none=False)
     total.backward()
     if processes > 1:
         _mean_gradients(model, processes)
     norm = nn.utils.clip_grad_norm_(model.parameters(), 5.0)
     if norm.isfinite():
         optimiser.step()
+        muon.step(recipe.lr_at(step), rank=rank, processes=processes)
     if rank == 0:
         keep = min(recipe.average, (1 + step) / (20 + step))
         with torch.no_grad():

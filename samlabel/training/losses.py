@@ -32,6 +32,11 @@ def mask_losses(logits: Tensor, target: Tensor, near: Tensor) -> tuple[Tensor, T
     return local + 5 * focal.mean((2, 3)) + dice, iou
 
 
+def iou_loss(predicted: Tensor, true: Tensor) -> Tensor:
+    """How far predicted IoU is from the truth: nearly the absolute error, which is what the model card prints."""
+    return F.smooth_l1_loss(predicted, true, beta=0.05)
+
+
 def around(boxes: Tensor, side: int, *, stride: int, margin: float = 0.15) -> Tensor:
     """(N, side, side) maps that are 1 inside the boxes (input pixels) grown by `margin` of their size."""
     centre = torch.arange(side, device=boxes.device) * stride + stride / 2

@@ -15,6 +15,7 @@ from pycocotools import mask as coco
 from samlabel.training import quality, sheet
 from samlabel.training.loop import Recipe, export, train
 from samlabel.training.losses import assign, box_losses, mask_losses
+from samlabel.training.muon import orthogonal
 from samlabel.training.photos import Windows, box_iou, collate, paste, read_photos, tight_box, window_of
 from samlabel.training.prompts import corrective_points, noisy_boxes, random_points
 
@@ -163,6 +164,13 @@ def _check_export(checkpoint: Path, folder: Path) -> None:
     for key, value in model.state_dict().items():
         torch.testing.assert_close(value, trained[key].to(value.dtype), rtol=1e-3, atol=1e-4, msg=key)
     assert detectors.load(f"nano:{folder / 'head.safetensors'}").name == "nano"
+
+
+def test_moves_of_matrices_have_no_preferred_direction() -> None:
+    steep = torch.randn(24, 96, generator=torch.Generator().manual_seed(0)) * torch.logspace(0, -2, 96)
+    for matrix in (steep, steep.T):
+        values = torch.linalg.svdvals(orthogonal(matrix))
+        assert values.max() < 1.3 and values.min() > 0.6, "Newton-Schulz brings every singular value near one"
 
 
 def test_the_learning_rate_rises_stays_and_falls_to_nothing() -> None:
