@@ -6,6 +6,7 @@ import inspect
 import os
 import time
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from . import detectors, plugins
 from .errors import OutputExists, UnknownName, UsageError
 from .images import MAX_PIXELS, Data, scan
 from .ledger import Journal, Lock
+from .memory import kept_pages
 from .outputs import HIDDEN, foreign_labels, refuse_links
 from .pipeline import Clock, Models, label, read_ahead
 from .protocols import Detector, EmbeddingDetector, Segmenter
@@ -20,6 +22,7 @@ from .request import Asked, Recall, Recalled, class_names, relative, settings_of
 from .run import Event, Run, Summary
 from .select import DETECTING, Detecting, Grid, Thresholds
 from .update import settings_hash
+from .workers import MOST, cores
 
 IMAGE_MODES = ("copy", "hardlink", "symlink", "none")
 CHECKPOINT_SUFFIXES = (".pt", ".pth", ".safetensors")
@@ -47,6 +50,7 @@ def auto_annotate(
     detector: Detector | None = None,
     segmenter: Segmenter | None = None,
     batch: int | None = None,
+    workers: int | None = None,
     max_pixels: int = MAX_PIXELS,
     update: bool = False,
     max_failures: int | None = None,
@@ -62,8 +66,9 @@ def auto_annotate(
     Labels go to `output_dir`, one folder a format, or beside the data to
     `<data>_auto_annotate_labels`. `images` says how formats that hold pictures get them: copy,
     hardlink, symlink, none, or `None` for each format's own way. `detector` and `segmenter` take
-    objects of your own. `batch` is the most pictures detected at once: 1 on a CPU, else 8. The
-    arguments up to `output_dir` are those of ultralytics' `auto_annotate`.
+    objects of your own. `batch` is the most pictures detected at once: 1 on a CPU, else 8. `workers` pictures are
+    worked on at the same time, each on its part of the cores: one a core up to 4 on a CPU, else 1. The arguments up
+    to `output_dir` are those of ultralytics' `auto_annotate`.
 
     Started again with the same settings it continues; a finished dataset stays as it is. With other
     settings it stops, or with `update` redoes the pictures that the difference touches, or with
@@ -78,6 +83,8 @@ def auto_annotate(
     formats = _check_formats(formats, images)
     if overwrite and update:
         raise UsageError("--overwrite redoes everything and --update as little as it can; choose one of them")
+    if workers is not None and workers < 1:
+        raise UsageError(f"workers is {workers}; wanted 1 or more")
     if max_failures is not None and max_failures < 0:
         raise UsageError(f"max_failures is {max_failures}; wanted 0 or more")
     out = Path(os.path.abspath(output_dir if output_dir is not None else beside(data)))
@@ -123,10 +130,14 @@ def auto_annotate(
                         known = None
                         continue
                     models, chosen = loaded
-                    pictures = read_ahead(source.root, todo, ahead=2, max_pixels=max_pixels)
+                    at_once = workers or _at_once(chosen, len(source.paths))
+                    at_once = workers or _at_once(chosen, len(source.paths))
+                    ahead = read_ahead(source.root, todo, threads=(at_once + 1) // 2, max_pixels=max_pixels)
                     step = batch or (1 if chosen == "cpu" else 8)
-                    for done in label(pictures, models, thresholds, batch=step, clock=clock):
-                        run.finish(done, journal, len(todo), progress)
+                    with kept_pages(), closing(ahead) as pictures:
+                        for done in label(pictures, models, thresholds, batch=step, at_once=at_once, clock=clock):
+                            with clock.of("journal"):
+                                run.finish(done, journal, len(todo), progress)
                 if loaded is not None:
                     recall.keep(known.settings, known.categories)
                 with clock.of("write"):
@@ -139,6 +150,15 @@ def beside(data: Data) -> Path:
         raise UsageError("a list of pictures has no place beside it for the labels; give output_dir")
     path = Path(os.path.abspath(data))
     return path.parent / f"{path.stem}_auto_annotate_labels"
+
+
+def _at_once(device: str, pictures: int) -> int:
+    """Pictures worked on at the same time.
+
+    All pictures count and not those that are left: each worker's share of the cores may change the last digit of
+    a logit, and a resumed run must end like one that was never stopped.
+    """
+    return max(1, min(MOST, cores(), pictures)) if device == "cpu" else 1
 
 
 def resolve_device(device: str) -> str:

@@ -1,12 +1,11 @@
 """The stages of a run as generators: decode ahead, detect, embed once, segment, select.
 
-Nothing here holds more than a few images: pictures come through a queue of bounded length, results
-leave one by one.
+Nothing here holds more than a few images: pictures are read a few ahead of the models, and results leave one by
+one while the models go on.
 """
 
 from __future__ import annotations
 
-import queue
 import threading
 import time
 from collections import Counter
@@ -23,6 +22,7 @@ from .memory import is_out_of_memory, release
 from .protocols import Detector, EmbeddingDetector, Image, Segmenter
 from .select import Thresholds, select, usable
 from .types import Annotation, Category, Detections, ImageRecord
+from .workers import cores, in_order, may_share, use_threads
 
 GRID_CATEGORIES = (Category(1, "object"),)
 # What one odd image can make a model raise; a TypeError or KeyError is a mistake in code and ends the run.
@@ -49,9 +49,10 @@ class Models:
 
 @dataclass(slots=True)
 class Clock:
-    """Seconds by stage, for the manifest."""
+    """Seconds by stage, for the manifest; those of several threads add up."""
 
     seconds: Counter[str] = field(default_factory=Counter)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
 
     @contextmanager
     def of(self, stage: str) -> Iterator[None]:
@@ -59,46 +60,22 @@ class Clock:
         try:
             yield
         finally:
-            self.seconds[stage] += time.perf_counter() - start
+            with self._lock:
+                self.seconds[stage] += time.perf_counter() - start
 
 
 def read_ahead(
-    root: Path, paths: Iterable[str], *, ahead: int = 2, max_pixels: int = MAX_PIXELS
+    root: Path, paths: Iterable[str], *, ahead: int = 2, threads: int = 1, max_pixels: int = MAX_PIXELS
 ) -> Iterator[Decoded | Failed]:
-    """Decoded pictures in the order of `paths`, at most `ahead` of them waiting while models work."""
-    ready: queue.Queue[Decoded | Failed | BaseException | None] = queue.Queue(maxsize=max(1, ahead))
-    stop = threading.Event()
+    """Decoded pictures in the order of `paths`, at most `threads + ahead` of them made while models work."""
 
-    def hand_over(item: Decoded | Failed | BaseException | None) -> None:
-        while not stop.is_set():
-            try:
-                return ready.put(item, timeout=0.1)
-            except queue.Full:
-                continue
-
-    def work() -> None:
+    def read(path: str) -> Decoded | Failed:
         try:
-            for path in paths:
-                if stop.is_set():
-                    return
-                try:
-                    hand_over(decode(root, path, max_pixels=max_pixels))
-                except ImageError as error:
-                    hand_over(_failed(path, "decode", error))
-            hand_over(None)
-        except BaseException as error:  # anything else must surface in the thread that waits for us
-            hand_over(error)
+            return decode(root, path, max_pixels=max_pixels)
+        except ImageError as error:
+            return _failed(path, "decode", error)
 
-    thread = threading.Thread(target=work, name="samlabel-decode", daemon=True)
-    thread.start()
-    try:
-        while (item := ready.get()) is not None:
-            if isinstance(item, BaseException):
-                raise item
-            yield item
-    finally:
-        stop.set()
-        thread.join(timeout=10)
+    return in_order(read, paths, threads=threads, ahead=ahead)
 
 
 def label(
@@ -107,26 +84,46 @@ def label(
     thresholds: Thresholds,
     *,
     batch: int = 1,
+    at_once: int = 1,
     clock: Clock | None = None,
 ) -> Iterator[Labelled | Failed]:
     """One result a picture, in order: its labels, or where it failed and why.
 
-    Detection takes up to `batch` pictures of one size at a time, and half of that each time memory runs out. Raises SamlabelError when a plug-in
-    breaks its contract, because then no label of the run could be trusted.
+    Detection takes up to `batch` pictures of one size at a time, and half of that each time memory runs out; it runs
+    in the caller's thread and in order. Masks are made beside it on `at_once` pictures at a time, each with its part
+    of the cores, where the models say `thread_safe = True`; else they too are made in the caller's thread. Raises
+    SamlabelError when a plug-in breaks its contract, because then no label of the run could be trusted.
     """
     clock, step = clock or Clock(), _Step(batch)
-    for group in _batches(pictures, step):
-        pictures_of_group = [item for item in group if isinstance(item, Decoded)]
-        detected = iter(_detect([item.image for item in pictures_of_group], models, clock, step))
-        for item in group:
-            if isinstance(item, Failed):
-                yield item
-                continue
-            detections = next(detected)
-            if isinstance(detections, Failed):
-                yield detections
-            else:
-                yield _segment(item, detections, models, thresholds, clock)
+
+    def work(found: tuple[Decoded | Failed, Detections | Failed | None]) -> Labelled | Failed:
+        item, detections = found
+        if isinstance(item, Failed):
+            return item
+        return detections if isinstance(detections, Failed) else _segment(item, detections, models, thresholds, clock)
+
+    found = _detected(_batches(pictures, step), models, clock, step)
+    if not may_share(models.segmenter, models.detector if models.shared_embedding else None):
+        yield from map(work, found)
+        return
+    every = cores()
+    each = max(1, every // at_once)
+    try:
+        use_threads(each)
+        yield from in_order(work, found, threads=at_once, begin=lambda: use_threads(each))
+    finally:
+        use_threads(every)
+
+
+def _detected(
+    groups: Iterable[list[Decoded | Failed]], models: Models, clock: Clock, step: _Step
+) -> Iterator[tuple[Decoded | Failed, Detections | Failed | None]]:
+    """Each picture with its boxes; None beside what failed before, and where the detector has no stage of its own."""
+    for group in groups:
+        detected = iter(_detect([item.image for item in group if isinstance(item, Decoded)], models, clock, step))
+        while group:  # nothing of a picture stays here once it was handed on
+            item = group.pop(0)
+            yield item, next(detected) if isinstance(item, Decoded) else None
 
 
 @dataclass(slots=True)

@@ -51,7 +51,11 @@ class EmbeddingDetector(Detector, Protocol):
 
 @runtime_checkable
 class Segmenter(Protocol):
-    """Masks for prompts. An embedding is a value: made once an image, passed to every call."""
+    """Masks for prompts. An embedding is a value: made once an image, passed to every call.
+
+    One that has `thread_safe = True` may be called by several threads at once, and then pictures are worked on side
+    by side.
+    """
 
     name: str
 

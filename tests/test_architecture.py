@@ -22,6 +22,7 @@ STEPS = {
     "plugins": 2,
     "images": 2,
     "memory": 2,
+    "workers": 2,
     "select": 2,
     "ledger": 2,
     "nano_head": 2,

@@ -31,6 +31,7 @@ class NanoDetector:
 
     name = "nano"
     reads_variant = "nano"
+    thread_safe = True  # `detect_embedding` keeps nothing
 
     def __init__(
         self, head: NanoHead, weights: str, *, keep: frozenset[int], conf: float, iou: float, max_det: int, device: str

@@ -22,6 +22,7 @@ from ..errors import MissingDependency, SamlabelError, UnknownName, UsageError, 
 from ..images import hash_file
 from ..protocols import Image
 from ..types import Category, Detections
+from ..workers import same_threads
 from ._batches import inside, same_size
 from ._classes import chosen
 from ._trust import check_trust, note_of
@@ -51,7 +52,9 @@ class UltralyticsDetector:
         for group in same_size(images, together=self._together):
             # For arrays ultralytics expects OpenCV's channel order, BGR.
             pixels = [np.ascontiguousarray(images[i].pixels[:, :, ::-1]) for i in group]
-            for i, result in zip(group, self._model.predict(pixels, **self._options), strict=True):
+            with same_threads():  # on a CPU ultralytics takes all cores but one, from the rest of the process too
+                results = self._model.predict(pixels, **self._options)
+            for i, result in zip(group, results, strict=True):
                 found[i] = _detections(result, images[i].size)
         return found
 

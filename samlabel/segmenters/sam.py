@@ -30,6 +30,8 @@ STABILITY_OFFSET = 1.0
 class SamSegmenter:
     """Masks for boxes, or for a grid of points, from one SAM variant."""
 
+    thread_safe = True  # an embedding is a value; the model keeps nothing of an image
+
     def __init__(self, model: Sam, *, weights: str, own_weights: bool, grid: Grid) -> None:
         self.name = model.variant.name
         self.weights = weights  # SHA-256 of the checkpoint, or of the tensors where there is no file

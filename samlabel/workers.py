@@ -1,0 +1,131 @@
+"""Several pictures worked on at once, results in order, and how many threads each of them gets.
+
+On a CPU one picture a core is faster than one picture on all cores: nothing waits for the slowest part of each
+small operation, and what one thread alone can do (Python, run lengths, JSON) runs beside the others' arithmetic.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import queue
+import sys
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+Item, Result = TypeVar("Item"), TypeVar("Result")
+MOST = 4  # pictures at once: memory is that many times one picture's, however many cores there are
+
+
+class _Stop(BaseException):
+    """Ends a worker whose results nobody waits for any more."""
+
+
+def in_order(
+    work: Callable[[Item], Result],
+    items: Iterable[Item],
+    *,
+    threads: int = 1,
+    ahead: int = 1,
+    begin: Callable[[], object] = lambda: None,
+) -> Iterator[Result]:
+    """`work(item)` for each item, in order, made by `threads` threads that each call `begin()` first.
+
+    At most `threads + ahead` items are between the source and the reader, which may be slow on either side. What
+    `work` or the source raises is raised here, after the results before it. Closing ends the threads: each stops
+    between two of its steps, as the main thread does on an interrupt.
+    """
+    todo: queue.SimpleQueue[tuple[Future[Result], Item] | None] = queue.SimpleQueue()
+    stop = threading.Event()
+
+    def run() -> None:
+        try:
+            begin()
+            while not stop.is_set() and (job := todo.get()) is not None:
+                _do(work, *job)
+                del job  # a picture must not live on while its thread waits for the next
+        except _Stop:  # it came between two jobs
+            pass
+
+    made = [threading.Thread(target=run, name=f"samlabel-{n}", daemon=True) for n in range(threads)]
+    for thread in made:
+        thread.start()
+    waiting: deque[Future[Result]] = deque()
+    source, fault = iter(items), None
+    try:
+        while True:
+            try:
+                item = next(source)
+            except StopIteration:
+                break
+            except Exception as error:
+                fault = error
+                break
+            waiting.append(Future())
+            todo.put((waiting[-1], item))
+            del item
+            while len(waiting) >= threads + ahead or (waiting and waiting[0].done()):
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+        if fault is not None:
+            raise fault
+    finally:
+        stop.set()
+        for thread in made:
+            todo.put(None)
+            if waiting:  # in the middle of something
+                _interrupt(thread)
+        for thread in made:
+            thread.join(timeout=60)
+
+
+def _do(work: Callable[[Item], Result], future: Future[Result], item: Item) -> None:
+    try:
+        future.set_result(work(item))
+    except BaseException as error:  # whatever it is must surface in the thread that waits for the result
+        future.set_exception(error)
+
+
+def _interrupt(thread: threading.Thread) -> None:
+    """Raise _Stop in a running thread, where it executes its next line of Python.
+
+    A daemon thread that is inside torch when Python ends takes the process down, and waiting for a whole picture
+    can be a minute of a large model.
+    """
+    if thread.ident is not None:
+        ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident), ctypes.py_object(_Stop))
+
+
+def cores() -> int:
+    """The threads that torch was given (OMP_NUM_THREADS, torch.set_num_threads), else the cores that we may use."""
+    torch = sys.modules.get("torch")
+    if torch is not None:
+        return int(torch.get_num_threads())
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def use_threads(count: int) -> None:
+    """Torch runs each operation of this thread on `count` threads, if torch is there at all."""
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.get_num_threads() != count:
+        torch.set_num_threads(count)
+
+
+@contextmanager
+def same_threads() -> Iterator[None]:
+    """What runs inside may change torch's thread count, as ultralytics does on a CPU; afterwards it is as before."""
+    before = cores()
+    try:
+        yield
+    finally:
+        use_threads(before)
+
+
+def may_share(*models: Any) -> bool:
+    """True when each of these said (`thread_safe = True`) that several threads may call it at once."""
+    return all(getattr(model, "thread_safe", False) for model in models if model is not None)
