@@ -18,7 +18,7 @@ from . import rle
 from .crops import CropBox, crop_boxes, point_grids as build_point_grids
 from .errors import ImageError, PromptError, SamError
 from .filters import Found, best, suppress, without_background, without_duplicates, without_parts
-from .scoring import inclusive_boxes, near_crop_edge, stability_score
+from .scoring import inclusive, near_crop_edge
 from .transforms import check_image
 
 if TYPE_CHECKING:
@@ -184,30 +184,28 @@ class SamAutomaticMaskGenerator:
     def _good(
         self, prediction: Prediction, crop_box: CropBox, shape: tuple[int, ...]
     ) -> Iterator[tuple[int, Found]]:
-        """The good masks of a batch of prompts, as runs, with the number of their prompt; pixels are dropped at once."""
-        size = (shape[0], shape[1])
+        """The good masks of a batch of prompts with the number of their prompt; most end before they are enlarged."""
+        size, (x0, y0, x1, y1) = (shape[0], shape[1]), crop_box
         masks_each = prediction.predicted_iou.shape[1]
         iou = prediction.predicted_iou.flatten()
         promising = torch.arange(len(iou), device=iou.device)
-        if self.pred_iou_thresh > 0:  # before the masks are enlarged: most of them end here
+        if self.pred_iou_thresh > 0:
             promising = promising[iou > self.pred_iou_thresh]
-        for index, logits in prediction.logits_of(promising):
-            stability = stability_score(logits, prediction.mask_threshold, self.stability_score_offset)
-            masks = logits > prediction.mask_threshold
-            boxes = inclusive_boxes(masks)
-            keep = ~near_crop_edge(boxes, crop_box, size)
-            if self.stability_score_thresh > 0:
-                keep &= stability >= self.stability_score_thresh
-            for i in keep.nonzero().flatten().tolist():
-                x0, y0 = crop_box[:2]
-                left, top, right, bottom = boxes[i].tolist()
-                yield int(index[i]) // masks_each, Found(
-                    runs=rle.to_runs(_placed(masks[i].cpu().numpy(), crop_box, size)),
-                    box=(left + x0, top + y0, right + x0, bottom + y0),
-                    predicted_iou=float(iou[index[i]]),
-                    stability=float(stability[i]),
-                    crop_box=crop_box,
-                )
+        masks = prediction.rles(promising, stability_offset=self.stability_score_offset)
+        for i, mask in zip(promising.tolist(), masks):
+            assert mask.stability_score is not None
+            if mask.stability_score < self.stability_score_thresh:
+                continue
+            box = inclusive(mask.box)
+            if near_crop_edge(torch.tensor([box]), crop_box, size)[0]:
+                continue
+            yield i // masks_each, Found(
+                runs=rle.placed(mask.runs, mask.size, (x0, y0), size),
+                box=(box[0] + x0, box[1] + y0, box[2] + x0, box[3] + y0),
+                predicted_iou=float(iou[i]),
+                stability=mask.stability_score,
+                crop_box=crop_box,
+            )
 
     def _without_specks(self, found: list[Found], size: tuple[int, int]) -> list[Found]:
         """`found` with small holes filled, small islands dropped, and what became a duplicate removed."""
@@ -215,8 +213,8 @@ class SamAutomaticMaskGenerator:
         for one in found:
             mask, changed = clean(rle.to_pixels(one.runs, size), self.min_mask_region_area)
             if changed:
-                box = inclusive_boxes(torch.from_numpy(np.ascontiguousarray(mask))[None])[0].tolist()
-                one = replace(one, runs=rle.to_runs(mask), box=tuple(box))
+                runs = rle.to_runs(mask)
+                one = replace(one, runs=runs, box=inclusive(rle.box(runs, size)))
             cleaned.append(one)
             untouched.append(float(not changed))
         return suppress(cleaned, torch.tensor(untouched), max(self.box_nms_thresh, self.crop_nms_thresh))
@@ -267,13 +265,3 @@ def clean(mask: np.ndarray, min_area: int) -> tuple[np.ndarray, bool]:
         kept = np.flatnonzero(~small) if not small.all() else [int(areas.argmax())]
         mask = np.isin(regions, np.asarray(kept) + 1)
     return mask, bool(holes) or bool(small.any())
-
-
-def _placed(mask: np.ndarray, crop_box: CropBox, size: tuple[int, int]) -> np.ndarray:
-    """A mask of a crop where it lies in an image of `size`."""
-    if mask.shape == tuple(size):
-        return mask
-    x0, y0, x1, y1 = crop_box
-    whole = np.zeros(size, dtype=bool)
-    whole[y0:y1, x0:x1] = mask
-    return whole

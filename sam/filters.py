@@ -79,13 +79,8 @@ def without_background(found: list[Found], size: tuple[int, int], image: float, 
 def border_share(one: Found, size: tuple[int, int]) -> float:
     """The part of the pixels along the image's edge that lie in the mask."""
     height, width = size
-    x0, y0, x1, y1 = one.box
-    if x0 > 0 and y0 > 0 and x1 < width - 1 and y1 < height - 1:
-        return 0.0
-    pixels = rle.to_pixels(one.runs, size)
-    edge = np.ones(size, dtype=bool)
-    edge[1:-1, 1:-1] = False
-    return float(pixels[edge].mean())
+    inner = max(height - 2, 0) * max(width - 2, 0)
+    return rle.on_border(one.runs, size) / (height * width - inner)
 
 
 def best(found: list[Found], count: int) -> list[Found]:

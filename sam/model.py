@@ -13,6 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from .crossings import Frame
+from .enlarged import rle_masks
 from .errors import PromptError
 from .prompts import Prompts, check_prompts
 from .transforms import check_image, normalise_and_pad, resize, to_original, to_tensor
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
     from .registry import Variant
+    from .rle import RleMask
 
 _LOGITS_AT_ONCE = 2**25  # 128 MiB of float32: the full-size logits that masks are cut from at one time
 
@@ -56,22 +59,25 @@ class Prediction:
 
     def masks(self) -> Tensor:
         """Boolean masks (N, C, H, W) at the image's own size: 1 byte a pixel and mask."""
-        low = self.low_res_logits
-        masks = torch.empty(low.shape[0] * low.shape[1], *self.size, dtype=torch.bool, device=low.device)
-        for index, logits in self.logits_of(torch.arange(len(masks), device=low.device)):
-            torch.gt(logits, self.mask_threshold, out=masks[index[0] : index[-1] + 1])
-        return masks.unflatten(0, low.shape[:2])
-
-    def logits_of(self, index: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-        """Logits (m, H, W) at the image's own size, m masks at a time, with the part of `index` they are of.
-
-        `index` counts masks prompt by prompt: C * prompt + mask. m follows from the size of the image.
-        """
         low = self.low_res_logits.flatten(0, 1)[:, None]  # (N * C, 1, h, w)
+        masks = torch.empty(len(low), 1, *self.size, dtype=torch.bool, device=low.device)
         step = max(1, _LOGITS_AT_ONCE // max(self.size[0] * self.size[1], self.image_size**2))
-        for some in index.split(step) if len(index) else ():
-            logits = to_original(low[some], side=self.image_size, input_size=self.input_size, size=self.size)
-            yield some, logits[:, 0]
+        for some, out in zip(low.split(step), masks.split(step)):
+            logits = to_original(some, side=self.image_size, input_size=self.input_size, size=self.size)
+            torch.gt(logits, self.mask_threshold, out=out)
+        return masks.view(*self.low_res_logits.shape[:2], *self.size)
+
+    def rles(self, index: Tensor | None = None, *, stability_offset: float | None = None) -> Iterator[RleMask]:
+        """The masks as run lengths with area and box, prompt by prompt: the same as `masks()`, but no pixel is made.
+
+        `index` picks some of the N * C masks: C * prompt + mask. With `stability_offset` each has its stability
+        score. Time and memory follow the length of the masks' edges, not the size of the image.
+        """
+        low = self.low_res_logits.flatten(0, 1)
+        low = low if index is None else low[index]
+        frame = Frame(tuple(low.shape[-2:]), self.image_size, tuple(self.input_size), tuple(self.size))
+        logits = low.detach().float().cpu().numpy()
+        return rle_masks(logits, frame, threshold=self.mask_threshold, offset=stability_offset)
 
 
 class Sam(nn.Module):

@@ -20,19 +20,13 @@ def stability_score(logits: Tensor, threshold: float, offset: float) -> Tensor:
     return inner / outer.clamp(min=1)
 
 
-def inclusive_boxes(masks: Tensor) -> Tensor:
-    """(M, 4) int64: first column, first row, last column, last row of (M, H, W) masks; zeros when empty.
+def inclusive(box: tuple[int, int, int, int]) -> tuple[int, int, int, int]:
+    """First column, first row, last column, last row of a half-open box; zeros when it is empty.
 
-    This is the box that Segment Anything compares and suppresses by; it is one pixel narrower and
-    lower than the half-open box of the same mask.
+    This is the box that Segment Anything compares and suppresses by.
     """
-    count, height, width = masks.shape
-    if count == 0:
-        return torch.zeros(0, 4, dtype=torch.int64, device=masks.device)
-    rows, columns = masks.any(2).byte(), masks.any(1).byte()
-    x0, y0 = columns.argmax(1), rows.argmax(1)
-    x1, y1 = width - 1 - columns.flip(1).argmax(1), height - 1 - rows.flip(1).argmax(1)
-    return torch.stack([x0, y0, x1, y1], dim=1) * rows.any(1, keepdim=True)
+    x0, y0, x1, y1 = box
+    return x0, y0, max(x1 - 1, 0), max(y1 - 1, 0)
 
 
 def near_crop_edge(boxes: Tensor, crop_box: CropBox, size: tuple[int, int]) -> Tensor:

@@ -21,9 +21,7 @@ if TYPE_CHECKING:
     from ..protocols import Image
     from ..types import Detections
 
-PROMPTS_AT_ONCE = 16
-# Full-size logits are float32: 2**26 of them are 256 MB, so big photos take fewer prompts at once.
-LOGITS_AT_ONCE = 2**26
+PROMPTS_AT_ONCE = 64  # their low-res logits are 16 MB
 STABILITY_OFFSET = 1.0
 
 
@@ -46,9 +44,7 @@ class SamSegmenter:
 
     def segment(self, embedding: Embedding, detections: Detections) -> Iterator[Annotation]:
         """One annotation for each detection, in order, however poor its mask is."""
-        height, width = embedding.size
-        step = max(1, min(PROMPTS_AT_ONCE, LOGITS_AT_ONCE // (height * width)))
-        start = 0
+        step, start = PROMPTS_AT_ONCE, 0
         while start < len(detections):
             chunk = slice(start, start + step)
             try:
@@ -68,11 +64,27 @@ class SamSegmenter:
         boxes = detections.boxes[chunk]
         with _our_errors():
             prediction = self._model.predict(embedding, boxes=boxes.copy())  # torch warns about locked arrays
-        logits = prediction.logits()  # (n, 1, H, W)
-        rows = zip(boxes, detections.scores[chunk], detections.category_ids[chunk], strict=True)
+        masks = prediction.rles(stability_offset=STABILITY_OFFSET)
+        rows = zip(
+            masks,
+            prediction.predicted_iou[:, 0].tolist(),
+            boxes.tolist(),
+            detections.scores[chunk].tolist(),
+            detections.category_ids[chunk].tolist(),
+            strict=True,
+        )
         return [
-            self._annotation(logits[i, 0], float(prediction.predicted_iou[i, 0]), box, float(score), int(category))
-            for i, (box, score, category) in enumerate(rows)
+            Annotation(
+                category_id=category,
+                box=mask.box,
+                mask=Mask(mask.size, mask.counts),
+                score=score,
+                predicted_iou=predicted_iou,
+                stability_score=mask.stability_score,
+                prompt_box=tuple(box),
+                source=self.name,
+            )
+            for mask, predicted_iou, box, score, category in rows
         ]
 
     def generate(
@@ -106,23 +118,6 @@ class SamSegmenter:
                 prompt_box=_corners(one["prompt_box"]) if "prompt_box" in one else None,
                 source=self.name,
             )
-
-    def _annotation(self, logits: Any, predicted_iou: float, box: Any, score: float, category: int) -> Annotation:
-        threshold = self._model.mask_threshold
-        mask = Mask.from_pixels((logits > threshold).cpu().numpy())
-        # The stricter mask lies inside the looser one, so their IoU is the ratio of their areas.
-        inner = int((logits > threshold + STABILITY_OFFSET).sum())
-        outer = int((logits > threshold - STABILITY_OFFSET).sum())
-        return Annotation(
-            category_id=category,
-            box=mask.box,
-            mask=mask,
-            score=score,
-            predicted_iou=predicted_iou,
-            stability_score=inner / outer if outer else 0.0,
-            prompt_box=tuple(float(v) for v in box),  # type: ignore[arg-type]
-            source=self.name,
-        )
 
 
 def load(

@@ -120,22 +120,23 @@ def test_two_thousand_boxes_on_one_image_take_the_memory_of_a_few(tmp_path: Path
     code = """
 from types import SimpleNamespace as Some
 import numpy as np, torch
+from sam import Prediction
 from samlabel import Detections
 from samlabel.segmenters.sam import Grid, SamSegmenter
 class Model:  # as large an answer as a real one's, without the arithmetic
-    variant, mask_threshold = Some(name="x"), 0.0
+    variant = Some(name="x")
     def predict(self, embedding, *, boxes):
-        logits = torch.full((len(boxes), 1, 300, 300), -9.0)
+        logits = torch.full((len(boxes), 1, 256, 256), -9.0)
         logits[:, :, 5:9, 5:9] = 9.0
-        return Some(logits=lambda: logits, predicted_iou=torch.ones(len(boxes), 1))
+        return Prediction(logits, torch.ones(len(boxes), 1), (3000, 4000), (768, 1024), 1024)
 segmenter = SamSegmenter(Model(), weights="", own_weights=True, grid=Grid())
 def run(count):
     boxes = np.tile([[5.0, 5, 9, 9]], (count, 1))
-    found = segmenter.segment(Some(size=(300, 300)), Detections(boxes, np.ones(count), np.ones(count)))
-    return sum(one.mask.area == 16 for one in found)
+    found = segmenter.segment(Some(size=(3000, 4000)), Detections(boxes, np.ones(count), np.ones(count)))
+    return sum(60 * 60 < one.mask.area < 66 * 66 for one in found)
 run(32)
 before = start()
-print(run(2000), grown(before))  # at once they would take 720 MB
+print(run(2000), grown(before))  # their logits at full size would take 96 GB
 """
     count, grown = limited(code).split()
     assert int(count) == 2000

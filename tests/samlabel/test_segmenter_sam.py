@@ -62,19 +62,33 @@ def test_masks_and_scores_are_those_of_the_plain_computation(
         assert one.predicted_iou == pytest.approx(float(prediction.predicted_iou[i, 0]))
 
 
-@pytest.mark.parametrize("budget", [1, 48 * 64, 3 * 48 * 64])
-def test_big_images_take_fewer_prompts_at_once_and_get_the_same_masks(
-    segmenter: adapter.SamSegmenter, model: Any, image: Image, budget: int, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("most", [1, 3, 5])
+def test_many_boxes_are_taken_some_at_a_time_and_get_the_same_masks(
+    segmenter: adapter.SamSegmenter, model: Any, image: Image, most: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     embedding = segmenter.embed(image)
     whole = [one.mask for one in segmenter.segment(embedding, DETECTIONS)]
     sizes: list[int] = []
     real = model.predict
-    monkeypatch.setattr(adapter, "LOGITS_AT_ONCE", budget)
+    monkeypatch.setattr(adapter, "PROMPTS_AT_ONCE", most)
     monkeypatch.setattr(model, "predict", lambda e, *, boxes: sizes.append(len(boxes)) or real(e, boxes=boxes))
     chunked = [one.mask for one in segmenter.segment(embedding, DETECTIONS)]
-    assert max(sizes) == max(1, budget // (48 * 64))
+    assert max(sizes) == most and sum(sizes) == 5
     assert [a.iou(b) > 0.999 or a == b for a, b in zip(whole, chunked) if a and b] == [True] * 5
+
+
+def test_no_logits_and_no_masks_of_the_size_of_the_image_are_made(
+    segmenter: adapter.SamSegmenter, image: Image, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import sam
+
+    def full_size(*_: Any, **__: Any) -> Any:
+        raise AssertionError("made at full size")
+
+    for name in ("logits", "masks"):
+        monkeypatch.setattr(sam.Prediction, name, full_size)
+    assert len(list(segmenter.segment(segmenter.embed(image), DETECTIONS))) == 5
+    assert list(segmenter.generate(image)) is not None
 
 
 @pytest.mark.parametrize("error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory")], ids=str)

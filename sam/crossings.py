@@ -1,0 +1,369 @@
+"""Where the edges of masks cross an image's columns, from low-res logits and without making a pixel of it.
+
+A mask is the low-res logits enlarged twice, bilinearly (`transforms.to_original`), and cut at a threshold.
+Values between values of one sign have that sign, so only cells of the low-res grid whose corners differ are
+looked into, then only cells of the padded square whose corners differ, and there the edge crosses a column
+of the image at the root of a line. Work and memory follow the length of the edges, not the image.
+
+The arithmetic is float32 with a known error; what lies closer to the threshold than that error is
+decided by the very operations of torch's two resizes, one pixel at a time (`exact`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+_MASKS_AT_ONCE = 8
+_UNITS_AT_ONCE = 2**12  # low-res cells looked into at one time: their samples stay in a processor's cache
+_ROUNDING = 2.0**-20  # error of a logit, relative to the largest around it: some ten roundings of 2**-24
+_HUGE = 1e4
+# Up to this height plus width torch takes another kernel, which rounds otherwise.
+_SMALL = 128
+
+
+@dataclass(frozen=True)
+class Frame:
+    """Where an image lies in the square that its logits are of; sizes are (height, width)."""
+
+    low: tuple[int, int]  # of the low-res logits
+    side: int  # of the padded square
+    input_size: tuple[int, int]  # of the image inside the square
+    size: tuple[int, int]  # of the image
+
+
+@dataclass(frozen=True)
+class Crossings:
+    """Pixels at which `count` masks begin or end, read column by column; unordered, and pairs may cancel out."""
+
+    count: int
+    mask: np.ndarray  # (n,) int64, which mask
+    position: np.ndarray  # (n,) int64, column * height + row; height * width where the image ends
+    sign: np.ndarray  # (n,) int8, 1 where the mask begins, -1 where it ends
+
+
+@dataclass(frozen=True)
+class Linear:
+    """One axis of a bilinear resize as torch computes it: two taps and their weights for each output."""
+
+    i0: np.ndarray
+    i1: np.ndarray
+    w0: np.ndarray
+    w1: np.ndarray
+
+
+@lru_cache(maxsize=64)
+def linear(inputs: int, outputs: int, fused: bool = False) -> Linear:
+    """Taps of `F.interpolate(mode="bilinear")` along one axis; `fused` as its kernel for small outputs."""
+    scale, one = np.float32(inputs) / np.float32(outputs), np.float32(1)
+    centre = np.arange(outputs, dtype=np.float32) + np.float32(0.5)
+    if fused:
+        source = (centre.astype(np.float64) * float(scale) - 0.5).astype(np.float32)
+    else:
+        source = centre * scale - np.float32(0.5)
+    source = np.maximum(source, np.float32(0))
+    i0 = np.minimum(source.astype(np.int64), inputs - 1)
+    w1 = np.clip(source - i0.astype(np.float32), np.float32(0), one)
+    return Linear(i0, np.minimum(i0 + 1, inputs - 1), one - w1, w1)
+
+
+@dataclass(frozen=True)
+class Axis:
+    """Tables of one axis: low-res samples -> samples of the square, in units of `ratio` -> pixels.
+
+    Unit u holds the `ratio` samples between low-res samples u - 1 and u, and sample `ratio` is the first
+    of unit u + 1; table index ratio * u + t stands for sample `ratio * u + t - before` of the square.
+    """
+
+    ratio: int
+    before: int
+    units: int
+    low: np.ndarray  # (3, units): low-res samples u - 1, u, u + 1, clamped
+    fraction: np.ndarray  # (ratio,) float32: where samples lie between low-res samples
+    valid: np.ndarray  # (units * ratio,) whether there is such a sample
+    more: np.ndarray  # whether there is a next one
+    first: np.ndarray  # first pixel whose first tap it is
+    count: np.ndarray  # number of such pixels
+    start: np.ndarray  # float32: where its first pixel would lie between it and the next, unclamped
+    step: float  # samples a pixel
+    wobble: float  # largest error of a pixel's place in torch's float32
+    taps: Linear
+
+
+@lru_cache(maxsize=64)
+def axis(low: int, side: int, inside: int, outputs: int) -> Axis:
+    """The tables of one axis; `side` must be a multiple of `low`."""
+    ratio = side // low
+    assert ratio * low == side
+    before = (ratio + 1) // 2
+    units = -(-(inside + before) // ratio)
+    unit = np.arange(units)
+    fraction = (np.arange(ratio) + 0.5 - before) / ratio + 0.5
+    sample = np.arange(units * ratio) - before
+    valid = (sample >= 0) & (sample < inside)
+    taps = linear(inside, outputs)
+    ends = np.searchsorted(taps.i0, np.stack([sample, sample + 1]))
+    step = inside / outputs
+    ideal = np.maximum((np.arange(outputs) + 0.5) * step - 0.5, 0)
+    last = taps.i0 == inside - 1  # between it and itself: its place there says nothing
+    wobble = float(np.abs(ideal - (taps.i0 + taps.w1.astype(np.float64)))[~last].max(initial=0.0))
+    return Axis(
+        ratio=ratio,
+        before=before,
+        units=units,
+        low=np.clip(np.stack([unit - 1, unit, unit + 1]), 0, low - 1),
+        fraction=fraction.astype(np.float32),
+        valid=valid,
+        more=sample < inside - 1,
+        first=ends[0],
+        count=(ends[1] - ends[0]) * valid,
+        start=((ends[0] + 0.5) * step - 0.5 - sample).astype(np.float32),
+        step=step,
+        wobble=wobble + 1e-6,
+        taps=taps,
+    )
+
+
+def crossings(logits: np.ndarray, frame: Frame, thresholds: Sequence[float]) -> Iterator[list[Crossings]]:
+    """Crossings of all of (N, h, w) float32 `logits` at each threshold, some masks at a time, in their order."""
+    rows, columns = (axis(*sizes) for sizes in zip(frame.low, (frame.side,) * 2, frame.input_size, frame.size))
+    nothing = (np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.int8))
+    for start in range(0, len(logits), _MASKS_AT_ONCE):
+        some = np.ascontiguousarray(logits[start : start + _MASKS_AT_ONCE])
+        if not np.isfinite(some.sum()):  # a model gone wrong; its masks must still be masks
+            some = np.nan_to_num(some, nan=-_HUGE, posinf=_HUGE, neginf=-_HUGE)
+        parts = [[nothing, *_at_the_ends(some, frame, rows, columns, threshold)] for threshold in thresholds]
+        found = np.flatnonzero(mixed_units(some, rows, columns, thresholds))
+        for at in range(0, len(found), _UNITS_AT_ONCE):
+            units = Units.sampled(some, rows, columns, found[at : at + _UNITS_AT_ONCE])
+            for part, threshold in zip(parts, thresholds):
+                part += _in_units(some, frame, rows, columns, threshold, units)
+        yield [Crossings(len(some), *(np.concatenate(one) for one in zip(*part))) for part in parts]
+
+
+Part = tuple[np.ndarray, np.ndarray, np.ndarray]
+
+
+def mixed_units(logits: np.ndarray, rows: Axis, columns: Axis, thresholds: Sequence[float]) -> np.ndarray:
+    """(N, rows.units, columns.units) bool: whether values on both sides of some threshold meet in a unit."""
+    height, width = logits.shape[1:]
+    bottom, right = min(rows.units + 1, height), min(columns.units + 1, width)
+    inside = logits[:, :bottom, :right]
+    # Weights sum to 1 only up to rounding, so values just above a threshold that is not 0 may mix to one
+    # below: such values lie on a level of their own, which is looked into even where nothing else is near.
+    levels = np.zeros((len(logits), rows.units + 2, columns.units + 2), dtype=np.uint8)
+    within = levels[:, 1 : bottom + 1, 1 : right + 1]
+    unsure, level = [], 0
+    for threshold in sorted(set(thresholds)):
+        margin = abs(threshold) * _ROUNDING
+        if margin:
+            within += inside > np.float32(threshold - margin)
+            level += 1
+            unsure.append(level)
+        within += inside > np.float32(threshold + margin)
+        level += 1
+    levels[:, 0], levels[:, bottom + 1 :] = levels[:, 1], levels[:, bottom, None]
+    levels[:, :, 0], levels[:, :, right + 1 :] = levels[:, :, 1], levels[:, :, right, None]
+    lowest, highest = _of_three(np.minimum, levels), _of_three(np.maximum, levels)
+    mixed = lowest != highest
+    for level in unsure:
+        mixed |= lowest == level
+    return mixed
+
+
+def _of_three(pick: np.ufunc, levels: np.ndarray) -> np.ndarray:
+    """The least or most of each 3 x 3 neighbourhood of (N, h + 2, w + 2)."""
+    across = pick(levels[:, :, :-2], levels[:, :, 1:-1])
+    pick(across, levels[:, :, 2:], out=across)
+    down = pick(across[:, :-2], across[:, 1:-1])
+    return pick(down, across[:, 2:], out=down)
+
+
+@dataclass(frozen=True)
+class Units:
+    """n units and their samples of the square, each with the first ones of the next units."""
+
+    mask: np.ndarray  # (n,)
+    row: np.ndarray  # (n,)
+    column: np.ndarray  # (n,)
+    samples: np.ndarray  # (ratio + 1, ratio + 1, n) float32
+    largest: float  # magnitude of a low-res logit around them
+
+    @classmethod
+    def sampled(cls, logits: np.ndarray, rows: Axis, columns: Axis, index: np.ndarray) -> Units:
+        """Units by their flat index in (N, rows.units, columns.units)."""
+        mask, unit = np.divmod(index, rows.units * columns.units)
+        row, column = np.divmod(unit, columns.units)
+        height, width = logits.shape[1:]
+        down = mask * (height * width) + rows.low[:, row] * width  # (3, n)
+        patch = logits.reshape(-1)[down[:, None] + columns.low[:, column]]  # (3, 3, n)
+        samples = _between(patch, columns.fraction)  # (3, ratio + 1, n)
+        samples = _between(samples.swapaxes(0, 1), rows.fraction).swapaxes(0, 1)
+        return cls(mask, row, column, np.ascontiguousarray(samples), max(float(patch.max()), -float(patch.min())))
+
+
+def _between(values: np.ndarray, fraction: np.ndarray) -> np.ndarray:
+    """(..., ratio + 1, n) samples of units from their three low-res values (..., 3, n)."""
+    ratio = len(fraction)
+    samples = np.empty((*values.shape[:-2], ratio + 1, values.shape[-1]), dtype=np.float32)
+    weights = fraction[:, None]
+    np.multiply(values[..., :1, :], np.float32(1) - weights, out=samples[..., :ratio, :])
+    samples[..., :ratio, :] += values[..., 1:2, :] * weights
+    # The first of the next unit, by the same operations, so that both units hold the same number.
+    np.multiply(values[..., 1, :], np.float32(1) - fraction[0], out=samples[..., ratio, :])
+    samples[..., ratio, :] += values[..., 2, :] * fraction[0]
+    return samples
+
+
+def _in_units(
+    logits: np.ndarray, frame: Frame, rows: Axis, columns: Axis, threshold: float, units: Units
+) -> Iterator[Part]:
+    """Crossings inside units."""
+    ratio, n, samples = rows.ratio, len(units.mask), units.samples
+    error = _ROUNDING * (units.largest + abs(threshold))
+    same = samples > np.float32(threshold + error)
+    below = samples < np.float32(threshold - error)
+    for bits in (same, below):  # of the four corners of each cell
+        bits[:, :-1] &= bits[:, 1:]
+        bits[:-1] &= bits[1:]
+    same |= below
+    t_s, unit = np.divmod(np.flatnonzero(~same[:-1, :-1]), n)
+    t, s = np.divmod(t_s, ratio)
+    r, c = units.row[unit] * ratio + t, units.column[unit] * ratio + s
+    wanted = rows.valid[r] & (columns.count[c] > 0)
+    if not wanted.all():
+        r, c, t, s, unit = r[wanted], c[wanted], t[wanted], s[wanted], unit[wanted]
+    corner = (t * (ratio + 1) + s) * n + unit
+    right, down = columns.more[c] * n, rows.more[r] * ((ratio + 1) * n)
+    flat = samples.reshape(-1)
+    corners = [flat[corner], flat[corner + right], flat[corner + down], flat[corner + down + right]]
+    mask, counts, x = units.mask[unit], columns.count[c], columns.first[c]
+    for j in range(int(counts.max(initial=0))):
+        wide = counts > j
+        if not wide.all():
+            r, mask, counts, x = r[wide], mask[wide], counts[wide], x[wide]
+            corners = [one[wide] for one in corners]
+        yield from _in_columns(logits, frame, rows, columns, threshold, error, corners, r, mask, x + j)
+
+
+def _in_columns(
+    logits: np.ndarray,
+    frame: Frame,
+    rows: Axis,
+    columns: Axis,
+    threshold: float,
+    error: float,
+    corners: list[np.ndarray],
+    r: np.ndarray,
+    mask: np.ndarray,
+    x: np.ndarray,
+) -> Iterator[Part]:
+    """Crossings of column `x` of the image with cells of the square, of which `r` is the row."""
+    a, b, c, d = corners
+    w0, w1 = columns.taps.w0[x], columns.taps.w1[x]
+    limit = np.float32(threshold)
+    top, bottom = a * w0 + b * w1, c * w0 + d * w1
+    above, after = top > limit, bottom > limit
+    if threshold:
+        top, bottom = top - limit, bottom - limit
+    top, bottom = np.abs(top), np.abs(bottom)
+    close = np.minimum(top, bottom) <= np.float32(error)
+    look = np.flatnonzero((above != after) | close)
+    top, bottom, after, close, r, mask, x = (one[look] for one in (top, bottom, after, close, r, mask, x))
+    span = np.maximum(top + bottom, np.float32(error))
+    place = (top / span - rows.start[r]) / np.float32(rows.step)  # in pixels from the first
+    close |= np.abs(place - np.rint(place)) <= np.float32(error / rows.step) / span + np.float32(rows.wobble / rows.step)
+    if close.any():
+        close &= rows.count[r] > 0
+        some, above = np.flatnonzero(close), above[look]
+        yield from _pixel_by_pixel(
+            logits, frame, rows, threshold, above[some], after[some], r[some], mask[some], x[some]
+        )
+        clear = np.flatnonzero(~close & (above != after))
+        place, after, r, mask, x = (one[clear] for one in (place, after, r, mask, x))
+    y = rows.first[r] + np.ceil(place).clip(0, rows.count[r]).astype(np.int64)
+    yield mask, x * frame.size[0] + y, np.where(after, np.int8(1), np.int8(-1))
+
+
+def _pixel_by_pixel(
+    logits: np.ndarray,
+    frame: Frame,
+    rows: Axis,
+    threshold: float,
+    before: np.ndarray,
+    after: np.ndarray,
+    r: np.ndarray,
+    mask: np.ndarray,
+    x: np.ndarray,
+) -> Iterator[Part]:
+    """Crossings of cells that hold values close to the threshold, each pixel computed as torch does."""
+    count = rows.count[r]
+    steps = np.arange(int(count.max(initial=0)))
+    there = steps < count[:, None]
+    states = np.repeat(after[:, None], len(steps) + 2, axis=1)
+    states[:, 0] = before
+    y = (rows.first[r][:, None] + steps)[there]
+    values = exact(logits, frame, np.repeat(mask, count), y, np.repeat(x, count))
+    states[:, 1:-1][there] = values > np.float32(threshold)
+    which, j = np.nonzero(states[:, 1:] != states[:, :-1])
+    position = x[which] * frame.size[0] + rows.first[r[which]] + j
+    yield mask[which], position, np.where(states[which, j + 1], 1, -1).astype(np.int8)
+
+
+def _at_the_ends(
+    logits: np.ndarray, frame: Frame, rows: Axis, columns: Axis, threshold: float
+) -> Iterator[Part]:
+    """Where masks begin at the top of a column or end below it, by the operations of the cells there."""
+    for index, end, sign in ((rows.before, 0, 1), (rows.before + frame.input_size[0] - 1, 1, -1)):
+        unit, t = divmod(index, rows.ratio)
+        lines = rows.low[:, unit]
+        touching = np.flatnonzero((logits[:, lines] > np.float32(threshold)).any(axis=(1, 2)))
+        if not len(touching):
+            continue
+        values = logits[touching[:, None], lines].transpose(1, 2, 0)  # (3, w, touching)
+        patch = values[:, columns.low].reshape(3, 3, -1)  # (3, 3, units * touching)
+        samples = _between(patch, columns.fraction)
+        samples = _between(samples.swapaxes(0, 1), rows.fraction)[:, t]  # (ratio + 1, units * touching)
+        line = samples[:-1].reshape(columns.ratio, columns.units, -1).swapaxes(0, 1)
+        line = line.reshape(columns.units * columns.ratio, -1)[columns.before :]  # (samples, touching)
+        taps = columns.taps
+        inside = line[taps.i0] * taps.w0[:, None] + line[taps.i1] * taps.w1[:, None] > np.float32(threshold)
+        x, which = np.nonzero(inside)
+        yield touching[which], (x + end) * frame.size[0], np.full(len(x), sign, np.int8)
+
+
+def exact(logits: np.ndarray, frame: Frame, mask: np.ndarray, y: np.ndarray, x: np.ndarray) -> np.ndarray:
+    """(n,) float32: the values of `transforms.to_original` at pixels (x, y), bit for bit where torch fuses as on x86.
+
+    Elsewhere the last bits may differ.
+    """
+    small_square, small = 2 * frame.side <= _SMALL, sum(frame.size) <= _SMALL
+    down, across = (linear(low, frame.side, small_square) for low in frame.low)
+    rows = linear(frame.input_size[0], frame.size[0], small)
+    columns = linear(frame.input_size[1], frame.size[1], small)
+
+    def square(i: np.ndarray, j: np.ndarray) -> np.ndarray:
+        i0, i1, j0, j1 = down.i0[i], down.i1[i], across.i0[j], across.i1[j]
+        corners = (logits[mask, i0, j0], logits[mask, i0, j1], logits[mask, i1, j0], logits[mask, i1, j1])
+        return _bilinear(*corners, down.w0[i], down.w1[i], across.w0[j], across.w1[j], small_square)
+
+    i0, i1, j0, j1 = rows.i0[y], rows.i1[y], columns.i0[x], columns.i1[x]
+    corners = (square(i0, j0), square(i0, j1), square(i1, j0), square(i1, j1))
+    return _bilinear(*corners, rows.w0[y], rows.w1[y], columns.w0[x], columns.w1[x], small)
+
+
+def _bilinear(
+    a: np.ndarray, b: np.ndarray, c: np.ndarray, d: np.ndarray,
+    down0: np.ndarray, down1: np.ndarray, across0: np.ndarray, across1: np.ndarray, small: bool,
+) -> np.ndarray:  # fmt: skip
+    if small:
+        return _fused(d, down1 * across1, _fused(c, down1 * across0, _fused(a, down0 * across0, b * (down0 * across1))))
+    return _fused(_fused(a, across0, b * across1), down0, _fused(c, across0, d * across1) * down1)
+
+
+def _fused(a: np.ndarray, b: np.ndarray, c: np.ndarray) -> np.ndarray:
+    """a * b + c, rounded once: the product of two float32 is exact in float64."""
+    return (a.astype(np.float64) * b + c).astype(np.float32)

@@ -1,0 +1,34 @@
+"""Run lengths, boxes, areas and stability of masks at the image's own size, straight from low-res logits."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from . import rle
+from .crossings import Crossings, Frame, crossings
+from .rle import RleMask
+
+
+def rle_masks(logits: np.ndarray, frame: Frame, *, threshold: float, offset: float | None = None) -> Iterator[RleMask]:
+    """One mask for each of (N, h, w) float32 `logits`, cut at `threshold`, in order.
+
+    With `offset` each has its stability: the IoU of the masks at `threshold + offset` and `- offset`.
+    """
+    thresholds = [threshold] if offset is None else [threshold, threshold + offset, threshold - offset]
+    pixels = frame.size[0] * frame.size[1]
+    for found, *others in crossings(logits, frame, thresholds):
+        inner, outer = map(_areas, others) if others else (None, None)
+        keys = np.sort(found.mask * (pixels + 1) + found.position)
+        marks = np.searchsorted(keys, np.arange(found.count + 1) * (pixels + 1))
+        for i in range(found.count):
+            runs = rle.from_changes(rle.without_pairs(keys[marks[i] : marks[i + 1]]) - i * (pixels + 1), pixels)
+            # The stricter mask lies inside the looser, so their IoU is the ratio of their areas.
+            score = None if outer is None else float(inner[i] / max(outer[i], 1))
+            yield RleMask(frame.size, runs, rle.area(runs), rle.box(runs, frame.size), score)
+
+
+def _areas(found: Crossings) -> np.ndarray:
+    """(count,) float64: pixels inside each mask."""
+    return -np.bincount(found.mask, weights=found.sign * found.position.astype(np.float64), minlength=found.count)
