@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from .crossings import Frame
 from .enlarged import rle_masks
 from .errors import PromptError
+from .folded import OneImage, in_two_ways
 from .prompts import Prompts, check_prompts
 from .transforms import check_image, normalise_and_pad, resize, to_original, to_tensor
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from .registry import Variant
     from .rle import RleMask
 
+_CELLS_AT_ONCE = 2**14  # of the image embedding, prompts times cells: what the decoder works on at one time on a CPU
 _LOGITS_AT_ONCE = 2**25  # 128 MiB of float32: the full-size logits that masks are cut from at one time
 
 
@@ -204,18 +206,25 @@ class Sam(nn.Module):
         count = len(prompts)
         if count == 0:  # one made-up prompt tells the shapes
             prompts = prompts.made_up()
+        if self.device.type == "cpu":  # few enough to stay in its cache
+            batch_size = max(1, min(batch_size, _CELLS_AT_ONCE // embedding.features[0, 0].numel()))
         positions = self.prompt_encoder.dense_pe()
+        decoder = self.mask_decoder
+        folded = OneImage(decoder, embedding.features, positions, embedding.high_res) if in_two_ways(decoder) else None
         logits, iou = [], []
         for chunk in prompts.chunks(batch_size):
             sparse, dense = self.prompt_encoder(**chunk.tensors())
-            low, quality = self.mask_decoder(
-                image_embedding=embedding.features,
-                image_pe=positions,
-                sparse=sparse,
-                dense=dense,
-                multimask_output=multimask_output,
-                high_res=embedding.high_res,
-            )
+            if folded is not None:
+                low, quality = folded.masks(sparse, dense, multimask_output=multimask_output)
+            else:
+                low, quality = decoder(
+                    image_embedding=embedding.features,
+                    image_pe=positions,
+                    sparse=sparse,
+                    dense=dense,
+                    multimask_output=multimask_output,
+                    high_res=embedding.high_res,
+                )
             logits.append(low)
             iou.append(quality)
         return Prediction(
