@@ -70,6 +70,10 @@ def relative_name(name: Any, where: str) -> str:
     drive = len(plain) > 1 and plain[1] == ":"
     if path.is_absolute() or drive or ".." in path.parts or "\0" in plain or not path.parts:
         raise FormatError(f"{where}: file_name {name!r} leaves the dataset folder")
+    try:
+        plain.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        raise FormatError(f"{where}: file_name {name!r} holds half a character, which no file is called") from None
     return str(path)
 
 
@@ -107,7 +111,7 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
 
 def write_text(path: Path, text: str) -> None:
     """`text` as UTF-8 at `path`, whole or not at all."""
-    data = text.encode("utf-8")
+    data = encoded(text, path)
     try:
         if not path.is_symlink() and path.read_bytes() == data:
             return
@@ -115,6 +119,15 @@ def write_text(path: Path, text: str) -> None:
         pass
     path.parent.mkdir(parents=True, exist_ok=True)
     _put(os.fspath(path), data)
+
+
+def encoded(text: str, path: Path | str) -> bytes:
+    """`text` as UTF-8; UsageError where it holds half a character, as names in broken JSON may."""
+    try:
+        return text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        part = text[max(0, error.start - 20) : error.end + 20]
+        raise UsageError(f"{path}: {part!r} holds half a character, which UTF-8 cannot write; rename it") from error
 
 
 def _umask() -> int:
@@ -143,7 +156,8 @@ def _put(path: str, data: bytes) -> None:
 class Target:
     """A folder that thousands of files are written below; a folder of them is checked and made once.
 
-    Files are written by a thread beside the caller, a bounded number ahead; `finish` waits for the last of them.
+    Files are written by a thread beside the caller, several at a time and a bounded number ahead; `finish` waits for
+    the last of them.
     """
 
     def __init__(self, root: Path) -> None:
@@ -151,16 +165,19 @@ class Target:
         self._base = os.fspath(root)
         self._known: set[str] = set()
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="samlabel-write")
+        self._next: list[tuple[str, bytes]] = []  # files that wait for company: handing over takes its time
         self._waiting: deque[Future[None]] = deque()
 
     def __enter__(self) -> Target:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._hand_over()
         self._pool.shutdown(wait=True)
 
     def finish(self) -> None:
         """Wait until everything is on disk; the error of a write that failed is raised here, or before."""
+        self._hand_over()
         while self._waiting:
             self._waiting.popleft().result()
 
@@ -178,12 +195,25 @@ class Target:
 
     def write(self, relative: str, text: str) -> None:
         """`text` as UTF-8, whole or not at all; a file that holds it already is left alone."""
-        self._waiting.append(self._pool.submit(_write_new, self._path(relative), text.encode("utf-8")))
-        while len(self._waiting) > AHEAD:
-            self._waiting.popleft().result()
+        self._next.append((self._path(relative), encoded(text, relative)))
+        if len(self._next) >= TOGETHER:
+            self._hand_over()
+            while len(self._waiting) > AHEAD:
+                self._waiting.popleft().result()
+
+    def _hand_over(self) -> None:
+        if self._next:
+            self._waiting.append(self._pool.submit(_write_all, self._next))
+            self._next = []
 
 
-AHEAD = 64  # files that may wait to be written
+TOGETHER = 16  # files handed to the thread at once
+AHEAD = 4  # handfuls that may wait to be written
+
+
+def _write_all(files: list[tuple[str, bytes]]) -> None:
+    for path, data in files:
+        _write_new(path, data)
 
 
 def _write_new(path: str, data: bytes) -> None:
@@ -288,6 +318,12 @@ class Names:
 
     def take(self, path: str) -> str:
         """The image path to write `path` as: itself where its stem is free."""
+        stem, _, suffix = path.rpartition(".")
+        if suffix.isalnum() and stem and stem[-1] not in "./" and "//" not in path and "./" not in path:
+            key = stem.casefold()  # as most names are; pathlib takes a tenth of a conversion's time
+            if key not in self._taken:
+                self._taken.add(key)
+                return path
         image = PurePosixPath(path)
         stem, suffix, tries = image.stem, image.suffix, 1
         while str(image.with_name(stem + suffix).with_suffix("")).casefold() in self._taken:
