@@ -205,7 +205,7 @@ def upscaled(decoder: MaskDecoder, cells: Tensor, high_res: Sequence[Tensor]) ->
         bias = None if doubling.bias is None else doubling.bias.repeat(4)
         norm = rest and not isinstance(rest[0], nn.GELU)
         plain = norm or high_res
-        x = linear(x, weight, bias, gelu=not plain).unflatten(2, (4, -1)).flatten(1, 2)  # (N, cells * 4, out)
+        x = linear(x, weight, bias, act="none" if plain else "gelu").unflatten(2, (4, -1)).flatten(1, 2)  # (N, cells * 4, out)
         if high_res:
             x += high_res[stage].flatten(0, 1)
         if norm:

@@ -7,13 +7,15 @@ Parameter names are those of the official checkpoint, https://github.com/Chaonin
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..layers import LayerNorm2d
+from ..layers import ACTIVATIONS, LayerNorm2d, convolve, linear, on_cpu_without_grad
 from ..registry import Parts, Variant, standard_parts
-from .vit import in_windows
+from .vit import attend_in_windows, in_windows
 
 DIMS = (64, 128, 160, 320)
 DEPTHS = (2, 2, 6, 2)
@@ -29,6 +31,11 @@ class ConvNorm(nn.Sequential):
         self.add_module("c", nn.Conv2d(inp, out, kernel, stride, kernel // 2, groups=groups, bias=False))
         self.add_module("bn", nn.BatchNorm2d(out))
 
+    def forward(self, x: Tensor, act: str = "none") -> Tensor:
+        if not self.training and on_cpu_without_grad(x):
+            return convolve(x, self.c, self.bn, act=act)
+        return ACTIVATIONS[act](super().forward(x))
+
 
 class PatchEmbed(nn.Module):
     """Features at stride 4."""
@@ -38,7 +45,7 @@ class PatchEmbed(nn.Module):
         self.seq = nn.Sequential(ConvNorm(3, dim // 2, 3, stride=2), nn.GELU(), ConvNorm(dim // 2, dim, 3, stride=2))
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.seq(x)
+        return self.seq[2](self.seq[0](x, "gelu"))
 
 
 class InvertedBottleneck(nn.Module):
@@ -51,8 +58,7 @@ class InvertedBottleneck(nn.Module):
         self.conv3 = ConvNorm(4 * dim, dim)
 
     def forward(self, x: Tensor) -> Tensor:
-        wide = F.gelu(self.conv2(F.gelu(self.conv1(x))))
-        return F.gelu(self.conv3(wide) + x)
+        return F.gelu(self.conv3(self.conv2(self.conv1(x, "gelu"), "gelu")) + x)
 
 
 class Downsample(nn.Module):
@@ -65,7 +71,7 @@ class Downsample(nn.Module):
         self.conv3 = ConvNorm(out, out)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.conv3(F.gelu(self.conv2(F.gelu(self.conv1(x)))))
+        return self.conv3(self.conv2(self.conv1(x, "gelu"), "gelu"))
 
 
 class Attention(nn.Module):
@@ -74,6 +80,7 @@ class Attention(nn.Module):
     def __init__(self, dim: int, heads: int, window: int) -> None:
         super().__init__()
         self.heads = heads
+        self.window = window
         self.norm = nn.LayerNorm(dim)
         self.qkv = nn.Linear(dim, 3 * dim)
         self.proj = nn.Linear(dim, dim)
@@ -91,6 +98,18 @@ class Attention(nn.Module):
         mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
         return self.proj(mixed.transpose(1, 2).reshape(x.shape))
 
+    def on_cpu(self, x: Tensor) -> Tensor:
+        """(B, h, w, C) from (B, h, w, C): the same in all windows of a map."""
+
+        def by_heads(qkv: Tensor) -> Tensor:
+            return qkv.unflatten(-1, (self.heads, 3, -1)).transpose(-3, -2)  # (..., 3, heads, d)
+
+        bias = self.attention_biases[:, self.bias_index][None]
+        attend = partial(F.scaled_dot_product_attention, attn_mask=bias)
+        qkv, fill = (by_heads(linear(tokens, self.qkv)) for tokens in (self.norm(x), self.norm.bias[None]))
+        mixed = attend_in_windows(attend, qkv, fill[0], self.window)  # zeros become the norm's bias
+        return linear(mixed.flatten(3), self.proj)
+
 
 class FeedForward(nn.Module):
     """A pre-norm pair of linear layers with GELU."""
@@ -102,7 +121,7 @@ class FeedForward(nn.Module):
         self.fc2 = nn.Linear(4 * dim, dim)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.fc2(F.gelu(self.fc1(self.norm(x))))
+        return linear(linear(self.norm(x), self.fc1, act="gelu"), self.fc2)
 
 
 class Block(nn.Module):
@@ -118,7 +137,7 @@ class Block(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, h, w) from (B, C, h, w)."""
         x = x.permute(0, 2, 3, 1)
-        x = x + in_windows(self.attn, x, self.window)
+        x = x + (self.attn.on_cpu(x) if on_cpu_without_grad(x) else in_windows(self.attn, x, self.window))
         x = self.local_conv(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
         x = x + self.mlp(x)
         return x.permute(0, 3, 1, 2)
@@ -166,6 +185,8 @@ class TinyViTEncoder(nn.Module):
         )
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        if on_cpu_without_grad(x):
+            x = x.contiguous(memory_format=torch.channels_last)
         x = self.patch_embed(x)
         for stage in self.layers:
             x = stage(x)

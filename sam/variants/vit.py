@@ -7,17 +7,22 @@ Parameter names are those of the official checkpoints, https://github.com/facebo
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..layers import LayerNorm2d
+from ..layers import LayerNorm2d, convolve, linear, on_cpu_without_grad
 from ..registry import Parts, Variant, standard_parts
+
+Attend = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 PATCH = 16
 WINDOW = 14
+_TOKENS_AT_ONCE = 2048  # of the hidden layer between two products
+_SCORES_AT_ONCE = 2**21  # 8 MiB of float32: attention scores of some queries with all keys
 _BIAS_ELEMENTS = 2**25  # 128 MiB of float32: the most that one slice of attention bias may take
 
 
@@ -58,19 +63,64 @@ class Attention(nn.Module):
         rows, columns = _relative(self.rel_pos_h, side), _relative(self.rel_pos_w, side)
         # The bias of a global block is 64 MiB a head (4096 x 4096), so the heads come in slices.
         step = max(1, _BIAS_ELEMENTS // (len(x) * side**4))
-        in_place = not torch.is_grad_enabled() and not torch.onnx.is_in_onnx_export()
-        out = torch.empty_like(q) if in_place else None
         parts = []
         for start in range(0, self.heads, step):
             some = slice(start, start + step)
             bias = self._bias(q[:, some], rows, columns)
-            part = F.scaled_dot_product_attention(q[:, some], k[:, some], v[:, some], attn_mask=bias)
-            if out is None:
-                parts.append(part)
-            else:
-                out[:, some] = part
-        mixed = torch.cat(parts, dim=1) if out is None else out
+            parts.append(F.scaled_dot_product_attention(q[:, some], k[:, some], v[:, some], attn_mask=bias))
+        mixed = torch.cat(parts, dim=1)
         return self.proj(mixed.transpose(1, 2).reshape(x.shape))
+
+    def on_cpu(self, x: Tensor, *, windowed: bool) -> Tensor:
+        """(B, h, w, C) from (B, h, w, C): the same in pieces that stay in a cache, and without computing what fills windows."""
+        d = x.shape[-1] // self.heads
+        qkv = linear(x, self.qkv).unflatten(3, (3, self.heads, d))
+        if windowed:
+            fill = self.qkv.bias.view(3, self.heads, d)  # what the plain form makes of zeros
+            mixed = attend_in_windows(self._attend, qkv, fill, self.size)
+        else:
+            q, k, v = qkv.flatten(1, 2).permute(2, 0, 3, 1, 4).contiguous()  # (B, heads, N, d) each
+            out = [self._attend_rows(*one) for one in zip(q, k, v)]  # (N, heads, d) each
+            mixed = torch.stack(out).unflatten(1, x.shape[1:3])
+        return linear(mixed.flatten(3), self.proj)
+
+    def _offsets(self, q: Tensor) -> tuple[Tensor, Tensor]:
+        """The two terms of `_bias` (B, heads, h, w, size): for each row of keys, and for each column."""
+        grid = q.unflatten(2, (self.size, self.size))
+        rows, columns = _relative(self.rel_pos_h, self.size), _relative(self.rel_pos_w, self.size)
+        return torch.einsum("bnhwc,hkc->bnhwk", grid, rows), torch.einsum("bnhwc,wkc->bnhwk", grid, columns)
+
+    def _attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        by_row, by_column = self._offsets(q)
+        bias = (by_row[..., :, None] + by_column[..., None, :]).flatten(4, 5).flatten(2, 3)
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
+
+    def _attend_rows(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """(N, heads, d) from (heads, N, d): some rows of queries of one head at a time, so that scores stay in cache."""
+        side, (heads, count, d) = self.size, q.shape
+        by_row, by_column = (x[0] for x in self._offsets(q[None]))  # (heads, h, w, size)
+        out = q.new_empty(count, heads, d)
+        step = max(1, _SCORES_AT_ONCE // side**3)
+        scores = q.new_empty(1, step, side, side, side)
+        k = k.transpose(1, 2)
+        if q.dtype != torch.float32:
+            k = k.contiguous()
+        for head in range(heads):
+            one = slice(head, head + 1)
+            for top in range(0, side, step):
+                some = slice(top, min(side, top + step))
+                part, where = scores[:, : some.stop - top], slice(top * side, some.stop * side)
+                torch.add(by_row[one, some, :, :, None], by_column[one, some, :, None, :], out=part)
+                bias = part.view(1, -1, count)
+                if q.dtype == torch.float32:
+                    seen = F.scaled_dot_product_attention(
+                        q[None, one, where], k.transpose(1, 2)[None, one], v[None, one], attn_mask=bias[None]
+                    )[0, 0]
+                else:  # torch's fused kernel multiplies bfloat16 at half the rate of a plain product
+                    torch.baddbmm(bias, q[one, where], k[one], alpha=d**-0.5, out=bias)
+                    seen = (torch.softmax(bias, dim=-1) @ v[one])[0]
+                out[where, head] = seen
+        return out
 
     def _bias(self, q: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
         """(B, heads, N, N): q · row offset + q · column offset."""
@@ -110,6 +160,41 @@ class Block(nn.Module):
         normal = self.norm1(x)
         x = x + (in_windows(self.attn, normal, self.window) if self.window else self.attn(normal))
         return x + self.mlp(self.norm2(x))
+
+    def on_cpu(self, x: Tensor) -> Tensor:
+        """The same, written into `x`."""
+        x += self.attn.on_cpu(self.norm1(x), windowed=bool(self.window))
+        for tokens in x.view(-1, x.shape[-1]).split(_TOKENS_AT_ONCE):
+            tokens += linear(linear(self.norm2(tokens), self.mlp.lin1, act="gelu"), self.mlp.lin2)
+        return x
+
+
+def attend_in_windows(attend: Attend, qkv: Tensor, fill: Tensor, window: int) -> Tensor:
+    """(B, h, w, heads, d) from `qkv` (B, h, w, 3, heads, d), one row of windows at a time.
+
+    `attend` takes queries, keys and values (windows, heads, window * window, d); cells beyond the map have `fill`
+    (3, heads, d), which is the same for all of them.
+    """
+    batch, height, width, _, heads, d = qkv.shape
+    whole, rest = divmod(width, window)
+    fill = fill[:, :, None, None]
+    tiles = fill.expand(whole + (rest > 0), 3, heads, window, window, d).clone()
+    out = qkv.new_empty(batch, height, width, heads, d)
+    inside, beyond = slice(0, whole * window), slice(whole * window, width)
+    for image, mixed in zip(qkv, out):
+        for top in range(0, height, window):
+            rows, into = image[top : top + window], mixed[top : top + window]  # (r, w, ...)
+            r = len(rows)
+            tiles[:, :, :, r:] = fill
+            tiles[:whole, :, :, :r] = rows[:, inside].unflatten(1, (whole, window)).permute(1, 3, 4, 0, 2, 5)
+            if rest:
+                tiles[whole, :, :, :r, :rest] = rows[:, beyond].permute(2, 3, 0, 1, 4)
+            q, k, v = tiles.flatten(3, 4).unbind(1)
+            seen = attend(q, k, v).unflatten(2, (window, window)).permute(2, 0, 3, 1, 4)  # (window, windows, window, ..)
+            into[:, inside].unflatten(1, (whole, window)).copy_(seen[:r, :whole])
+            if rest:
+                into[:, beyond] = seen[:r, whole, :rest]
+    return out
 
 
 def in_windows(layer: nn.Module, x: Tensor, window: int) -> Tensor:
@@ -153,10 +238,21 @@ class ViTEncoder(nn.Module):
         )
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        if on_cpu_without_grad(x):
+            return (self._on_cpu(x),)
         x = self.patch_embed(x) + self.pos_embed
         for block in self.blocks:
             x = block(x)
         return (self.neck(x.permute(0, 3, 1, 2)),)
+
+    def _on_cpu(self, x: Tensor) -> Tensor:
+        patches = x.unflatten(3, (-1, PATCH)).unflatten(2, (-1, PATCH)).permute(0, 2, 4, 1, 3, 5)  # (B, h, w, 3, 16, 16)
+        kernel = self.patch_embed.proj
+        x = linear(patches.flatten(3), kernel.weight.flatten(1), kernel.bias) + self.pos_embed
+        for block in self.blocks:
+            x = block.on_cpu(x)
+        narrow, norm1, conv, norm2 = self.neck
+        return norm2(convolve(norm1(convolve(x.permute(0, 3, 1, 2), narrow)), conv))
 
 
 def _parts(dim: int, depth: int, heads: int, global_blocks: tuple[int, ...]) -> Parts:
