@@ -22,6 +22,7 @@ from .onnx_export import Exported, export
 from .predictor import ResizeLongestSide, SamPredictor
 from .registry import Variant
 from .registry import variants as list_variants
+from .rle import RleMask
 
 __all__ = [
     "Embedding",
@@ -32,6 +33,7 @@ __all__ = [
     "Prediction",
     "PromptError",
     "ResizeLongestSide",
+    "RleMask",
     "Sam",
     "SamAutomaticMaskGenerator",
     "SamError",

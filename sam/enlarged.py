@@ -7,7 +7,8 @@ from collections.abc import Iterator
 import numpy as np
 
 from . import rle
-from .crossings import Crossings, Frame, crossings
+from .axes import Frame
+from .crossings import Crossings, crossings
 from .rle import RleMask
 
 

@@ -26,6 +26,7 @@ FEATURES: tuple[tuple[str, str, str], ...] = (
     ("  output_mode", "sam.automatic.OUTPUT_MODES", "binary_mask, uncompressed_rle, coco_rle"),
     ("  crops and point grids", "sam.crops.crop_boxes", "also for images of one pixel"),
     ("  stability score", "sam.scoring.stability_score", "no overflow on very wide masks"),
+    ("  mask_to_rle_pytorch, batched_mask_to_box", "sam.Prediction.rles", "from low-res logits, no full-size mask"),
     ("  small regions", "sam.automatic.clean", ""),
     ("  not there: duplicates by mask", "sam.filters.without_duplicates", "mask_nms_thresh"),
     ("  not there: parts of larger masks", "sam.filters.without_parts", "containment_thresh"),

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from .crossings import Frame
+from .axes import Frame
 from .enlarged import rle_masks
 from .errors import PromptError
 from .folded import OneImage, in_two_ways

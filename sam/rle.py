@@ -87,7 +87,8 @@ def on_border(runs: np.ndarray, size: tuple[int, int]) -> int:
     bottom = ends // height - starts // height
     total = int(top.sum() + bottom.sum())
     for column in (0, width - 1):  # their corners are counted
-        total += int(np.maximum(np.minimum(ends, column * height + height - 1) - np.maximum(starts, column * height + 1), 0).sum())
+        first, last = column * height + 1, column * height + height - 1
+        total += int(np.maximum(np.minimum(ends, last) - np.maximum(starts, first), 0).sum())
     return total
 
 

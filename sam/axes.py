@@ -1,0 +1,140 @@
+"""The two bilinear resizes that enlarge low-res logits, axis by axis: taps, weights, and which pixel lies where.
+
+`exact` is one pixel of `transforms.to_original`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+# Up to this height plus width torch takes another kernel, which rounds otherwise.
+_SMALL = 128
+
+
+@dataclass(frozen=True)
+class Frame:
+    """Where an image lies in the square that its logits are of; sizes are (height, width)."""
+
+    low: tuple[int, int]  # of the low-res logits
+    side: int  # of the padded square
+    input_size: tuple[int, int]  # of the image inside the square
+    size: tuple[int, int]  # of the image
+
+
+@dataclass(frozen=True)
+class Linear:
+    """One axis of a bilinear resize as torch computes it: two taps and their weights for each output."""
+
+    i0: np.ndarray
+    i1: np.ndarray
+    w0: np.ndarray
+    w1: np.ndarray
+
+
+@lru_cache(maxsize=64)
+def linear(inputs: int, outputs: int, fused: bool = False) -> Linear:
+    """Taps of `F.interpolate(mode="bilinear")` along one axis; `fused` as its kernel for small outputs."""
+    scale, one = np.float32(inputs) / np.float32(outputs), np.float32(1)
+    centre = np.arange(outputs, dtype=np.float32) + np.float32(0.5)
+    if fused:
+        source = (centre.astype(np.float64) * float(scale) - 0.5).astype(np.float32)
+    else:
+        source = centre * scale - np.float32(0.5)
+    source = np.maximum(source, np.float32(0))
+    i0 = np.minimum(source.astype(np.int64), inputs - 1)
+    w1 = np.clip(source - i0.astype(np.float32), np.float32(0), one)
+    return Linear(i0, np.minimum(i0 + 1, inputs - 1), one - w1, w1)
+
+
+@dataclass(frozen=True)
+class Axis:
+    """Tables of one axis: low-res samples -> samples of the square, in units of `ratio` -> pixels.
+
+    Unit u holds the `ratio` samples between low-res samples u - 1 and u, and sample `ratio` is the first
+    of unit u + 1; table index ratio * u + t stands for sample `ratio * u + t - before` of the square.
+    """
+
+    ratio: int
+    before: int
+    units: int
+    low: np.ndarray  # (3, units): low-res samples u - 1, u, u + 1, clamped
+    fraction: np.ndarray  # (ratio,) float32: where samples lie between low-res samples
+    valid: np.ndarray  # (units * ratio,) whether there is such a sample
+    more: np.ndarray  # whether there is a next one
+    first: np.ndarray  # first pixel whose first tap it is
+    count: np.ndarray  # number of such pixels
+    start: np.ndarray  # float32: where its first pixel would lie between it and the next, unclamped
+    step: float  # samples a pixel
+    wobble: float  # largest error of a pixel's place in torch's float32
+    taps: Linear
+
+
+@lru_cache(maxsize=64)
+def axis(low: int, side: int, inside: int, outputs: int) -> Axis:
+    """The tables of one axis; `side` must be a multiple of `low`."""
+    ratio = side // low
+    assert ratio * low == side
+    before = (ratio + 1) // 2
+    units = -(-(inside + before) // ratio)
+    unit = np.arange(units)
+    fraction = (np.arange(ratio) + 0.5 - before) / ratio + 0.5
+    sample = np.arange(units * ratio) - before
+    valid = (sample >= 0) & (sample < inside)
+    taps = linear(inside, outputs)
+    ends = np.searchsorted(taps.i0, np.stack([sample, sample + 1]))
+    step = inside / outputs
+    ideal = np.maximum((np.arange(outputs) + 0.5) * step - 0.5, 0)
+    last = taps.i0 == inside - 1  # between it and itself: its place there says nothing
+    wobble = float(np.abs(ideal - (taps.i0 + taps.w1.astype(np.float64)))[~last].max(initial=0.0))
+    return Axis(
+        ratio=ratio,
+        before=before,
+        units=units,
+        low=np.clip(np.stack([unit - 1, unit, unit + 1]), 0, low - 1),
+        fraction=fraction.astype(np.float32),
+        valid=valid,
+        more=sample < inside - 1,
+        first=ends[0],
+        count=(ends[1] - ends[0]) * valid,
+        start=((ends[0] + 0.5) * step - 0.5 - sample).astype(np.float32),
+        step=step,
+        wobble=wobble + 1e-6,
+        taps=taps,
+    )
+
+
+def exact(logits: np.ndarray, frame: Frame, mask: np.ndarray, y: np.ndarray, x: np.ndarray) -> np.ndarray:
+    """(n,) float32: the values of `transforms.to_original` at pixels (x, y), bit for bit where torch fuses as on x86.
+
+    Elsewhere the last bits may differ.
+    """
+    small_square, small = 2 * frame.side <= _SMALL, sum(frame.size) <= _SMALL
+    down, across = (linear(low, frame.side, small_square) for low in frame.low)
+    rows = linear(frame.input_size[0], frame.size[0], small)
+    columns = linear(frame.input_size[1], frame.size[1], small)
+
+    def square(i: np.ndarray, j: np.ndarray) -> np.ndarray:
+        i0, i1, j0, j1 = down.i0[i], down.i1[i], across.i0[j], across.i1[j]
+        corners = (logits[mask, i0, j0], logits[mask, i0, j1], logits[mask, i1, j0], logits[mask, i1, j1])
+        return _bilinear(*corners, down.w0[i], down.w1[i], across.w0[j], across.w1[j], small_square)
+
+    i0, i1, j0, j1 = rows.i0[y], rows.i1[y], columns.i0[x], columns.i1[x]
+    corners = (square(i0, j0), square(i0, j1), square(i1, j0), square(i1, j1))
+    return _bilinear(*corners, rows.w0[y], rows.w1[y], columns.w0[x], columns.w1[x], small)
+
+
+def _bilinear(
+    a: np.ndarray, b: np.ndarray, c: np.ndarray, d: np.ndarray,
+    down0: np.ndarray, down1: np.ndarray, across0: np.ndarray, across1: np.ndarray, small: bool,
+) -> np.ndarray:  # fmt: skip
+    if small:
+        return _fused(d, down1 * across1, _fused(c, down1 * across0, _fused(a, down0 * across0, b * (down0 * across1))))
+    return _fused(_fused(a, across0, b * across1), down0, _fused(c, across0, d * across1) * down1)
+
+
+def _fused(a: np.ndarray, b: np.ndarray, c: np.ndarray) -> np.ndarray:
+    """a * b + c, rounded once: the product of two float32 is exact in float64."""
+    return (a.astype(np.float64) * b + c).astype(np.float32)
