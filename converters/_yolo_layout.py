@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping
+from functools import lru_cache
 from math import isfinite
 from pathlib import Path, PurePosixPath
 
@@ -18,12 +19,17 @@ LABEL_FOLDERS = ("labels", "Labels", "annotations", "Annotations")  # the first 
 
 def label_path(image: str) -> str:
     """Where ultralytics looks for an image's label: the last folder `images` becomes `labels`, else beside it."""
-    parts = list(PurePosixPath(image).with_suffix(".txt").parts)
-    for place in range(len(parts) - 2, -1, -1):
-        if parts[place] == "images":
-            parts[place] = "labels"
-            break
-    return "/".join(parts)
+    folder, _, name = image.rpartition("/")
+    stem, _, suffix = name.rpartition(".")
+    return f"{_label_folder(folder)}{stem if stem and suffix else name}.txt"
+
+
+@lru_cache(maxsize=64)
+def _label_folder(folder: str) -> str:
+    parts = list(PurePosixPath(folder).parts)
+    if "images" in parts:
+        parts[len(parts) - 1 - parts[::-1].index("images")] = "labels"
+    return "".join(f"{part}/" for part in parts)
 
 
 def find_labels(base: Path, images: Iterable[str]) -> dict[str, str]:
