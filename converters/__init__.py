@@ -2,7 +2,7 @@
 
 A format module has KEEPS (words of FEATURES that survive a round trip), `recognise(path)` (why the files are of
 this format, or None), `read(path) -> Dataset` and `write(dataset, path) -> WriteReport`; further options of the
-last two are keyword-only. Others bring formats through the entry point group `samlabel.formats`.
+last two are keyword-only; OPTIONS says in a line what those of `write` do. Others bring formats through the entry point group `samlabel.formats`.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 from ._convert import convert, read, transfer, write
 from ._lenient import SKIPPED, Lenient
 from ._measure import MaskIou
-from ._registry import FormatInfo, detect_format, formats, get, names
+from ._registry import FormatInfo, OptionInfo, detect_format, formats, get, names, options_of, parsed_options
 from ._report import CODES, FEATURES, NOTED, REFUSED, Receipt, WriteReport
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "FormatInfo",
     "Lenient",
     "MaskIou",
+    "OptionInfo",
     "Receipt",
     "WriteReport",
     "convert",
@@ -29,6 +30,8 @@ __all__ = [
     "formats",
     "get",
     "names",
+    "options_of",
+    "parsed_options",
     "read",
     "transfer",
     "write",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import pkgutil
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.metadata import entry_points
@@ -15,6 +16,7 @@ from typing import Any
 from samlabel.errors import FormatError, MissingDependency, SamlabelError, UnknownName, UsageError
 
 GROUP = "samlabel.formats"
+COMMON = ("overwrite", "images")  # what the `write` of every format takes
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,23 @@ class FormatInfo:
     summary: str
     keeps: tuple[str, ...]
     problem: str | None = None
+    options: tuple[OptionInfo, ...] = ()
+
+
+@dataclass(frozen=True)
+class OptionInfo:
+    """A keyword of a format's `write` that other formats lack; `kind` is the type that its signature names."""
+
+    name: str
+    kind: str
+    default: Any
+    help: str
+
+    @property
+    def choices(self) -> tuple[str, ...]:
+        """The words that it may be, where its help begins with them; else none."""
+        words = self.help.partition(":")[0]
+        return tuple(words.split("|")) if "|" in words and " " not in words else ()
 
 
 @lru_cache(maxsize=1)
@@ -76,7 +95,7 @@ def formats() -> list[FormatInfo]:
             listing.append(FormatInfo(name, origin, "", (), " ".join(str(error).split())))
         else:
             summary = (module.__doc__ or "").strip().partition("\n")[0]
-            listing.append(FormatInfo(name, origin, summary, tuple(sorted(module.KEEPS))))
+            listing.append(FormatInfo(name, origin, summary, tuple(sorted(module.KEEPS)), None, options_of(name)))
     return listing
 
 
@@ -97,6 +116,47 @@ def detect_format(path: Path | str) -> tuple[str, str]:
         raise FormatError(f"{path}: no format recognised; name one of {', '.join(names())}")
     reasons = "; ".join(f"{name} ({why})" for name, why in found.items())
     raise FormatError(f"{path}: may be {reasons}; say which")
+
+
+def options_of(name: str) -> tuple[OptionInfo, ...]:
+    """The options of the format `name`; what they mean is in its OPTIONS."""
+    module = get(name)
+    told = getattr(module, "OPTIONS", {})
+    parameters = inspect.signature(module.write).parameters.values()
+    own = [p for p in parameters if p.kind is p.KEYWORD_ONLY and p.name not in COMMON]
+    return tuple(OptionInfo(p.name, str(p.annotation), p.default, told.get(p.name, "")) for p in own)
+
+
+def parsed_options(name: str, texts: Iterable[str]) -> dict[str, Any]:
+    """`option=value` texts as keywords for the `write` of the format `name`; UsageError for those that it lacks."""
+    known = {option.name: option for option in options_of(name)}
+    found: dict[str, Any] = {}
+    for text in texts:
+        key, sign, value = text.partition("=")
+        key = key.strip().replace("-", "_")
+        if not sign:
+            raise UsageError(f"{text!r} is not an option; wanted NAME=VALUE, as samlabel formats lists them")
+        if key not in known:
+            raise UnknownName(f"option of {name}", key, list(known))
+        found[key] = _parsed(known[key], value)
+    return found
+
+
+def _parsed(option: OptionInfo, text: str) -> Any:
+    words = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+    try:
+        if "bool" in option.kind:
+            return words[text.strip().lower()]
+        if "int" in option.kind:
+            return int(text)
+        if "float" in option.kind:
+            return float(text)
+    except (KeyError, ValueError):
+        wanted = "true or false" if "bool" in option.kind else "a whole number" if "int" in option.kind else "a number"
+        raise UsageError(f"option {option.name} is {text!r}; wanted {wanted}") from None
+    if option.choices and text not in option.choices:
+        raise UnknownName(f"value of {option.name}", text, list(option.choices))
+    return text
 
 
 def checked_options(function: Any, name: str, options: dict[str, Any]) -> dict[str, Any]:

@@ -32,6 +32,12 @@ from ._report import FEATURES, WriteReport
 from ._values import Numbers, category_table, check_listed, plain
 
 KEEPS = frozenset(FEATURES)
+OPTIONS = {
+    "segmentation": "rle|polygons: both are exact",
+    "keep_ids": "keep the numbers of the source while they are free; else count from 1",
+    "max_points": "most points of a polygon, with segmentation=polygons",
+    "tolerance": "pixels that a polygon may leave the outline, with segmentation=polygons",
+}
 FILE = "annotations.json"
 
 

@@ -22,11 +22,12 @@ from ._shapes import as_polygon, check_choice, cut_out, others_of, row_runs
 from ._values import Numbers, check_listed, plain
 from ._xml import text
 
-__all__ = ["KEEPS", "READER", "Audit", "read", "recognise", "write"]
+__all__ = ["KEEPS", "OPTIONS", "READER", "Audit", "read", "recognise", "write"]
 
 KEEPS = frozenset(FEATURES) - {
     "category_ids", "supercategories", "annotation_ids", "boxes", "prompts", "extra_fields"
 }  # fmt: skip
+OPTIONS = {"shapes": "auto|polygon|mask: auto is a polygon where an object is one part without a hole, else a mask"}
 READER = "pycocotools"
 MADE_BY = ("manual", "auto", "semi-auto", "file")  # what CVAT itself says in `source`
 _WORD = re.compile("[A-Za-z_][A-Za-z0-9_.-]*")

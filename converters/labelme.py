@@ -26,9 +26,10 @@ from ._report import FEATURES, WriteReport
 from ._shapes import OTHER, check_choice, cut_out, others_of
 from ._values import check_listed, plain
 
-__all__ = ["KEEPS", "READER", "Audit", "read", "recognise", "write"]
+__all__ = ["KEEPS", "OPTIONS", "READER", "Audit", "read", "recognise", "write"]
 
 KEEPS = frozenset(FEATURES) - {"category_ids", "supercategories"}
+OPTIONS = {"shapes": "auto|polygon|mask: auto is polygons, and a bitmap where there are holes"}
 READER = "labelme"
 VERSION = "5.4.1"  # the labelme whose files these are; it knows shapes of type mask
 _CUT = 1 / 16  # corners lie this far inside their pixels: labelme cuts them down to pixels and paints the outline

@@ -25,9 +25,14 @@ from ._shapes import OTHER, check_choice, others_of
 from ._values import Numbers, check_listed
 from ._xml import text
 
-__all__ = ["KEEPS", "read", "recognise", "write"]
+__all__ = ["KEEPS", "OPTIONS", "read", "recognise", "write"]
 
 KEEPS = frozenset(FEATURES) - {"supercategories"}
+OPTIONS = {
+    "shapes": "auto|polygon|mask: brushes (mask), polygons where an object is one part, auto: and without a hole",
+    "into": "annotations|predictions: the latter are shown as a model's",
+    "prefix": "what stands before the image's path in a task's data",
+}
 LOCAL = "/data/local-files/?d="  # how Label Studio addresses a file below its local storage
 PLACES = ("annotations", "predictions")
 

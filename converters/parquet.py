@@ -21,9 +21,10 @@ from ._parquet_read import OURS, arrow, read, recognise
 from ._report import FEATURES, WriteReport
 from ._values import category_table, check_listed
 
-__all__ = ["KEEPS", "READER", "read", "recognise", "write"]
+__all__ = ["KEEPS", "OPTIONS", "READER", "read", "recognise", "write"]
 
 KEEPS = frozenset(FEATURES)
+OPTIONS = {"pictures": "path|embed: the latter puts the image files into the column image"}
 READER = "pycocotools"
 FILE = "data/train-00000-of-00001.parquet"
 ROWS = 256  # rows of a group, fewer when pictures make it larger than

@@ -49,6 +49,7 @@ from ._values import (
 )
 
 KEEPS = frozenset(FEATURES) - {"boxes_without_mask", "extra_fields"}
+OPTIONS = {"sidecar": "write classes, crowds and scores into samlabel.jsonl beside the records"}
 SIDECAR = "samlabel.jsonl"
 OBJECT = Category(1, "object")
 

@@ -34,9 +34,17 @@ from ._yolo_rows import (
     read_polygon,
 )
 
-__all__ = ["KEEPS", "READER", "Audit", "as_read", "dropped", "keeps", "read", "reader_ious", "recognise", "write"]
+__all__ = [
+    "KEEPS", "OPTIONS", "READER", "Audit", "as_read", "dropped", "keeps", "read", "reader_ious", "recognise", "write"
+]  # fmt: skip
 
 KEEPS = frozenset("exact_masks holes parts boxes_without_mask empty_images category_names".split())
+OPTIONS = {
+    "crowds": "keep|drop: as ordinary objects, or not at all",
+    "outline": "given|traced: polygons as they came, or traced so that ultralytics fills the mask's own pixels",
+    "max_points": "most points of a row",
+    "tolerance": "pixels that a polygon may leave the outline",
+}
 SPLITS = ("train", "val", "test")
 
 

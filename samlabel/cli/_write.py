@@ -37,6 +37,15 @@ ImageRoot = Annotated[
 ]
 AllowLossy = Annotated[bool, typer.Option("--allow-lossy", help="Go on where the format cannot hold everything.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace labels that are at DST.")]
+Option = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--option",
+        metavar="NAME=VALUE",
+        help="An option of the format that is written, as samlabel formats lists them; may be repeated.",
+        show_default="none",
+    ),
+]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print what would be done, write nothing.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
@@ -63,6 +72,7 @@ def write(
     allow_lossy: bool,
     overwrite: bool,
     dry_run: bool,
+    option: list[str] | None = None,
 ) -> Receipt:
     """Write the dataset with a receipt; masks that go from a format to itself are not measured again."""
     import converters
@@ -76,6 +86,7 @@ def write(
         overwrite=overwrite,
         dry_run=dry_run,
         images=images,
+        **converters.parsed_options(receipt.target_format, option or ()),
     )
 
 
@@ -84,5 +95,3 @@ def show(receipt: Receipt, *, as_json: bool) -> None:
         print_json(receipt.to_dict())
     else:
         print("\n".join(receipt.lines()))
-
-

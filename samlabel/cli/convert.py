@@ -10,6 +10,7 @@ import typer
 
 from ._console import print_json
 from ._dataset import find
+from ._write import Option
 
 
 def convert(
@@ -66,6 +67,7 @@ def convert(
         float | None,
         typer.Option(metavar="PIXELS", help="How far a polygon may leave the mask's outline.", show_default="0"),
     ] = None,
+    option: Option = None,
     lenient: Annotated[
         bool, typer.Option("--lenient", help="Leave out broken annotations of SRC, counted, instead of ending there.")
     ] = False,
@@ -103,6 +105,7 @@ def convert(
         lenient=lenient,
         measure=measure,
         **{name: value for name, value in chosen.items() if value is not None},
+        **converters.parsed_options(to, option or ()),
     )
     if as_json:
         print_json(receipt.to_dict())

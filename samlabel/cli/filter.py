@@ -16,6 +16,7 @@ from ._write import (
     ImageRoot,
     Images,
     Json,
+    Option,
     Overwrite,
     Source,
     Target,
@@ -59,6 +60,7 @@ def filter_(
     drop_empty: Annotated[bool, typer.Option("--drop-empty", help="Leave out images without objects.")] = False,
     images: Images = None,
     image_root: ImageRoot = None,
+    option: Option = None,
     allow_lossy: AllowLossy = False,
     overwrite: Overwrite = False,
     dry_run: DryRun = False,
@@ -82,6 +84,6 @@ def filter_(
     receipt = Receipt(str(source), str(target), name, why, to or name)
     show(
         write(changed, target, receipt=receipt, images=images, allow_lossy=allow_lossy, overwrite=overwrite,
-              dry_run=dry_run),
+              dry_run=dry_run, option=option),
         as_json=as_json,
     )

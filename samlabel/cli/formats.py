@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ._console import print_json, print_table
 
+if TYPE_CHECKING:
+    from converters import OptionInfo
+
 
 def formats(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
-    """List label formats and what survives in each."""
+    """List label formats, what survives in each, and the options of those that have some."""
     import converters
 
     found = converters.formats()
@@ -20,3 +23,11 @@ def formats(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")]
     else:
         rows = [(one.name, one.problem or one.summary.rstrip("."), ", ".join(one.keeps)) for one in found]
         print_table(("format", "what it is", "keeps"), rows)
+        options = [(one.name, _usual(option), option.help) for one in found for option in one.options]
+        print_table(("format", "--option", "what it does"), options)
+
+
+def _usual(option: OptionInfo) -> str:
+    """The option as it is when nobody gives it."""
+    usual = "" if option.default is None else str(option.default).lower() if isinstance(option.default, bool) else option.default
+    return f"{option.name}={usual}"

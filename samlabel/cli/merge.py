@@ -9,7 +9,7 @@ import typer
 
 from ..errors import UsageError
 from ..types import Dataset
-from ._write import AllowLossy, DryRun, From, Images, Json, Overwrite, opened, show, write
+from ._write import AllowLossy, DryRun, From, Images, Json, Option, Overwrite, opened, show, write
 
 
 def merge(
@@ -34,6 +34,7 @@ def merge(
                      show_default="the ones that the labels came from"),
     ] = None,
     images: Images = None,
+    option: Option = None,
     allow_lossy: AllowLossy = False,
     overwrite: Overwrite = False,
     dry_run: DryRun = False,
@@ -63,6 +64,6 @@ def merge(
     receipt = Receipt(" + ".join(map(str, sources)), str(out), formats, "merged by class name", to or found[0][1])
     show(
         write(all_of_them, out, receipt=receipt, images=images, allow_lossy=allow_lossy, overwrite=overwrite,
-              dry_run=dry_run),
+              dry_run=dry_run, option=option),
         as_json=as_json,
     )

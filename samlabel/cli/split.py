@@ -9,7 +9,7 @@ import typer
 
 from ..errors import UsageError
 from ._console import print_json
-from ._write import AllowLossy, DryRun, From, ImageRoot, Images, Json, Overwrite, Source, To, opened, write
+from ._write import AllowLossy, DryRun, From, ImageRoot, Images, Json, Option, Overwrite, Source, To, opened, write
 
 if TYPE_CHECKING:
     from ..types import Category
@@ -30,6 +30,7 @@ def split(
     from_: From = None,
     images: Images = None,
     image_root: ImageRoot = None,
+    option: Option = None,
     allow_lossy: AllowLossy = False,
     overwrite: Overwrite = False,
     dry_run: DryRun = False,
@@ -57,6 +58,7 @@ def split(
                 allow_lossy=allow_lossy,
                 overwrite=overwrite,
                 dry_run=dry,
+                option=option,
             )
             _refuse(receipts[label].losses, dry and not dry_run, label)
     if not dry_run and all((out / label / "data.yaml").is_file() for label in shares):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from importlib.metadata import EntryPoint
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 
 import converters
 from converters import _registry
+from samlabel.cli import main
 from samlabel.errors import FormatError, MissingDependency, SamlabelError, UnknownName, UsageError
 from tests.converters.cases import drawn
 
@@ -117,3 +119,51 @@ def test_a_receipt_is_plain_data_and_short_lines(tmp_path: Path) -> None:
     assert (content["objects_in"], content["found"]["holes"], content["found"]["parts"]) == (2, 1, 1)
     assert set(content["losses"]) | set(content["notes"]) <= set(converters.CODES)
     assert any("score-lost" in line for line in receipt.lines())
+
+
+@pytest.mark.parametrize("name", converters.names())
+def test_the_options_that_a_format_explains_are_those_that_it_takes(name: str) -> None:
+    options = converters.options_of(name)
+    assert {option.name for option in options} == set(getattr(converters.get(name), "OPTIONS", {}))
+    for option in options:
+        assert option.help and (not option.choices or option.default in option.choices)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "expected"),
+    [
+        ("yolo", "max-points=40", {"max_points": 40}),
+        ("coco", "keep_ids=false", {"keep_ids": False}),
+        ("coco", "tolerance=1.5", {"tolerance": 1.5}),
+        ("labelstudio", "prefix=s3://a/?d=", {"prefix": "s3://a/?d="}),
+    ],
+)
+def test_options_in_words_become_values(name: str, text: str, expected: dict[str, object]) -> None:
+    assert converters.parsed_options(name, [text]) == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "words"),
+    [
+        ("cvat", "shaps=auto", "unknown option of cvat 'shaps'; known: shapes. Did you mean shapes?"),
+        ("png", "shapes=auto", "unknown option of png 'shapes'; known: none"),
+        ("cvat", "shapes=round", "unknown value of shapes 'round'; known: auto, polygon, mask"),
+        ("yolo", "max_points=ten", "option max_points is 'ten'; wanted a whole number"),
+        ("sa1b", "sidecar=perhaps", "wanted true or false"),
+        ("yolo", "outline", "'outline' is not an option; wanted NAME=VALUE"),
+    ],
+)
+def test_an_option_that_cannot_be_meant_is_one_line_with_the_known_ones(name: str, text: str, words: str) -> None:
+    with pytest.raises(UsageError) as error:
+        converters.parsed_options(name, [text])
+    assert words in str(error.value)
+
+
+def test_the_command_takes_options_of_a_format(tmp_path: Path) -> None:
+    converters.write(drawn("hole", tmp_path / "photos"), tmp_path / "in.json", "coco")
+    words = ["convert", str(tmp_path / "in.json"), str(tmp_path / "out"), "--to", "labelstudio"]
+    with pytest.raises(SystemExit) as end:
+        main([*words, "--option", "into=predictions", "--option", "shapes=polygon"])
+    assert not end.value.code
+    (task,) = json.loads((tmp_path / "out" / "tasks.json").read_text(encoding="utf-8"))
+    assert task["annotations"] == [] and task["predictions"][0]["result"][0]["type"] == "polygonlabels"
