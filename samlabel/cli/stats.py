@@ -17,29 +17,31 @@ def stats(
     from_: From = None,
     image_root: ImageRoot = None,
     plot: Annotated[
-        Path | None, typer.Option(metavar="FILE.svg", help="Draw counts and sizes.", show_default="no picture")
+        Path | None, typer.Option(metavar="FILE", help="Draw counts and sizes, as .svg or .png.", show_default="no picture")
     ] = None,
     pictures: Annotated[
         bool, typer.Option("--pictures/--no-pictures", help="Compare the photos, to find those that look alike.")
     ] = True,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace FILE.svg.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the drawing.")] = False,
     as_json: Json = False,
 ) -> None:
     """Count objects, classes, sizes and repetitions."""
     from ..datasets import collect
-    from ..datasets.plot import as_svg
+    from ..datasets.plot import FORMATS, as_png, as_svg
     from ..errors import OutputExists
 
-    if plot is not None and plot.suffix.lower() != ".svg":
-        raise UsageError(f"{plot}: plots are SVG; wanted a name that ends in .svg")
+    if plot is not None and plot.suffix.lower() not in FORMATS:
+        raise UsageError(f"{plot}: wanted a name that ends in {' or '.join(FORMATS)}")
     if plot is not None and plot.exists() and not overwrite:
         raise OutputExists(f"{plot} exists already; choose another place, or --overwrite")
     dataset, name, why = opened(source, from_, image_root)
     found = collect(dataset(), image_root=image_root, pictures=pictures)
     if plot is not None:
-        from ..ledger import write_atomically
+        from ..ledger import replacing
 
-        write_atomically(plot, as_svg(found))
+        drawing = as_png(found) if plot.suffix.lower() == ".png" else as_svg(found).encode("utf-8")
+        with replacing(plot) as out:
+            out.write(drawing)
     if as_json:
         print_json({"source": str(source), "format": name, **found.to_dict()})
         return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections import Counter
 from pathlib import Path
@@ -25,7 +26,7 @@ from samlabel.datasets import (
     rename,
     take,
 )
-from samlabel.datasets.plot import as_svg
+from samlabel.datasets.plot import as_png, as_svg
 from samlabel.errors import FormatError, UnknownName, UsageError
 from samlabel.types import Annotation, Category, Dataset, ImageRecord, Mask
 
@@ -235,9 +236,19 @@ def test_stats_count_what_is_there(tmp_path: Path) -> None:
     assert collect(Dataset(NAMES, [])).lines()
 
 
-def test_a_class_name_cannot_break_the_plot() -> None:
-    names = (Category(1, '<script>"&' + "x" * 50),)
-    assert ElementTree.fromstring(as_svg(collect(Dataset(names, [record("a.png", square(5))])))) is not None
+@pytest.mark.parametrize("name", ['<script>"&' + "x" * 50, "two\nlines\x00\ud800", "", "鳥"])
+def test_a_class_name_cannot_break_the_plot(name: str) -> None:
+    found = collect(Dataset((Category(1, name),), [record("a.png", square(5))]))
+    assert ElementTree.fromstring(as_svg(found)) is not None
+    assert as_png(found)
+
+
+def test_the_plot_as_png_has_a_bar_as_long_as_a_class_is_frequent() -> None:
+    found = collect(Dataset(NAMES, [record("a.png", *[square(5, at=n) for n in range(4)], square(9, 2))]))
+    pixels = np.asarray(Image.open(io.BytesIO(as_png(found))).convert("RGB")).astype(int)
+    assert pixels.shape[1] == 1520
+    rows = [n for n in (np.abs(pixels - (0x48, 0x78, 0xA8)).max(axis=2) < 3).sum(axis=1).tolist() if n]
+    assert rows[0] == pytest.approx(880, abs=2) and 220 in [pytest.approx(n, abs=2) for n in rows]
 
 
 @pytest.fixture
@@ -262,6 +273,10 @@ def test_the_commands_work_on_files(coco: Path, tmp_path: Path, capsys: pytest.C
     assert code == 0 and json.loads(out)["objects"] == 20 and (tmp_path / "plot.svg").read_text().startswith("<svg")
     code, _, err = run(capsys, "stats", coco, "--plot", tmp_path / "plot.svg")
     assert code == 2 and "exists already" in err
+    code, _, _ = run(capsys, "stats", coco, "--plot", tmp_path / "plot.png")
+    assert code == 0 and Image.open(tmp_path / "plot.png").format == "PNG"
+    code, _, err = run(capsys, "stats", coco, "--plot", tmp_path / "plot.pdf")
+    assert code == 2 and "ends in .svg or .png" in err
     code, out, _ = run(capsys, "stats", coco, "--no-pictures")
     assert code == 0 and "cat\t13\t13" in out and "photos" not in out.replace(str(coco), "")
 
