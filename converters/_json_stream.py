@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 
 from samlabel.errors import FormatError
 
-CHUNK = 1 << 21  # characters read at a time; memory holds a few of these
+CHUNK = 1 << 16  # characters read at a time; what they become stays in the cache, twice as fast as megabytes
 _SPACE = re.compile(r"[ \t\r\n]*")
 
 

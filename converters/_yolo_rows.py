@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from math import ceil, floor, log10
 
 import numpy as np
@@ -42,27 +44,21 @@ def polygon_rows(masks: Sequence[PolygonMask], indices: Sequence[int], size: Siz
     """Rows of objects of one polygon each with their points as they are; None where that would change the mask.
 
     A row is given only where `restore` of its numbers leads pycocotools to the very same pixels. All points of an
-    image are turned into text at once, a table of three digits at a time.
+    image are turned into text at once: looked up where they have two decimals, as most do, else worked out.
     """
-    height, width = size
     points = np.frombuffer(b"".join([mask.packed[0] for mask in masks])).reshape(-1, 2)
     lengths = np.array([len(mask.packed[0]) // 16 for mask in masks])
     starts = np.cumsum(lengths) - lengths
     inside = np.array([mask.extent for mask in masks])
-    good = (inside[:, :2] >= 0).all(axis=1) & (inside[:, 2:] <= (width, height)).all(axis=1)
+    good = (inside[:, :2] >= 0).all(axis=1) & (inside[:, 2:] <= size[::-1]).all(axis=1)
     if not good.all():
-        points = np.clip(points, 0, (width, height))
-    shares = np.rint(points * (10**SHORT / width, 10**SHORT / height))
-    back = shares * (width / 10**SHORT, height / 10**SHORT)
-    rounded = np.rint(back * 100) / 100
-    # What pycocotools makes of a coordinate is fifths of a pixel.
-    changed = np.floor(5 * rounded + 0.5) != np.floor(5 * points + 0.5)
-    changed |= np.abs(back - rounded) > 0.55 * 10.0**-SHORT * max(size)
-    if changed.any():
-        good &= ~np.logical_or.reduceat(changed.ravel(), 2 * starts)
+        points = np.clip(points, 0, size[::-1])
+    shares, kept, rounded = _looked_up(points, size) or _worked_out(points, size)
+    if not kept.all():
+        good &= np.logical_and.reduceat(kept.ravel(), 2 * starts)
     first = np.abs((rounded[starts] % 1)[..., None] - MARKS).min(axis=-1).max(axis=-1)
     good &= first > 0.011  # or it may be taken for a row that was traced
-    text = _digits(shares.astype(np.uint32).ravel()).tobytes().decode("ascii")
+    text = shares.tobytes().decode("ascii")
     wide = 2 * (SHORT + 3)
     return [
         f"{index}{text[start * wide : (start + length) * wide]}" if fine else _long_row(mask, index, size)
@@ -70,6 +66,74 @@ def polygon_rows(masks: Sequence[PolygonMask], indices: Sequence[int], size: Siz
             indices, masks, starts.tolist(), lengths.tolist(), good.tolist()
         )
     ]
+
+
+Told = tuple[np.ndarray, np.ndarray, np.ndarray]  # of each coordinate: text " 0.123456"; whether it is kept; `restore`d
+
+
+def _worked_out(points: np.ndarray, size: Size) -> Told:
+    """What becomes of points (K, 2) inside an image of `size`."""
+    height, width = size
+    shares = np.rint(points * (10**SHORT / width, 10**SHORT / height))
+    back = shares * (width / 10**SHORT, height / 10**SHORT)
+    rounded = np.rint(back * 100) / 100
+    # What pycocotools makes of a coordinate is fifths of a pixel.
+    kept = np.floor(5 * rounded + 0.5) == np.floor(5 * points + 0.5)
+    kept &= np.abs(back - rounded) <= 0.55 * 10.0**-SHORT * max(size)
+    return _digits(shares.astype(np.uint32).ravel()), kept, rounded
+
+
+_PAIR = np.dtype([("space", "u1"), ("digits", "<u8")])  # " " and the eight bytes of "0.123456"
+
+
+@dataclass(frozen=True)
+class _Table:
+    """`_worked_out` of every hundredth of a pixel, first those across an image, then those down it."""
+
+    down: int  # where those down the image begin
+    digits: np.ndarray
+    kept: np.ndarray
+    rounded: np.ndarray
+
+
+_TABLES: dict[Size, _Table] = {}
+_SEEN: Counter[Size] = Counter()  # points of images of a size that has no table yet
+LARGEST = 1 << 18  # entries of a table, 4 MB: images of 2600 pixels, both sides together
+MOST = 8  # tables
+
+
+def _looked_up(points: np.ndarray, size: Size) -> Told | None:
+    """`_worked_out`, from a table; None where points have more than two decimals or a table does not pay."""
+    table = _TABLES.get(size)
+    if table is None:
+        _SEEN[size] += len(points)
+        entries = 100 * sum(size)
+        if entries > LARGEST or _SEEN[size] < entries:
+            return None
+        table = _make_table(size)
+    hundreds = np.rint(points * 100)
+    if not (hundreds / 100 == points).all():
+        return None
+    at = hundreds.astype(np.intp)
+    at[:, 1] += table.down
+    text = np.empty(at.shape, dtype=_PAIR)
+    text["space"], text["digits"] = ord(" "), table.digits[at]
+    return text, table.kept[at], table.rounded[at]
+
+
+def _make_table(size: Size) -> _Table:
+    if len(_TABLES) >= MOST:
+        _TABLES.clear()
+        _SEEN.clear()
+    height, width = size
+    count = 100 * max(size) + 1
+    line = np.arange(count) / 100
+    text, kept, rounded = _worked_out(np.stack((np.minimum(line, width), np.minimum(line, height)), axis=1), size)
+    part = [(slice(100 * width + 1), 0), (slice(100 * height + 1), 1)]
+    digits = np.ascontiguousarray(text.reshape(count, 2, SHORT + 3)[..., 1:]).view("<u8")[..., 0]
+    across = [np.concatenate([values[where] for where in part]) for values in (digits, kept, rounded)]
+    _TABLES[size] = table = _Table(100 * width + 1, *across)
+    return table
 
 
 def _digits(shares: np.ndarray) -> np.ndarray:
