@@ -176,9 +176,10 @@ def _read_object(
     if type(category) is not int:
         category = whole(category)
     if category is None or category not in categories:
-        raise broken(
-            "bad-category", f"{_place(raw, file)}: category_id {raw.get('category_id')!r} is not a listed category"
-        )
+        wanted = f"category_id {raw.get('category_id')!r} is not a listed category"
+        for key, kind in (("segments_info", "panoptic segments"), ("caption", "a caption")):
+            wanted = f"{kind}, while samlabel reads COCO instances" if key in raw else wanted
+        raise broken("bad-category", f"{_place(raw, file)}: {wanted}")
     if mask is None:
         mask = _read_mask(raw, size, file)
     box = _read_box(raw, mask, file)

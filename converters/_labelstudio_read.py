@@ -34,12 +34,8 @@ def recognise(path: Path) -> str | None:
     for file in [path] if path.is_file() else _candidates(path):
         head = head_of(file, 1 << 20)
         told = b'"result"' in head or b'"data"' in head
-        if (
-            file.suffix.lower() == ".json"
-            and head[:1] == b"["
-            and told
-            and (b'"annotations"' in head or b'"predictions"' in head)
-        ):
+        listed = b'"annotations"' in head or b'"predictions"' in head
+        if file.suffix.lower() == ".json" and head[:1] == b"[" and told and listed:
             return f"{file.name} is a list of tasks with annotations, as Label Studio exports them"
     return None
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import pkgutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.metadata import entry_points
@@ -16,6 +16,7 @@ from typing import Any
 from samlabel.errors import FormatError, MissingDependency, SamlabelError, UnknownName, UsageError
 
 GROUP = "samlabel.formats"
+_FEW = 20  # folders that are looked into for a hint
 COMMON = ("overwrite", "images")  # what the `write` of every format takes
 
 
@@ -113,9 +114,23 @@ def detect_format(path: Path | str) -> tuple[str, str]:
     if len(found) == 1:
         return next(iter(found.items()))
     if not found:
-        raise FormatError(f"{path}: no format recognised; name one of {', '.join(names())}")
+        below = ", ".join(f"{folder} ({name})" for folder, name in _recognised_below(path))
+        hint = f"; below are {below}: name one, or join them with samlabel merge" if below else ""
+        raise FormatError(f"{path}: no format recognised{hint or '; name one of ' + ', '.join(names())}")
     reasons = "; ".join(f"{name} ({why})" for name, why in found.items())
     raise FormatError(f"{path}: may be {reasons}; say which")
+
+
+def _recognised_below(path: Path) -> Iterator[tuple[str, str]]:
+    """Folders right below a folder, a few of them, that hold labels of one format."""
+    folders = sorted(f for f in path.iterdir() if f.is_dir() and f.name[0] != ".") if path.is_dir() else []
+    for folder in folders[:_FEW]:
+        for info in formats():
+            try:
+                if info.problem is None and (recognise := getattr(get(info.name), "recognise", None)) and recognise(folder):
+                    yield folder.name, info.name
+            except SamlabelError:  # several files of it
+                continue
 
 
 def options_of(name: str) -> tuple[OptionInfo, ...]:

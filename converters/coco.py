@@ -27,6 +27,7 @@ from ._files import (
     refuse_existing,
     replacing,
 )
+from ._folders import head_of
 from ._lenient import Lenient
 from ._report import FEATURES, WriteReport
 from ._values import Numbers, category_table, check_listed, plain
@@ -39,6 +40,7 @@ OPTIONS = {
     "tolerance": "pixels that a polygon may leave the outline, with segmentation=polygons",
 }
 FILE = "annotations.json"
+_FEW = 20  # JSON files of a folder that are looked into
 
 
 def recognise(path: Path) -> str | None:
@@ -61,11 +63,27 @@ def _find(path: Path) -> Path | None:
     found = next((file for file in named if file.is_file()), None)
     if found is None and path.is_dir():
         files = sorted([*path.glob("instances_*.json"), *path.glob("annotations/instances_*.json")])
+        files = files or _of_other_names(path)
         if len(files) > 1:
             listing = ", ".join(file.name for file in files)
-            raise FormatError(f"{path}: several COCO files ({listing}); name one of them")
+            raise FormatError(f"{path}: several COCO files ({listing}); name one of them, or join them: samlabel merge")
         found = files[0] if files else None
     return found
+
+
+def _of_other_names(path: Path) -> list[Path]:
+    """Files that begin as COCO's do, where there are few: person_keypoints_val.json, train.json."""
+    for folder in (path, path / "annotations"):
+        files = sorted(folder.glob("*.json"))
+        heads = [(file, head_of(file)) for file in files] if len(files) <= _FEW else []
+        found = [file for file, head in heads if head[:1] == b"{" and _begins_as_coco(head)]
+        if found:
+            return found
+    return []
+
+
+def _begins_as_coco(head: bytes) -> bool:
+    return b'"images"' in head and b'"file_name"' in head and b'"segments_info"' not in head and b'"caption"' not in head
 
 
 def read(path: Path, *, image_root: Path | None = None, lenient: Lenient | None = None) -> Dataset:
