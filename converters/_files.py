@@ -19,6 +19,7 @@ from samlabel.errors import FormatError, ImageError, OutputExists, UsageError
 
 IMAGE_SUFFIXES = frozenset(".bmp .dng .gif .heic .heif .jp2 .jpeg .jpg .mpo .png .tif .tiff .webp".split())
 TRANSFERS = ("copy", "hardlink", "symlink", "none")
+LONGEST_NAME, LONGEST_PATH = 255, 2048  # bytes that file systems allow a name, and that leave room for a folder
 EXTRACTED = "samlabel-pictures-"  # begins the names of folders whose pictures are there only while a record passes
 
 
@@ -71,9 +72,11 @@ def relative_name(name: Any, where: str) -> str:
     if path.is_absolute() or drive or ".." in path.parts or "\0" in plain or not path.parts:
         raise FormatError(f"{where}: file_name {name!r} leaves the dataset folder")
     try:
-        plain.encode("utf-8", "surrogateescape")
+        data = plain.encode("utf-8", "surrogateescape")
     except UnicodeEncodeError:
         raise FormatError(f"{where}: file_name {name!r} holds half a character, which no file is called") from None
+    if len(data) > LONGEST_PATH or max(map(len, data.split(b"/"))) > LONGEST_NAME:
+        raise FormatError(f"{where}: file_name {name!r:.40} of {len(data)} bytes is longer than that of any file")
     return str(path)
 
 

@@ -180,6 +180,8 @@ def test_a_broken_annotation_is_one_line_with_file_id_and_rule(annotation, words
         ({"file_name": "/etc/passwd"}, "leaves the dataset"),
         ({"file_name": "C:\\a.png"}, "leaves the dataset"),
         ({"file_name": "..\\..\\a.png"}, "leaves the dataset"),
+        ({"file_name": "a" * 252 + ".png"}, "longer than that of any file"),
+        ({"file_name": "\ud800.png"}, "half a character"),
         ({"file_name": ""}, "file_name"),
         ({"file_name": 5}, "file_name"),
         ({"height": -1}, "size"),
