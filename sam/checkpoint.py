@@ -19,11 +19,13 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from .errors import SamError, WeightsError
+from .errors import BackendError, SamError, WeightsError
 from .layouts import to_official
 from .model import Sam
+from .precision import cast, resolve
 from .registry import Variant, get, variants
 
+BACKENDS = ("torch", "openvino")
 WEIGHTS = Path(__file__).parent / "weights"
 
 
@@ -104,13 +106,22 @@ def load(
     checkpoint: str | os.PathLike[str] | None = None,
     device: str | torch.device = "cpu",
     seed: int | None = None,
+    dtype: str = "float32",
+    backend: str = "torch",
 ) -> Sam:
     """A model ready to predict.
 
     `name` is a variant (`sam.list_variants()`); without it the variant is read from `checkpoint`.
     A variant that ships its weights needs no checkpoint. `seed` gives random weights instead, for
-    tests. Raises `UnknownVariant` and `WeightsError`.
+    tests. `dtype` is float32, bfloat16, float16 or auto (see `precision.resolve`); `backend` runs the image
+    encoder: torch, or openvino on a CPU. Raises `UnknownVariant`, `WeightsError` and `BackendError`.
     """
+    device = torch.device(device)
+    number = resolve(dtype, device)
+    if backend not in BACKENDS:
+        raise BackendError(f"unknown backend {backend!r}; known: {', '.join(BACKENDS)}")
+    if backend == "openvino" and device.type != "cpu":
+        raise BackendError(f"the openvino backend runs on a CPU, not on {device}; leave one of them out")
     if name is None and checkpoint is None:
         raise SamError("name a variant, a checkpoint, or both: load('nano'), load(checkpoint='sam_vit_b_01ec64.pth')")
     if checkpoint is not None and seed is not None:
@@ -125,7 +136,12 @@ def load(
         path = Path(checkpoint) if checkpoint is not None else _bundled(variant)
         state = read_state(path)
         model = _fill(_named(state, variant, path), state)
-    return model.to(device).eval().requires_grad_(False)
+    model = model.to(device).eval().requires_grad_(False)
+    if backend == "openvino":
+        model.compile_encoder(number)
+    if number != torch.float32:
+        cast(model, number)
+    return model
 
 
 def _bundled(variant: Variant | None) -> Path:

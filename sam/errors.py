@@ -27,5 +27,9 @@ class ExportError(SamError):
     """A model that could not be written as ONNX, or whose ONNX files do not do what the model does."""
 
 
+class BackendError(SamError):
+    """A number type or backend that is not known, or that this machine or installation does not have."""
+
+
 class NoImageSet(SamError, RuntimeError):
     """`SamPredictor` was asked for masks before it was given an image."""

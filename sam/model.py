@@ -5,7 +5,7 @@ Kirillov et al., "Segment Anything": https://arxiv.org/abs/2304.02643
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -92,6 +92,8 @@ class Sam(nn.Module):
         super().__init__()
         self.variant = variant
         self.image_encoder, self.prompt_encoder, self.mask_decoder = variant.build()
+        self.dtype = torch.float32  # that encoder and decoder compute in
+        self.compiled: Callable[[Tensor], tuple[Tensor, ...]] | None = None  # runs in place of `image_encoder`
         self.register_buffer("pixel_mean", torch.tensor(variant.pixel_mean).view(3, 1, 1), persistent=False)
         self.register_buffer("pixel_std", torch.tensor(variant.pixel_std).view(3, 1, 1), persistent=False)
 
@@ -104,6 +106,17 @@ class Sam(nn.Module):
     def image_size(self) -> int:
         """Side in pixels of the padded square that the encoder reads."""
         return self.variant.image_size
+
+    @property
+    def backend(self) -> str:
+        """What runs the image encoder: torch or openvino."""
+        return "torch" if self.compiled is None else "openvino"
+
+    def compile_encoder(self, dtype: torch.dtype) -> None:
+        """From now on OpenVINO runs the image encoder; `BackendError` where it is not installed."""
+        from .openvino_encoder import OpenVinoEncoder
+
+        self.compiled = OpenVinoEncoder(self.image_encoder, self.image_size, dtype)
 
     @torch.no_grad()
     def forward(self, batched_input: list[dict[str, Any]], multimask_output: bool) -> list[dict[str, Tensor]]:
@@ -146,13 +159,18 @@ class Sam(nn.Module):
         inputs = [to_tensor(resize(array, self.image_size), self.device) for array in arrays]
         batch = torch.stack([self.preprocess(pixels) for pixels in inputs])  # (B, 3, S, S)
         sizes = [(array.shape[0], array.shape[1]) for array in arrays]
-        return self._split(self.image_encoder(batch), sizes, [tuple(pixels.shape[-2:]) for pixels in inputs])
+        return self._split(self._encode(batch), sizes, [tuple(pixels.shape[-2:]) for pixels in inputs])
 
     @torch.no_grad()
     def embed_torch(self, pixels: Tensor, size: tuple[int, int]) -> Embedding:
         """The embedding of resized RGB values 0 to 255 (1, 3, h, w) of an image of `size`."""
-        outputs = self.image_encoder(self.preprocess(pixels.to(self.device)))
+        outputs = self._encode(self.preprocess(pixels.to(self.device)))
         return self._split(outputs, [tuple(size)], [tuple(pixels.shape[-2:])])[0]
+
+    def _encode(self, batch: Tensor) -> list[Tensor]:
+        """What the encoder makes of (B, 3, S, S), float32."""
+        outputs = self.image_encoder(batch.to(self.dtype)) if self.compiled is None else self.compiled(batch)
+        return [output.float() for output in outputs]
 
     def _split(self, outputs: Sequence[Tensor], sizes: list, input_sizes: list) -> list[Embedding]:
         def one(tensor: Tensor, i: int) -> Tensor:

@@ -56,6 +56,8 @@ def auto_annotate(
     max_failures: int | None = None,
     trust_weights: bool | str = False,
     accept: str | os.PathLike[str] | None = None,
+    dtype: str = "float32",
+    backend: str = "torch",
     progress: Callable[[Event], None] | None = None,
 ) -> Summary:
     """Label files for every picture in `data` (a folder, a file, a glob pattern or a list of these).
@@ -74,7 +76,8 @@ def auto_annotate(
     settings it stops, or with `update` redoes the pictures that the difference touches, or with
     `overwrite` all of them. `max_failures` stops the run when more pictures than that have failed.
     `trust_weights` lets a detector open a file that can run code (a `.pt` is a Python pickle): True,
-    or the SHA-256 of the one file that may. `accept` is a dataset in any format that people made: its
+    or the SHA-256 of the one file that may. `dtype` (float32, bfloat16, float16, auto) and `backend` (torch,
+    openvino) are how the SAM variant is run. `accept` is a dataset in any format that people made: its
     labels are kept as they are, and so is every label that was edited in the output. Raises UsageError for what cannot be meant, OutputExists
     before anything is overwritten, TooManyFailures.
     """
@@ -97,6 +100,7 @@ def auto_annotate(
     asked = Asked(
         _text(det_model), _text(sam_model), _text(sam_checkpoint), device, Detecting(conf, iou, imgsz, max_det),
         class_names(classes), thresholds, grid, relative(source, out), detector is not None or segmenter is not None,
+        dtype, backend,
     )  # fmt: skip
     recall = Recall(out / HIDDEN, asked)
 
@@ -106,6 +110,7 @@ def auto_annotate(
             models = _models(
                 det_model, sam_model, sam_checkpoint, detector, segmenter,
                 device=chosen, detecting=asked.detecting, classes=classes, grid=grid, trust_weights=trust_weights,
+                dtype=dtype, backend=backend,
             )  # fmt: skip
             return models, chosen
 
@@ -190,9 +195,13 @@ def _models(
     classes: Sequence[str | int] | None,
     grid: Grid,
     trust_weights: bool | str = False,
+    dtype: str,
+    backend: str,
 ) -> Models:
     if segmenter is None:
-        segmenter = _segmenter(sam_model, sam_checkpoint, device=device, grid=grid)
+        segmenter = _segmenter(sam_model, sam_checkpoint, device=device, grid=grid, dtype=dtype, backend=backend)
+    elif (dtype, backend) != ("float32", "torch"):
+        raise UsageError("dtype and backend are of the SAM variants; a segmenter of your own brings its own")
     if detector is None and det_model is not None and detectors.parse(str(det_model))[0] != detectors.NO_DETECTOR:
         detector = detectors.load(
             str(det_model), device=device, classes=classes, trust_weights=trust_weights, **asdict(detecting)
@@ -213,6 +222,8 @@ def _segmenter(
     *,
     device: str,
     grid: Grid,
+    dtype: str,
+    backend: str,
 ) -> Segmenter:
     """What `sam_model` means: a SAM variant, a checkpoint file, or `NAME:WHAT` of another segmenter plug-in."""
     name = os.fspath(sam_model) if sam_model is not None else None
@@ -226,6 +237,10 @@ def _segmenter(
     if kind == "sam" and name is None and sam_checkpoint is None:
         name = "nano"
     module = plugins.get("segmenter", kind, SEGMENTERS)
+    if kind == "sam":
+        return module.load(name, checkpoint=sam_checkpoint, device=device, grid=grid, dtype=dtype, backend=backend)
+    if (dtype, backend) != ("float32", "torch"):
+        raise UsageError(f"dtype and backend are of the SAM variants, not of {kind!r}; leave them out")
     return module.load(name, checkpoint=sam_checkpoint, device=device, grid=grid)
 
 

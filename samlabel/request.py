@@ -34,6 +34,8 @@ class Asked:
     grid: Grid
     images: str  # the pictures as seen from the output, so that both can be moved together
     own_objects: bool = False  # a detector or segmenter object was given; nothing is known of it but its attributes
+    dtype: str = "float32"
+    backend: str = "torch"
 
     def to_json(self) -> dict[str, Any]:
         from . import __version__
@@ -111,7 +113,10 @@ def settings_of(asked: Asked, models: Models, device: str) -> dict[str, Any]:
         "samlabel": __version__,
         "images": asked.images,
         "device": device.partition(":")[0],
-        "segmenter": {"name": models.segmenter.name, "weights": getattr(models.segmenter, "weights", None)},
+        "segmenter": {
+            "name": models.segmenter.name,
+            **{key: getattr(models.segmenter, key, None) for key in ("weights", "dtype", "backend")},
+        },
         "thresholds": asdict(asked.thresholds),
     }
     if models.detector is None:

@@ -64,6 +64,17 @@ def annotate(
             help="cpu, cuda, 0, mps, ...", show_default="a GPU where there is one, else cpu", rich_help_panel=_MODELS
         ),
     ] = "",
+    dtype: Annotated[
+        str,
+        typer.Option(
+            metavar="float32|bfloat16|float16|auto", help="Numbers that SAM computes in; bfloat16 is faster where the "
+            "processor has it, and moves edges a little.", rich_help_panel=_MODELS,
+        ),
+    ] = "float32",
+    backend: Annotated[
+        str,
+        typer.Option(metavar="torch|openvino", help="What runs SAM's image encoder.", rich_help_panel=_MODELS),
+    ] = "torch",
     conf: Annotated[float, typer.Option(help="Lowest score of a box.", rich_help_panel=_MODELS)] = DETECTING.conf,
     iou: Annotated[
         float, typer.Option(help="Boxes that overlap more are one object.", rich_help_panel=_MODELS)
@@ -251,6 +262,8 @@ def annotate(
             max_failures=0 if fail_fast else max_failures,
             max_pixels=max_pixels,
             trust_weights=trust_sha256 or trust_weights,
+            dtype=dtype,
+            backend=backend,
             progress=tell,
         )
         log_file.end(summary)

@@ -47,6 +47,17 @@ def generate(
             help="cpu, cuda, 0, mps, ...", show_default="a GPU where there is one, else cpu", rich_help_panel=_MODELS
         ),
     ] = "",
+    dtype: Annotated[
+        str,
+        typer.Option(
+            metavar="float32|bfloat16|float16|auto", help="Numbers that SAM computes in; bfloat16 is faster where the "
+            "processor has it, and moves edges a little.", rich_help_panel=_MODELS,
+        ),
+    ] = "float32",
+    backend: Annotated[
+        str,
+        typer.Option(metavar="torch|openvino", help="What runs SAM's image encoder.", rich_help_panel=_MODELS),
+    ] = "torch",
     points_per_side: Annotated[int, _grid("Points along one side of the grid.")] = GRID.points_per_side,
     points_per_batch: Annotated[int, _grid("Points decoded at once.")] = GRID.points_per_batch,
     pred_iou_thresh: Annotated[
@@ -97,6 +108,7 @@ def generate(
     from ..detectors import load as load_detector
     from ..errors import UsageError
     from ..generate import generate as run
+    from ..memory import kept_pages
     from ..segmenters.sam import load
     from ..select import DETECTING, Grid
 
@@ -107,19 +119,23 @@ def generate(
     given = locals()
     grid = Grid(**{one.name: given[one.name] for one in fields(Grid)})
     name = resolve_device(device)
-    segmenter = load(model_type if model_type or checkpoint else "nano", checkpoint=checkpoint, device=name, grid=grid)
+    segmenter = load(
+        model_type if model_type or checkpoint else "nano", checkpoint=checkpoint, device=name, grid=grid, dtype=dtype,
+        backend=backend,
+    )  # fmt: skip
     boxes = None
     if detector is not None:
         boxes = load_detector(detector, device=name, classes=None, **asdict(DETECTING))
-    made = run(
-        images or input or "",
-        output,
-        segmenter,
-        form="coco_rle" if convert_to_rle else output_form,
-        detector=boxes,
-        overwrite=overwrite,
-        progress=None if quiet else lambda line: print(line, file=sys.stderr, flush=True),
-    )
+    with kept_pages():
+        made = run(
+            images or input or "",
+            output,
+            segmenter,
+            form="coco_rle" if convert_to_rle else output_form,
+            detector=boxes,
+            overwrite=overwrite,
+            progress=None if quiet else lambda line: print(line, file=sys.stderr, flush=True),
+        )
     if as_json:
         print_json(asdict(made) | {"output": str(made.output)})
     else:

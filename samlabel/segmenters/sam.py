@@ -34,6 +34,8 @@ class SamSegmenter:
         self.name = model.variant.name
         self.weights = weights  # SHA-256 of the checkpoint, or of the tensors where there is no file
         self.own_weights = own_weights  # True with the weights that ship with the variant
+        self.dtype = str(model.dtype).removeprefix("torch.")
+        self.backend = model.backend
         self._model = model
         self._grid = grid
 
@@ -121,17 +123,23 @@ class SamSegmenter:
 
 
 def load(
-    variant: str | None, *, checkpoint: str | Path | None = None, device: str = "cpu", grid: Grid | None = None
+    variant: str | None,
+    *,
+    checkpoint: str | Path | None = None,
+    device: str = "cpu",
+    grid: Grid | None = None,
+    dtype: str = "float32",
+    backend: str = "torch",
 ) -> SamSegmenter:
     """The variant with its own weights or those of `checkpoint`, which alone also tells the variant.
 
-    Raises UnknownName, WeightsError.
+    `dtype` and `backend` as in `sam.load`. Raises UnknownName, UsageError, WeightsError.
     """
     import sam
 
     file = _file(variant, checkpoint)
     with _our_errors():
-        model = sam.load(variant, checkpoint=file, device=device)
+        model = sam.load(variant, checkpoint=file, device=device, dtype=dtype, backend=backend)
     weights = hash_file(file) if file is not None else _hash_tensors(model)
     return SamSegmenter(model, weights=weights, own_weights=file is None, grid=grid or Grid())
 
@@ -213,6 +221,8 @@ def _our_errors() -> Iterator[None]:
         yield
     except (sam.ImageError, sam.PromptError) as error:
         raise ImageError(str(error)) from error
+    except sam.BackendError as error:
+        raise UsageError(str(error)) from error
     except sam.SamError as error:
         raise WeightsError(str(error)) from error
 

@@ -1,0 +1,178 @@
+"""What runs on a CPU gives what the plain form gives; the plain form is what gradients and exports go through."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+import sam
+from sam.folded import OneImage
+from sam.layers import ACTIVATIONS, convolve, linear
+from sam.mask_decoder import MaskDecoder
+from sam.prompts import Prompts
+from sam.transformer import TwoWayTransformer
+from sam.variants.nano import NanoEncoder
+from sam.variants.tiny_vit import Block as TinyBlock
+from sam.variants.tiny_vit import TinyViTEncoder
+from sam.variants.vit import ViTEncoder
+
+EXACT = 3e-6  # of the largest value, or of 1: sums of the same numbers in another order
+
+
+def noise(*shape: int, seed: int = 1) -> torch.Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def distance(found: torch.Tensor, wanted: torch.Tensor) -> float:
+    assert found.shape == wanted.shape
+    return float((found.float() - wanted).abs().max() / wanted.abs().max().clamp(min=1))
+
+
+def plainly(module: nn.Module, x: torch.Tensor) -> list[torch.Tensor]:
+    with torch.enable_grad():
+        return [value.detach() for value in module(x)]
+
+
+ENCODERS = {
+    "ViT, map of whole windows": lambda: (ViTEncoder(dim=32, depth=2, heads=2, global_blocks=(1,), image_size=224), 224),
+    "ViT, windows beyond the map": lambda: (ViTEncoder(dim=48, depth=2, heads=3, global_blocks=(0,), image_size=320), 320),
+    "ViT smaller than a window": lambda: (ViTEncoder(dim=32, depth=1, heads=2, global_blocks=(), image_size=96), 96),
+    "Tiny-ViT": lambda: (TinyViTEncoder(), 160),
+    "nano": lambda: (NanoEncoder(), 96),
+}
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("made", ENCODERS.values(), ids=ENCODERS.keys())
+def test_an_encoder_without_gradients_gives_what_it_gives_with_them(scramble, made):
+    encoder, side = made()
+    encoder = scramble(encoder).eval().requires_grad_(False)
+    pixels = noise(2, 3, side, side)
+    for found, wanted in zip(encoder(pixels), plainly(encoder, pixels), strict=True):
+        assert found.is_floating_point() and distance(found, wanted) < EXACT
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("scores", [3000, 1], ids=["three rows", "one row"])
+def test_global_attention_does_not_depend_on_how_many_rows_go_at_once(scramble, monkeypatch, scores):
+    from sam.variants import vit
+
+    encoder = scramble(ViTEncoder(dim=32, depth=1, heads=2, global_blocks=(0,), image_size=160)).eval()
+    encoder.requires_grad_(False)
+    pixels = noise(1, 3, 160, 160)
+    monkeypatch.setattr(vit, "_SCORES_AT_ONCE", scores)
+    assert distance(encoder(pixels)[0], plainly(encoder, pixels)[0]) < EXACT
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(("height", "width"), [(7, 7), (8, 13), (3, 20), (14, 5)], ids=str)
+def test_windows_on_maps_of_any_shape_are_those_of_the_plain_form(scramble, height, width):
+    block = scramble(TinyBlock(32, 2, 7)).eval().requires_grad_(False)
+    x = noise(2, 32, height, width)
+    wanted = plainly(lambda maps: [block(maps)], x)[0]
+    assert distance(block(x.contiguous(memory_format=torch.channels_last)), wanted) < EXACT
+
+
+DECODERS = {
+    "of Segment Anything": dict(dim=64, depth=2, upscaled=None, high_res=()),
+    "three doublings with finer features": dict(dim=32, depth=2, upscaled=(16, 8, 8), high_res=(16, 8, 8)),
+    "three layers, no doubling after the first": dict(dim=32, depth=3, upscaled=(8,), high_res=()),
+}
+TOKENS = {"a box": (1, 2), "seven boxes": (7, 2), "many points": (2, 20), "a mask alone": (1, 0)}
+
+
+@pytest.fixture(params=DECODERS.values(), ids=DECODERS.keys())
+def decoder_and_image(request, scramble):
+    what = request.param
+    dim, (height, width) = what["dim"], (6, 5)
+    decoder = MaskDecoder(
+        dim=dim,
+        transformer=TwoWayTransformer(depth=what["depth"], dim=dim, heads=4, hidden=48),
+        upscaled_dims=what["upscaled"],
+    )
+    decoder = scramble(decoder).eval().requires_grad_(False)
+    features = [(c, 2 ** (len(what["high_res"]) - k)) for k, c in enumerate(reversed(what["high_res"]))]
+    high_res = tuple(noise(1, c, height * scale, width * scale) for c, scale in features)
+    return decoder, noise(1, dim, height, width), noise(1, dim, height, width, seed=2), high_res
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("multimask", [False, True], ids=["single", "multimask"])
+@pytest.mark.parametrize("own_maps", [False, True], ids=["one map for all", "a map each"])
+@pytest.mark.parametrize(("count", "width"), TOKENS.values(), ids=TOKENS.keys())
+def test_the_folded_decoder_gives_what_the_plain_one_gives(decoder_and_image, count, width, own_maps, multimask):
+    decoder, image, positions, high_res = decoder_and_image
+    dim = image.shape[1]
+    sparse, dense = noise(count, width, dim, seed=3), noise(count if own_maps else 1, *image.shape[1:], seed=4)
+    folded = OneImage(decoder, image, positions, high_res)
+    wanted = decoder(
+        image_embedding=image, image_pe=positions, sparse=sparse, dense=dense, multimask_output=multimask, high_res=high_res
+    )
+    for _ in range(2):  # what is kept of the image does not change
+        found = folded.masks(sparse, dense, multimask_output=multimask)
+        assert all(distance(*pair) < EXACT for pair in zip(found, wanted, strict=True))
+
+
+@torch.no_grad()
+def test_prompts_that_share_an_image_multiply_far_less_than_the_plain_form(monkeypatch):
+    from torch.utils.flop_counter import FlopCounterMode
+
+    monkeypatch.setattr("sam.layers._one_dnn", lambda: False)  # the counter does not know its products
+    decoder = MaskDecoder(dim=256, transformer=TwoWayTransformer(depth=2, dim=256, heads=8, hidden=2048)).eval()
+    image, positions, dense = noise(1, 256, 16, 16), noise(1, 256, 16, 16), noise(1, 256, 16, 16)
+
+    def work(count: int, *, plain: bool) -> int:
+        sparse = noise(count, 2, 256)
+        with FlopCounterMode(display=False) as counter:
+            if plain:
+                decoder(image_embedding=image, image_pe=positions, sparse=sparse, dense=dense, multimask_output=False)
+            else:
+                OneImage(decoder, image, positions).masks(sparse, dense, multimask_output=False)
+        return counter.get_total_flops()
+
+    a_prompt = work(6, plain=False) - work(5, plain=False)
+    assert work(7, plain=False) - work(6, plain=False) == a_prompt  # linear in prompts
+    assert a_prompt < 0.65 * (work(6, plain=True) - work(5, plain=True))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("act", ACTIVATIONS)
+def test_products_and_convolutions_are_those_of_torch(scramble, act):
+    x = noise(2, 6, 9, 11).contiguous(memory_format=torch.channels_last)
+    conv, norm = nn.Conv2d(6, 8, 3, padding=1, stride=2), scramble(nn.BatchNorm2d(8)).eval()
+    assert distance(convolve(x, conv, norm, act=act), ACTIVATIONS[act](norm(conv(x)))) < EXACT
+    rows, layer = noise(5, 7, 6), nn.Linear(6, 4)
+    assert distance(linear(rows, layer, act=act), ACTIVATIONS[act](layer(rows))) < EXACT
+
+
+@torch.no_grad()
+def test_a_kernel_with_its_norm_is_made_again_when_a_weight_changes(scramble):
+    x = noise(1, 4, 8, 8).contiguous(memory_format=torch.channels_last)
+    conv, norm = nn.Conv2d(4, 4, 3, padding=1, bias=False), scramble(nn.BatchNorm2d(4)).eval()
+    before = convolve(x, conv, norm)
+    norm.running_mean += 1
+    conv.load_state_dict({"weight": noise(4, 4, 3, 3)})
+    assert distance(convolve(x, conv, norm), norm(conv(x))) < EXACT
+    assert distance(before, norm(conv(x))) > 0.1
+
+
+def test_fast_forms_leave_no_trace_in_a_checkpoint(picture):
+    model = sam.load("nano", seed=0)
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    model.predict(model.embed(picture), boxes=[[10, 10, 90, 90]])
+    after = model.state_dict()
+    assert before.keys() == after.keys() and all(torch.equal(before[key], after[key]) for key in before)
+    assert copy.deepcopy(model).embed(picture).features.equal(model.embed(picture).features)
+
+
+def test_the_number_of_prompts_decoded_at_once_changes_no_mask(scramble, picture):
+    model = scramble(sam.load("nano", seed=0))
+    embedding = model.embed(picture)
+    boxes = torch.tensor([[10.0 * i, 5.0 * i, 100 + 10 * i, 80 + 8 * i] for i in range(7)])
+    whole, one = (
+        model.decode(embedding, Prompts(boxes=boxes), multimask_output=True, batch_size=size) for size in (16, 1)
+    )
+    assert distance(one.low_res_logits, whole.low_res_logits) < EXACT
