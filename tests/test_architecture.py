@@ -32,6 +32,7 @@ STEPS = {
     "outputs": 2,
     "weights": 2,
     "generate": 4,
+    "bench": 4,
     "detectors": 3,
     "segmenters": 3,
     "view": 3,

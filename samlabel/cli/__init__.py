@@ -15,6 +15,7 @@ import typer
 from .. import __version__
 from ..errors import SamlabelError
 from .annotate import annotate
+from .bench import bench
 from .check import check
 from .config import app as config_app
 from .convert import convert
@@ -56,7 +57,9 @@ def _options(
     pass
 
 
-for _command in (annotate, check, convert, view, stats, merge, split, generate, export, detectors, fetch, formats):
+for _command in (
+    annotate, check, convert, view, stats, merge, split, generate, export, bench, detectors, fetch, formats,
+):
     app.command()(_command)
 app.command("filter")(filter_)
 app.add_typer(models_app, name="models")

@@ -139,7 +139,7 @@ def fetch(what: str) -> Path:
 
 
 def _import() -> Any:
-    with _quiet_import():
+    with quiet_import():
         try:
             import ultralytics
         except ImportError as error:
@@ -149,7 +149,7 @@ def _import() -> Any:
 
 
 @contextlib.contextmanager
-def _quiet_import() -> Iterator[None]:
+def quiet_import() -> Iterator[None]:
     """Import ultralytics without its side effects on us.
 
     It would log to stdout, where our results go; install packages when one is missing; report usage over the

@@ -13,7 +13,7 @@ from ..images import hash_file
 from ..memory import is_out_of_memory, release
 from ..select import Grid
 from ..types import Annotation, Box, Mask
-from ..weights import Checkpoint, verify
+from ..weights import Checkpoint, state, verify
 
 if TYPE_CHECKING:
     from sam import Embedding, Sam, Variant
@@ -142,6 +142,30 @@ def load(
         model = sam.load(variant, checkpoint=file, device=device, dtype=dtype, backend=backend)
     weights = hash_file(file) if file is not None else _hash_tensors(model)
     return SamSegmenter(model, weights=weights, own_weights=file is None, grid=grid or Grid())
+
+
+def has_weights(variant: str) -> bool:
+    """Whether the weights of `variant` ship with us or were pulled."""
+    official = _official(_variant(variant))
+    return official is None or state(official) == "pulled"
+
+
+def load_and_describe(variant: str, *, device: str, random: bool = False) -> tuple[SamSegmenter, dict[str, Any]]:
+    """A variant and what it is: `params`, `bundled`, and the `bytes` of its file; for measuring.
+
+    `random` gives it seeded weights in the layout of its checkpoint, which find nothing but take the same time.
+    """
+    import sam
+    from sam.checkpoint import WEIGHTS
+
+    known = _variant(variant)
+    if random:
+        segmenter = SamSegmenter(sam.load(variant, seed=0, device=device), weights="", own_weights=False, grid=Grid())
+    else:
+        segmenter = load(variant, device=device)
+    size = (WEIGHTS / known.bundled).stat().st_size if known.bundled else known.file_size
+    params = sum(value.numel() for value in segmenter._model.parameters())
+    return segmenter, {"params": params, "bytes": size, "bundled": known.bundled is not None}
 
 
 def export(variant: str, folder: Path, *, checkpoint: str | Path | None = None, **options: Any) -> Any:

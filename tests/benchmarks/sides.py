@@ -46,7 +46,7 @@ def ours(variant: str, folder: Path, side: dict[str, Any]) -> Any:
     if side["dtype"] != "float32":
         if "dtype" not in known:
             raise SystemExit("sam.load has no dtype yet")
-        options["dtype"] = getattr(torch, side["dtype"])
+        options["dtype"] = side["dtype"]
     if side.get("backend"):
         if "backend" not in known:
             raise SystemExit("sam.load has no backend yet")
@@ -161,8 +161,7 @@ def _our_boxes(side: dict[str, Any], folder: Path) -> Call:
     import sam
 
     model = ours("tiny", folder, side)
-    dtype = next(model.mask_decoder.parameters()).dtype
-    held = sam.Embedding(_embedding(folder).to(dtype), (), material.SMALL, (768, 1024), "tiny")
+    held = sam.Embedding(_embedding(folder), (), material.SMALL, (768, 1024), "tiny")
     asked = material.boxes(BOXES, material.SMALL)
     return lambda: [one.counts.decode() for one in model.predict(held, boxes=asked).rles()]
 

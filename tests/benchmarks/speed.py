@@ -24,6 +24,7 @@ from typing import Any
 
 import numpy as np
 
+from tests.benchmarks import material
 from tests.benchmarks.child import Child
 
 OURS, BF16 = "float32", "bfloat16"
@@ -112,7 +113,7 @@ def measure(stage: Stage, peer: str, chosen: argparse.Namespace, folder: Path) -
     return found
 
 
-def agreement(results: dict[str, Any]) -> str:
+def agreement(stage: Stage, results: dict[str, Any]) -> str:
     """How our results compare with the peer's."""
     mine, theirs = results.get("ours"), results.get("peer")
     if mine is None or theirs is None:
@@ -125,24 +126,33 @@ def agreement(results: dict[str, Any]) -> str:
         if (half := results.get("ours bf16")) is not None:
             said.append(f"bf16 {np.abs(np.load(half) - b).mean() / np.abs(b).mean():.0e} on average")
         return ", ".join(said)
-    said = [f"{_same(mine, theirs)} of {len(theirs)} masks are the peer's bit for bit"]
-    if (half := results.get("ours bf16")) is not None:
-        said.append(f"bf16 {len(half)} masks, {_same(half, theirs)} the same")
-    return ", ".join(said)
+    size = material.LARGE if stage.name == "masks-large" else material.SMALL
+    said = f"{_alike(mine, theirs, size)} the peer's"
+    half = results.get("ours bf16")
+    return said if half is None else f"{said}; bf16: {_alike(half, theirs, size)} the peer's"
 
 
-def _same(mine: list[str], theirs: list[str]) -> int:
-    return len(set(mine) & set(theirs)) if len(mine) != len(theirs) else sum(a == b for a, b in zip(mine, theirs))
+def _alike(mine: list[str], theirs: list[str], size: tuple[int, int]) -> str:
+    """How many masks are equal; in order where there are as many, else as sets."""
+    from pycocotools import mask as coco
+
+    if len(mine) != len(theirs):
+        return f"{len(mine)} masks for {len(theirs)}, {len(set(mine) & set(theirs))} of them bit for bit"
+    same = sum(a == b for a, b in zip(mine, theirs))
+    pairs = [[{"size": list(size), "counts": one.encode()} for one in pair] for pair in zip(mine, theirs)]
+    ious = [float(coco.iou([a], [b], [0])[0, 0]) for a, b in pairs] or [1.0]
+    return f"{same} of {len(theirs)} masks (mean IoU {statistics.mean(ious):.4f}, lowest {min(ious):.4f}) bit for bit"
 
 
 def report(stage: Stage, peer: str, found: dict[str, Any]) -> dict[str, Any]:
     """Print one comparison; gives its figures."""
     runs = found["runs"]
-    row: dict[str, Any] = {"stage": stage.name, "peer": peer, "targets": stage.targets, "problems": found["problems"]}
+    row: dict[str, Any] = {"stage": stage.name, "peer": peer, "targets": stage.targets, "problems": found["problems"],
+                           "sides": {}, "results": found["results"] if stage.name.startswith("folder") else None}  # fmt: skip
     print(f"\n{stage.says}, against {peer}")
     for name, rounds in runs.items():
         seconds = [one["seconds"] for one in rounds]
-        row[name] = {key: [one[key] for one in rounds] for key in ("seconds", "cpu", "peak", "added", "threads")}
+        row["sides"][name] = {key: [one[key] for one in rounds] for key in ("seconds", "cpu", "peak", "added", "threads")}
         print(f"  {name:20} {spread([1000 * s for s in seconds]):>32} ms  peak {rounds[-1]['peak']:6.0f} MB, "
               f"of it {rounds[-1]['added']:6.0f} for this; {rounds[-1]['threads']} threads")  # fmt: skip
     for name, problem in found["problems"].items():
@@ -157,7 +167,7 @@ def report(stage: Stage, peer: str, found: dict[str, Any]) -> dict[str, Any]:
     if stage.name.startswith("masks") and "peer" in runs and "ours" in runs:
         row["memory"] = runs["peer"][-1]["added"] / max(runs["ours"][-1]["added"], 0.1)
         print(f"  memory for this, peer / ours: {row['memory']:.0f}  (wanted 20)")
-    if said := agreement(found["results"]):
+    if said := agreement(stage, found["results"]):
         print(f"  {said}")
     if "rate" in found:
         _limit(row, runs, found)
