@@ -104,14 +104,20 @@ class Units:
     @classmethod
     def sampled(cls, logits: np.ndarray, rows: Axis, columns: Axis, index: np.ndarray) -> Units:
         """Units by their flat index in (N, rows.units, columns.units)."""
-        mask, unit = np.divmod(index, rows.units * columns.units)
-        row, column = np.divmod(unit, columns.units)
+        mask, unit = _divided(index, rows.units * columns.units)
+        row, column = _divided(unit, columns.units)
         height, width = logits.shape[1:]
         down = mask * (height * width) + rows.low[:, row] * width  # (3, n)
-        patch = logits.reshape(-1)[down[:, None] + columns.low[:, column]]  # (3, 3, n)
+        patch = logits.reshape(-1).take(down[:, None] + columns.low[:, column])  # (3, 3, n)
         samples = _between(patch, columns.fraction)  # (3, ratio + 1, n)
         samples = _between(samples.swapaxes(0, 1), rows.fraction).swapaxes(0, 1)
         return cls(mask, row, column, np.ascontiguousarray(samples), max(float(patch.max()), -float(patch.min())))
+
+
+def _divided(index: np.ndarray, by: int) -> tuple[np.ndarray, np.ndarray]:
+    """Quotient and remainder, five times as fast as np.divmod."""
+    quotient = index // by
+    return quotient, index - quotient * by
 
 
 def _between(values: np.ndarray, fraction: np.ndarray) -> np.ndarray:
@@ -139,8 +145,8 @@ def _in_units(
         bits[:, :-1] &= bits[:, 1:]
         bits[:-1] &= bits[1:]
     same |= below
-    t_s, unit = np.divmod(np.flatnonzero(~same[:-1, :-1]), n)
-    t, s = np.divmod(t_s, ratio)
+    t_s, unit = _divided(np.flatnonzero(~same[:-1, :-1]), n)
+    t, s = _divided(t_s, ratio)
     r, c = units.row[unit] * ratio + t, units.column[unit] * ratio + s
     wanted = rows.valid[r] & (columns.count[c] > 0)
     if not wanted.all():
@@ -148,7 +154,7 @@ def _in_units(
     corner = (t * (ratio + 1) + s) * n + unit
     right, down = columns.more[c] * n, rows.more[r] * ((ratio + 1) * n)
     flat = samples.reshape(-1)
-    corners = [flat[corner], flat[corner + right], flat[corner + down], flat[corner + down + right]]
+    corners = [flat.take(corner + step) for step in (0, right, down, down + right)]
     mask, counts, x = units.mask[unit], columns.count[c], columns.first[c]
     for j in range(int(counts.max(initial=0))):
         wide = counts > j
@@ -172,7 +178,7 @@ def _in_columns(
 ) -> Iterator[Part]:
     """Crossings of column `x` of the image with cells of the square, of which `r` is the row."""
     a, b, c, d = corners
-    w0, w1 = columns.taps.w0[x], columns.taps.w1[x]
+    w0, w1 = columns.taps.w0.take(x), columns.taps.w1.take(x)
     limit = np.float32(threshold)
     top, bottom = a * w0 + b * w1, c * w0 + d * w1
     above, after = top > limit, bottom > limit
@@ -181,7 +187,7 @@ def _in_columns(
     top, bottom = np.abs(top), np.abs(bottom)
     close = np.minimum(top, bottom) <= np.float32(error)
     look = np.flatnonzero((above != after) | close)
-    top, bottom, after, close, r, mask, x = (one[look] for one in (top, bottom, after, close, r, mask, x))
+    top, bottom, after, close, r, mask, x = (one.take(look) for one in (top, bottom, after, close, r, mask, x))
     span = np.maximum(top + bottom, np.float32(error))
     place = (top / span - rows.start[r]) / np.float32(rows.step)  # in pixels from the first
     doubt = np.float32(error / rows.step) / span + np.float32(rows.wobble / rows.step)

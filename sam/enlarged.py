@@ -21,13 +21,22 @@ def rle_masks(logits: np.ndarray, frame: Frame, *, threshold: float, offset: flo
     pixels = frame.size[0] * frame.size[1]
     for found, *others in crossings(logits, frame, thresholds):
         inner, outer = map(_areas, others) if others else (None, None)
-        keys = np.sort(found.mask * (pixels + 1) + found.position)
-        marks = np.searchsorted(keys, np.arange(found.count + 1) * (pixels + 1))
+        keys = found.mask * (pixels + 1) + found.position
+        keys.sort()
+        keys = rle.without_pairs(keys)
+        first = np.arange(found.count + 1) * (pixels + 1)
+        marks = np.searchsorted(keys, first)
         for i in range(found.count):
-            runs = rle.from_changes(rle.without_pairs(keys[marks[i] : marks[i + 1]]) - i * (pixels + 1), pixels)
-            # The stricter mask lies inside the looser, so their IoU is the ratio of their areas.
-            score = None if outer is None else float(inner[i] / max(outer[i], 1))
-            yield RleMask(frame.size, runs, rle.area(runs), rle.box(runs, frame.size), score)
+            changes = keys[marks[i] : marks[i + 1]] - first[i]
+            starts, ends = changes[0::2], changes[1::2]
+            yield RleMask(
+                size=frame.size,
+                runs=rle.from_changes(changes, pixels),
+                area=int(ends.sum() - starts.sum()),
+                box=rle.box_of_spans(starts, ends, frame.size),
+                # The stricter mask lies inside the looser, so their IoU is the ratio of their areas.
+                stability_score=None if outer is None else float(inner[i] / max(outer[i], 1)),
+            )
 
 
 def _areas(found: Crossings) -> np.ndarray:

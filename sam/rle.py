@@ -11,6 +11,9 @@ from typing import Any
 import numpy as np
 
 
+_BITS = np.arange(0, 65, 5)  # before each letter of a packed number
+
+
 @dataclass(frozen=True, eq=False)
 class RleMask:
     """A mask of an image of `size` (height, width), measured while its runs were made."""
@@ -35,17 +38,20 @@ def to_runs(mask: np.ndarray) -> np.ndarray:
 
 def from_changes(changes: np.ndarray, pixels: int) -> np.ndarray:
     """Run lengths from the sorted positions where a mask of so many `pixels` begins and ends."""
-    runs = np.diff(changes, prepend=0, append=pixels)
+    edges = np.empty(len(changes) + 2, dtype=np.int64)
+    edges[0], edges[1:-1], edges[-1] = 0, changes, pixels
+    runs = edges[1:] - edges[:-1]
     return runs[:-1] if len(changes) and changes[-1] == pixels else runs
 
 
 def without_pairs(changes: np.ndarray) -> np.ndarray:
     """Sorted `changes` without those that cancel out: what stands in it an even number of times goes."""
-    same = changes[1:] == changes[:-1]
-    if not same.any():
+    differ = changes[1:] != changes[:-1]
+    if differ.all():
         return changes
-    values, counts = np.unique(changes, return_counts=True)
-    return values[counts % 2 == 1]
+    first = np.flatnonzero(np.concatenate([[True], differ]))
+    times = np.diff(first, append=len(changes))
+    return changes[first[times % 2 == 1]]
 
 
 def to_pixels(runs: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -68,13 +74,19 @@ def area(runs: np.ndarray) -> int:
 def box(runs: np.ndarray, size: tuple[int, int]) -> tuple[int, int, int, int]:
     """The tight half-open box x0 y0 x1 y1; zeros when the mask is empty."""
     starts, ends = spans(runs)
+    return box_of_spans(starts, ends, size)
+
+
+def box_of_spans(starts: np.ndarray, ends: np.ndarray, size: tuple[int, int]) -> tuple[int, int, int, int]:
+    """`box` from the first pixels of the runs inside and the pixels after their last."""
     if not len(starts):
         return 0, 0, 0, 0
-    first, top = np.divmod(starts, size[0])
-    last, bottom = np.divmod(ends - 1, size[0])
+    height = size[0]
+    first, last = starts // height, (ends - 1) // height
     if (first != last).any():  # a run from the foot of one column into the next
-        return int(first[0]), 0, int(last[-1]) + 1, size[0]
-    return int(first[0]), int(top.min()), int(last[-1]) + 1, int(bottom.max()) + 1
+        return int(first[0]), 0, int(last[-1]) + 1, height
+    column = first * height
+    return int(first[0]), int((starts - column).min()), int(last[-1]) + 1, int((ends - column).max())
 
 
 def on_border(runs: np.ndarray, size: tuple[int, int]) -> int:
@@ -123,14 +135,10 @@ def pack(runs: np.ndarray) -> bytes:
     """
     values = runs.astype(np.int64)
     values[3:] -= runs[1:-2]
-    # A number of b bits and its sign take b // 5 + 1 letters.
     magnitude = np.where(values < 0, ~values, values)
-    letters = np.frexp(magnitude.astype(np.float64))[1] // 5 + 1
-    ends = np.cumsum(letters)
-    text = np.empty(int(ends[-1]), dtype=np.uint8)
-    at = ends - letters
-    while len(values):
-        more = letters > 1
-        text[at] = (values & 31) + 32 * more + 48
-        values, letters, at = values[more] >> 5, letters[more] - 1, at[more] + 1
-    return text.tobytes()
+    more = magnitude[:, None] >= 1 << _BITS[1:] - 1  # a number of b bits and its sign take b // 5 + 1 letters
+    more = more[:, : int(more.sum(axis=1).max()) + 1]
+    letters = ((values[:, None] >> _BITS[: more.shape[1]]) & 31) + 48 + 32 * more
+    used = np.ones(letters.shape, dtype=bool)
+    used[:, 1:] = more[:, :-1]
+    return letters[used].astype(np.uint8).tobytes()
