@@ -5,6 +5,7 @@ from __future__ import annotations
 import filecmp
 import json
 import os
+import re
 import shutil
 import tempfile
 import threading
@@ -33,19 +34,25 @@ def read_text(path: Path) -> str:
         raise FormatError(f"{path}: not UTF-8 text (byte {error.start})") from error
 
 
+_NO_NUMBER = re.compile(r"[\[,:]\s*-?(?:NaN|Infinity)(?=\s*[],}])")
+
+
 def read_json(path: Path) -> Any:
     """The value in a JSON file; NaN and Infinity, which JSON does not have, are refused like any other fault."""
 
     def refuse(word: str) -> NoReturn:
         raise ValueError(f"{word} is not a JSON number")
 
+    text = read_text(path)
     try:
-        return json.loads(read_text(path), parse_constant=refuse)
+        return json.loads(text, parse_constant=refuse)
     except json.JSONDecodeError as error:
         raise FormatError(f"{path}:{error.lineno}: broken JSON: {error.msg} (column {error.colno})") from error
     except (ValueError, RecursionError) as error:
         reason = "nested too deep" if isinstance(error, RecursionError) else str(error)
-        raise FormatError(f"{path}: broken JSON: {reason}") from error
+        odd = _NO_NUMBER.search(text)
+        line = f":{text.count(chr(10), 0, odd.end()) + 1}" if odd else ""
+        raise FormatError(f"{path}{line}: broken JSON: {reason}") from error
 
 
 def dump_json(value: Any) -> str:

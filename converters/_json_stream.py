@@ -166,8 +166,9 @@ class JsonFile:
                     self._fail(error.msg, error.pos)
             except RecursionError:
                 raise FormatError(f"{self._file}: broken JSON: nested too deep") from None
-            except ValueError as error:
-                raise FormatError(f"{self._file}: broken JSON: {error}") from error
+            except ValueError as error:  # a constant that is no number; the value that holds it begins here
+                line = self._lines + self._text.count("\n", 0, self._at)
+                raise FormatError(f"{self._file}:{line}: broken JSON: {error}") from error
 
     def _more(self) -> bool:
         """Reads on, forgetting what was used up; False at the end of the file."""

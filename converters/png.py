@@ -136,6 +136,8 @@ def read_numbers(file: Path, size: Size | None) -> np.ndarray:
     """The (H, W) object numbers of a picture of 1, 8 or 16 bits; FormatError when it is none, or of another size."""
     from PIL import Image
 
+    if not file.is_file():
+        raise FormatError(f"{file}: no such picture of object numbers")
     try:
         with Image.open(file, formats=["PNG"]) as image:
             if size is not None and (image.height, image.width) != tuple(size):

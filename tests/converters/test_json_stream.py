@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 import converters
+from converters._files import read_json
 from converters._json_stream import JsonFile
 from samlabel.errors import FormatError
 from tests.converters.cases import CASES, drawn, seen
@@ -147,3 +148,12 @@ def test_coco_comes_back_the_same_in_pieces(case: str, tmp_path: Path, monkeypat
     converters.write(dataset, tmp_path / "out.json", "coco")
     keeps = converters.get("coco").KEEPS
     assert seen(converters.read(tmp_path / "out.json", image_root=tmp_path / "photos"), keeps) == seen(dataset, keeps)
+
+
+def test_a_number_that_is_none_is_named_with_its_line(tmp_path: Path) -> None:
+    file = tmp_path / "in.json"
+    file.write_text('{"images": [\n{"a": 1},\n{"a": NaN}\n]}', encoding="utf-8")
+    with pytest.raises(FormatError, match=r"in\.json:3: broken JSON: NaN is not a JSON number"):
+        read_all(file, chunk=16)
+    with pytest.raises(FormatError, match=r"in\.json:3: broken JSON: NaN is not a JSON number"):
+        read_json(file)

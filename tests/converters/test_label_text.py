@@ -144,30 +144,6 @@ def test_a_name_of_markup_and_quotes_comes_back(name: str, tmp_path: Path) -> No
     assert [c.name for c in converters.read(tmp_path / "out", name).categories] == list(names)
 
 
-@pytest.mark.parametrize(
-    ("name", "old", "new"),
-    [
-        ("cvat", b'left="1" top="1"', b'left="31" top="1"'),
-        ("labelme", b'"shape_type":"polygon"', b'"shape_type":"circle"'),
-        ("labelstudio", b'"rle":[0,', b'"rle":[9,'),
-        ("png", b'"number":1', b'"number":77'),
-        ("voc", b"<xmin>2</xmin>", b"<xmin>two</xmin>"),
-    ],
-    ids=lambda value: value if isinstance(value, str) else "",
-)
-def test_a_broken_object_is_left_out_and_counted_when_asked(name: str, old: bytes, new: bytes, tmp_path: Path) -> None:
-    path = written(name, "ids 1 to 90 with gaps", tmp_path)
-    whole = sum(len(record.annotations) for record in converters.read(path, name).records)
-    assert change(path, old, new)
-    with pytest.raises(FormatError):
-        list(converters.read(path, name).records)
-    lenient = converters.Lenient()
-    left = sum(len(record.annotations) for record in converters.read(path, name, lenient=lenient).records)
-    assert 0 < left < whole
-    assert lenient.counts == {"bad-annotation": whole - left}
-    assert all(str(path) in message for message in lenient.examples["bad-annotation"])
-
-
 ODD: dict[str, object] = {
     "flags": 5, "description": [1], "label": "x", "points": {}, "mask": 0, "number": 9, "box": "b", "segmentations": [],
     "other_shapes": 7, "attributes": 3, "occluded": "yes", "pose": 4, "difficult": [], "meta": None, "value": 1,
