@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from .errors import ImageError, UnknownName
 from .images import Data, Failed, Source, decode, scan
 from .ledger import replacing, write_atomically
+from .memory import kept_pages
 from .types import Annotation, Category, Dataset, ImageRecord
 
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ class Generated:
         return 3 if self.images + self.present else 1
 
 
+@kept_pages()
 def generate(
     data: Data,
     output: str | os.PathLike[str],

@@ -182,6 +182,11 @@ def annotate(
         typer.Option(min=0, help="Stop when more pictures than this have failed.", show_default="never",
                      rich_help_panel=_JOB),
     ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(min=1, help="Pictures worked on at the same time, each on its part of the cores.",
+                     show_default="one a core, at most 4; 1 on a GPU", rich_help_panel=_JOB),
+    ] = None,
     max_pixels: Annotated[
         int, typer.Option(min=1, help="Larger pictures are refused, not decoded.", rich_help_panel=_JOB)
     ] = MAX_PIXELS,
@@ -260,6 +265,7 @@ def annotate(
             update=update,
             accept=accept,
             max_failures=0 if fail_fast else max_failures,
+            workers=workers,
             max_pixels=max_pixels,
             trust_weights=trust_sha256 or trust_weights,
             dtype=dtype,

@@ -89,11 +89,19 @@ def _sew(
         walk.append(_span(points, at, origin + turn))
         todo += reversed(walk)
     points = np.concatenate(pieces)
-    points = points[np.any(points != np.roll(points, 1, axis=0), axis=1)]
-    before, after = points - np.roll(points, 1, axis=0), np.roll(points, -1, axis=0) - points
-    straight = (before[:, 0] * after[:, 1] == before[:, 1] * after[:, 0]) & ((before * after).sum(axis=1) > 0)
-    points = points[~straight]
-    return points
+    points = _without_repeats(points)
+    (before_x, before_y), (after_x, after_y) = (
+        np.ascontiguousarray(step.T)
+        for step in (points - np.roll(points, 1, axis=0), np.roll(points, -1, axis=0) - points)
+    )
+    straight = (before_x * after_y == before_y * after_x) & (before_x * after_x + before_y * after_y > 0)
+    return points[~straight]
+
+
+def _without_repeats(points: np.ndarray) -> np.ndarray:
+    """The points of a closed contour that differ from the one before."""
+    before = np.roll(points, 1, axis=0)
+    return points[(points[:, 0] != before[:, 0]) | (points[:, 1] != before[:, 1])]
 
 
 def _span(points: np.ndarray, first: int, stop: int) -> np.ndarray:
@@ -112,6 +120,7 @@ def join_parts(parts: list[np.ndarray], *, candidates: int = 4000) -> np.ndarray
     owner = np.repeat(np.arange(len(parts)), [len(e) for e in ends])
     index = np.concatenate(ends)
     where = np.concatenate([part[e] for part, e in zip(parts, ends)])
+    x, y = np.ascontiguousarray(where.T)  # numpy is slow along an axis of two
     best = np.full(len(where), np.inf)
     best_from = np.zeros(len(where), dtype=np.int64)
     outside = np.ones(len(where), dtype=bool)
@@ -121,7 +130,8 @@ def join_parts(parts: list[np.ndarray], *, candidates: int = 4000) -> np.ndarray
         outside &= owner != joined
         inside = np.flatnonzero(owner == joined)
         rest = np.flatnonzero(outside)
-        gap = np.abs(where[rest, None] - where[None, inside]).max(axis=2)  # a painted line has max(dx, dy) pixels
+        across, down = (np.abs(values[rest, None] - values[inside]) for values in (x, y))
+        gap = np.maximum(across, down, out=across)  # a painted line has max(dx, dy) pixels
         near = np.argmin(gap, axis=1)
         distance = gap[np.arange(len(rest)), near]
         closer = distance < best[rest]
@@ -151,8 +161,7 @@ def join_parts(parts: list[np.ndarray], *, candidates: int = 4000) -> np.ndarray
         if part:  # back to where the seam arrived
             walk.append(points[entry : entry + 1])
         todo += reversed(walk)
-    points = np.concatenate(pieces)
-    return points[np.any(points != np.roll(points, 1, axis=0), axis=1)]
+    return _without_repeats(np.concatenate(pieces))
 
 
 def _seam(origin: np.ndarray, target: np.ndarray) -> np.ndarray:

@@ -108,9 +108,9 @@ def innermost_point(mask: Mask) -> tuple[float, float]:
         raise ValueError("an empty mask has no innermost point")
     x0, y0, x1, y1 = (int(v) for v in mask.box)
     inside = np.pad(mask.to_pixels()[y0:y1, x0:x1], 1)
-    distance = np.where(inside, inside.size, 0)
+    distance = np.where(inside, np.int32(sum(inside.shape)), np.int32(0))  # farther than any is
     for axis in (0, 1):
-        steps = np.expand_dims(np.arange(inside.shape[axis]), 1 - axis)
+        steps = np.expand_dims(np.arange(inside.shape[axis], dtype=np.int32), 1 - axis)
         for flip in (slice(None), slice(None, None, -1)):
             view = np.swapaxes(np.swapaxes(distance, 0, axis)[flip], 0, axis)
             view[...] = np.minimum.accumulate(view - steps, axis=axis) + steps

@@ -142,7 +142,7 @@ def test_bad_input_is_one_line_exit_code_and_nothing_written(
 
     monkeypatch.setenv("SAMLABEL_CACHE", str(tmp_path / "cache"))
     real = sam.load
-    monkeypatch.setattr(sam, "load", lambda name=None, *, checkpoint=None, device="cpu": real(
+    monkeypatch.setattr(sam, "load", lambda name=None, *, checkpoint=None, device="cpu", **_: real(
         name, checkpoint=checkpoint, device=device, seed=0 if checkpoint is None else None))  # fmt: skip
     data = make(tmp_path) if make else photos
     before = sorted(tmp_path.rglob("*"))
