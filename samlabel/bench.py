@@ -124,7 +124,7 @@ def _sam_row(name: str, devices: Sequence[str], rounds: int, *, random: bool) ->
 
 
 def _other_row(name: str, devices: Sequence[str], rounds: int) -> Row:
-    """One of ultralytics' models built from its yaml: its time does not depend on its weights, and no file is opened."""
+    """One of ultralytics' models built from its yaml: weights do not change its time, and no file is opened."""
     with quiet_import():
         from ultralytics import YOLO
 

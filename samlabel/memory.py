@@ -27,7 +27,7 @@ def kept_pages() -> Iterator[None]:
     """
     malloc = ctypes.CDLL(None) if sys.platform == "linux" else None
     tuned = any(name.startswith(("MALLOC_", "GLIBC_TUNABLES")) for name in os.environ)
-    if tuned or not (hasattr(malloc, "mallopt") and hasattr(malloc, "malloc_trim") and hasattr(malloc, "gnu_get_libc_version")):
+    if tuned or not all(hasattr(malloc, name) for name in ("mallopt", "malloc_trim", "gnu_get_libc_version")):
         yield
         return
     for number, ours, _ in _MALLOC.values():
