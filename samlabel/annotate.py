@@ -135,9 +135,8 @@ def auto_annotate(
                         known = None
                         continue
                     models, chosen = loaded
-                    at_once = workers or _at_once(chosen, len(source.paths))
-                    at_once = workers or _at_once(chosen, len(source.paths))
-                    ahead = read_ahead(source.root, todo, threads=(at_once + 1) // 2, max_pixels=max_pixels)
+                    at_once = workers or _at_once(chosen, models.segmenter, len(source.paths))
+                    ahead = read_ahead(source.root, todo, threads=max(1, at_once // 2), max_pixels=max_pixels)
                     step = batch or (1 if chosen == "cpu" else 8)
                     with kept_pages(), closing(ahead) as pictures:
                         for done in label(pictures, models, thresholds, batch=step, at_once=at_once, clock=clock):
@@ -157,13 +156,15 @@ def beside(data: Data) -> Path:
     return path.parent / f"{path.stem}_auto_annotate_labels"
 
 
-def _at_once(device: str, pictures: int) -> int:
-    """Pictures worked on at the same time.
+def _at_once(device: str, segmenter: Segmenter, pictures: int) -> int:
+    """Pictures worked on at the same time; 0 means in the caller's thread.
 
     All pictures count and not those that are left: each worker's share of the cores may change the last digit of
     a logit, and a resumed run must end like one that was never stopped.
     """
-    return max(1, min(MOST, cores(), pictures)) if device == "cpu" else 1
+    if device == "cpu":
+        return max(1, min(getattr(segmenter, "most_at_once", MOST), cores(), pictures))
+    return 1 if device.startswith("cuda") else 0  # others are not made for several threads
 
 
 def resolve_device(device: str) -> str:

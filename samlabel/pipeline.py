@@ -91,8 +91,9 @@ def label(
 
     Detection takes up to `batch` pictures of one size at a time, and half of that each time memory runs out; it runs
     in the caller's thread and in order. Masks are made beside it on `at_once` pictures at a time, each with its part
-    of the cores, where the models say `thread_safe = True`; else they too are made in the caller's thread. Raises
-    SamlabelError when a plug-in breaks its contract, because then no label of the run could be trusted.
+    of the cores, where the models say `thread_safe = True`; else, and where `at_once` is 0, they too are made in the
+    caller's thread. Raises SamlabelError when a plug-in breaks its contract, because then no label of the run could
+    be trusted.
     """
     clock, step = clock or Clock(), _Step(batch)
 
@@ -103,7 +104,7 @@ def label(
         return detections if isinstance(detections, Failed) else _segment(item, detections, models, thresholds, clock)
 
     found = _detected(_batches(pictures, step), models, clock, step)
-    if not may_share(models.segmenter, models.detector if models.shared_embedding else None):
+    if at_once == 0 or not may_share(models.segmenter, models.detector if models.shared_embedding else None):
         yield from map(work, found)
         return
     every = cores()

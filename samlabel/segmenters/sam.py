@@ -14,6 +14,7 @@ from ..memory import is_out_of_memory, release
 from ..select import Grid
 from ..types import Annotation, Box, Mask
 from ..weights import Checkpoint, state, verify
+from ..workers import MOST
 
 if TYPE_CHECKING:
     from sam import Embedding, Sam, Variant
@@ -38,6 +39,11 @@ class SamSegmenter:
         self.backend = model.backend
         self._model = model
         self._grid = grid
+
+    @property
+    def most_at_once(self) -> int:
+        """Pictures that may be worked on at the same time: a large encoder takes a gigabyte for each."""
+        return 2 if (self._model.variant.params or 0) > 50_000_000 else MOST
 
     def embed(self, image: Image) -> Embedding:
         """The image embedding that `segment` takes."""
@@ -257,6 +263,7 @@ def _hash_tensors(model: Sam) -> str:
     digest = hashlib.sha256()
     for name, tensor in sorted(model.state_dict().items()):
         digest.update(name.encode())
+        tensor = tensor.float() if tensor.is_floating_point() else tensor  # numpy has no bfloat16
         digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()
 
