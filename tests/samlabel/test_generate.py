@@ -147,7 +147,7 @@ class TestCommand:
 
         grids: list[Any] = []
 
-        def load(variant: Any, *, checkpoint: Any, device: str, grid: Any) -> Rings:
+        def load(variant: Any, *, checkpoint: Any, device: str, grid: Any, **_: Any) -> Rings:
             grids.append((variant, checkpoint, grid))
             return Rings()
 
