@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import builtins
 import importlib.util
-import json
 import os
 from pathlib import Path
 
@@ -14,8 +13,9 @@ import torch
 
 import sam
 from sam import precision
+from tests.benchmarks.precision import compare, overlaps, photos
 
-DATA = Path(os.environ.get("SAMLABEL_DATA", "absent")) / "photos"
+DATA = Path(os.environ.get("SAMLABEL_DATA", "absent"))
 needs_bfloat16 = pytest.mark.skipif(not precision.has_bfloat16(), reason="this processor has no bfloat16 products")
 needs_openvino = pytest.mark.skipif(importlib.util.find_spec("openvino") is None, reason="OpenVINO is not installed")
 BOXES = [[20.0, 25.0, 110.0, 120.0], [90, 40, 200, 140]]
@@ -55,12 +55,6 @@ def test_a_missing_openvino_names_the_extra_that_brings_it(monkeypatch):
         sam.load("nano", backend="openvino")
 
 
-def _iou(found: sam.Prediction, wanted: sam.Prediction) -> float:
-    a, b = found.masks(), wanted.masks()
-    both, either = (a & b).sum((-2, -1)), (a | b).sum((-2, -1))
-    return float((both / either.clamp(min=1))[either > 0].mean())
-
-
 @needs_bfloat16
 @pytest.mark.parametrize("name", ["nano", "tiny"])
 def test_bfloat16_hands_over_float32_and_nearly_the_same_masks(picture, name):
@@ -70,7 +64,7 @@ def test_bfloat16_hands_over_float32_and_nearly_the_same_masks(picture, name):
     found = fast.predict(embedding, boxes=BOXES, multimask_output=True)
     assert {t.dtype for t in (embedding.features, found.low_res_logits, found.predicted_iou)} == {torch.float32}
     wanted = exact.predict(exact.embed(picture), boxes=BOXES, multimask_output=True)
-    assert 0.95 < _iou(found, wanted) < 1
+    assert 0.95 < overlaps(found, wanted).mean() < 1
     assert not torch.equal(found.low_res_logits, wanted.low_res_logits)
 
 
@@ -92,25 +86,8 @@ FASTER = [
 
 
 @pytest.mark.photos
-@pytest.mark.skipif(not (DATA / "val.json").is_file(), reason="SAMLABEL_DATA holds no photos/val.json")
+@pytest.mark.skipif(not (DATA / "photos" / "val.json").is_file(), reason="SAMLABEL_DATA holds no photos/val.json")
 @pytest.mark.parametrize(("options", "least"), FASTER)
 def test_masks_of_photos_hold_their_bound_against_float32(options, least):
-    exact, fast = sam.load("nano"), sam.load("nano", **options)
-    overlaps = [
-        _iou(fast.predict(fast.embed(pixels), boxes=boxes), exact.predict(exact.embed(pixels), boxes=boxes))
-        for pixels, boxes in photos(20)
-    ]
-    assert np.mean(overlaps) > least, f"mean IoU {np.mean(overlaps):.4f}"
-
-
-def photos(count: int):
-    """Some photos of the validation part, spread over all its sources, each with at most ten true boxes."""
-    from PIL import Image
-
-    content = json.loads((DATA / "val.json").read_text())
-    images = content["images"][:: max(1, len(content["images"]) // count)][:count]
-    for one in images:
-        boxes = [a["bbox"] for a in content["annotations"] if a["image_id"] == one["id"]][:10]
-        boxes = [[x, y, x + w, y + h] for x, y, w, h in boxes if w > 1 and h > 1]
-        if boxes:
-            yield np.asarray(Image.open(DATA / one["file_name"]).convert("RGB")), boxes
+    found, _ = compare(sam.load("nano"), sam.load("nano", **options), list(photos(DATA, 20)))
+    assert found.mean() > least, f"mean IoU {found.mean():.4f}"

@@ -1,0 +1,85 @@
+"""`dtype` and `backend` on their way from a flag to the model, and in what a run remembers."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from samlabel import auto_annotate
+from samlabel.annotate import _models
+from samlabel.cli import main
+from samlabel.errors import OutputExists, UsageError
+from samlabel.request import Asked, settings_of
+from samlabel.select import Detecting, Grid, Thresholds
+
+
+@pytest.fixture
+def picture(tmp_path: Path) -> Path:
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    Image.fromarray(np.full((40, 60, 3), 90, np.uint8)).save(folder / "a.png")
+    return folder
+
+
+@pytest.mark.parametrize("command", ["annotate", "generate"])
+@pytest.mark.parametrize(
+    ("flags", "says"),
+    [
+        (["--dtype", "float16"], "float16 is slower than float32 on a CPU"),
+        (["--dtype", "half"], "unknown dtype 'half'; known: float32, bfloat16, float16, auto"),
+        (["--backend", "tensorrt"], "unknown backend 'tensorrt'; known: torch, openvino"),
+    ],
+    ids=["float16 on a CPU", "unknown dtype", "unknown backend"],
+)
+def test_a_refused_choice_is_one_line_and_exit_code_2(
+    picture: Path, tmp_path: Path, capsys: Any, command: str, flags: list[str], says: str
+) -> None:
+    out = "--out" if command == "annotate" else "--output"
+    with pytest.raises(SystemExit) as caught:
+        main([command, str(picture), out, str(tmp_path / "out"), "--device", "cpu", *flags])
+    assert caught.value.code == 2
+    told = capsys.readouterr().err
+    assert says in " ".join(told.split()) and "Traceback" not in told
+
+
+def test_another_dtype_or_backend_is_another_run() -> None:
+    asked = Asked(None, None, None, "", Detecting(), None, Thresholds(), Grid(), "photos")
+    settings = []
+    for dtype, backend in (("float32", "torch"), ("bfloat16", "torch"), ("float32", "openvino")):
+        segmenter = SimpleNamespace(name="nano", weights="ab", dtype=dtype, backend=backend)
+        models: Any = SimpleNamespace(segmenter=segmenter, detector=None, shared_embedding=False)
+        found = settings_of(asked, models, "cpu")
+        assert found["segmenter"] == {"name": "nano", "weights": "ab", "dtype": dtype, "backend": backend}
+        settings.append(json.dumps(found, sort_keys=True))
+    assert len(set(settings)) == 3
+
+
+def test_a_finished_run_of_another_dtype_is_not_taken_for_this_one(picture: Path, tmp_path: Path) -> None:
+    from sam.precision import has_bfloat16
+
+    if not has_bfloat16():
+        pytest.skip("this processor has no bfloat16 products")
+    out = tmp_path / "out"
+    auto_annotate(picture, output_dir=out, device="cpu")
+    with pytest.raises(OutputExists, match="segmenter.dtype was float32, is bfloat16"):
+        auto_annotate(picture, output_dir=out, device="cpu", dtype="bfloat16")
+    again = auto_annotate(picture, output_dir=out, device="cpu", dtype="bfloat16", overwrite=True)
+    assert again.annotated == 1
+    manifest = json.loads((out / "manifest.json").read_text())
+    assert manifest["settings"]["segmenter"]["dtype"] == "bfloat16"
+
+
+@pytest.mark.parametrize("options", [{"dtype": "bfloat16"}, {"backend": "openvino"}], ids=["dtype", "backend"])
+def test_a_segmenter_of_ones_own_takes_neither(options: dict[str, str]) -> None:
+    chosen = {"dtype": "float32", "backend": "torch", **options}
+    with pytest.raises(UsageError, match="a segmenter of your own brings its own"):
+        _models(
+            None, None, None, None, SimpleNamespace(name="mine"), device="cpu", detecting=Detecting(), classes=None,
+            grid=Grid(), **chosen,
+        )  # fmt: skip
