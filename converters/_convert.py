@@ -86,9 +86,8 @@ def convert(
     `min_iou` permits it: every object is written and the format's usual reader gets each mask back at that IoU or
     above. With both, objects may be left out, and `min_iou` holds for those that are written. A dry run gives the
     receipt alone. `lenient` leaves out and counts what is broken in the source. `measure` says which masks are
-    measured: "auto" (2,000 objects, then those of every hundredth image), "all", "none"; `min_iou` measures all.
-    `options` are those of the
-    format's `write`. Codes: `converters.CODES`.
+    measured: "auto" (1,000 objects, then those of every hundredth image), "all", "none"; `min_iou` measures all.
+    `options` are those of the format's `write`. Codes: `converters.CODES`.
     """
     name, why = (from_, "as told") if from_ else detect_format(source)
     skipped = Lenient() if lenient else None

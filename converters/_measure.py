@@ -12,7 +12,7 @@ from typing import Any
 from samlabel.errors import SamlabelError, UsageError
 from samlabel.types import Annotation, Category, Dataset, ImageRecord, Mask
 
-ALL_OF_THE_FIRST = 2000  # objects, all measured; of what comes after them, those of each
+ALL_OF_THE_FIRST = 1000  # objects, all measured; of what comes after them, those of each
 EVERY = 100  # th image, since rasterising takes longer than converting
 WORST = 5
 CHOICES = ("auto", "all", "none")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from math import ceil, floor, log10
 
 import numpy as np
@@ -199,14 +200,15 @@ def iou_in_ultralytics(mask: Mask, row: str) -> float:
 
         # Rounding undoes what the shift does to the last bits, which decide where pycocotools puts a tie.
         rings = [np.round(points - (x0, y0), 9).ravel() for points in mask.polygons]
-        truth = coco.decode(coco.merge(coco.frPyObjects(rings, y1 - y0, x1 - x0)))
+        rles = coco.frPyObjects(rings, y1 - y0, x1 - x0)
+        truth = coco.decode(coco.merge(rles) if len(rles) > 1 else rles[0])
     else:
         truth = mask.to_pixels()[y0:y1, x0:x1]
     filled = np.zeros((y1 - y0, x1 - x0), dtype=bool)
     filled[y - y0 : y - y0 + part.shape[0], x - x0 : x - x0 + part.shape[1]] = part
-    truth = truth.astype(bool)
-    union = np.count_nonzero(filled | truth)
-    return np.count_nonzero(filled & truth) / union if union else 1.0
+    common = np.count_nonzero(filled & truth.view(bool))
+    union = np.count_nonzero(part) + np.count_nonzero(truth) - common
+    return common / union if union else 1.0
 
 
 def _filled(row: str, size: Size) -> tuple[np.ndarray, tuple[int, int]]:
@@ -214,27 +216,36 @@ def _filled(row: str, size: Size) -> tuple[np.ndarray, tuple[int, int]]:
     import cv2
 
     height, width = size
-    points = np.array(row.split()[1:], dtype=np.float32).reshape(-1, 2)
-    points = _resampled(points, max(1000, len(points) + 1 if len(points) > 1000 else 0))
-    pixels = (points * np.array((width, height), dtype=np.float32)).astype(np.int32)
-    low = np.clip(pixels.min(axis=0), 0, (width - 1, height - 1))
-    high = np.clip(pixels.max(axis=0), 0, (width - 1, height - 1))
-    part = np.zeros((high[1] - low[1] + 1, high[0] - low[0] + 1), dtype=np.uint8)
-    cv2.fillPoly(part, [pixels - low], color=1)
-    return part, (int(low[0]), int(low[1]))
+    points = np.fromstring(row.partition(" ")[2], sep=" ").astype(np.float32).reshape(-1, 2).T
+    points = _resampled(points, max(1000, points.shape[1] + 1 if points.shape[1] > 1000 else 0))
+    pixels = (points * np.array(((width,), (height,)), dtype=np.float32)).astype(np.int32)
+    x0, y0 = (min(max(int(low), 0), side - 1) for low, side in zip(pixels.min(axis=1), (width, height)))
+    x1, y1 = (min(max(int(high), 0), side - 1) for high, side in zip(pixels.max(axis=1), (width, height)))
+    part = np.zeros((y1 - y0 + 1, x1 - x0 + 1), dtype=np.uint8)
+    cv2.fillPoly(part, [np.ascontiguousarray(pixels.T)], color=1, offset=(-x0, -y0))
+    return part, (x0, y0)
 
 
 def _resampled(points: np.ndarray, count: int) -> np.ndarray:
-    """`count` points along the closed outline, the corners among them where there are fewer than that."""
-    if len(points) == count:
+    """Of points (2, K) along a closed outline `count`, the corners among them where there are fewer than that."""
+    if points.shape[1] == count:
         return points
-    closed = np.concatenate((points, points[:1]))
-    corners = np.arange(len(closed))
-    fewer = len(closed) < count
-    at = np.linspace(0, len(closed) - 1, count - len(closed) if fewer else count)
+    closed = np.concatenate((points, points[:, :1]), axis=1).astype(np.float64)
+    corner, way = _places(closed.shape[1], count)
+    steps = closed[:, 1:] - closed[:, :-1]
+    return (steps.take(corner, axis=1) * way + closed.take(corner, axis=1)).astype(np.float32)
+
+
+@lru_cache(maxsize=256)
+def _places(corners: int, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Of each of `count` points the corner that it follows, and how far it is on the way to the next."""
+    fewer = corners < count
+    at = np.linspace(0, corners - 1, count - corners if fewer else count)
     if fewer:
-        at = np.insert(at, np.searchsorted(at, corners), corners)
-    return np.stack([np.interp(at, corners, closed[:, axis]) for axis in (0, 1)], axis=1).astype(np.float32)
+        every = np.arange(corners)
+        at = np.insert(at, np.searchsorted(at, every), every)
+    corner = np.minimum(at.astype(np.intp), corners - 2)
+    return corner, at - corner
 
 
 def decimals(size: Size) -> int:

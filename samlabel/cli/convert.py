@@ -75,7 +75,7 @@ def convert(
         str,
         typer.Option(
             metavar="auto|all|none",
-            help="Masks measured for the receipt: 2,000 and then those of every hundredth image, all, or none.",
+            help="Masks measured for the receipt: 1,000 and then those of every hundredth image, all, or none.",
         ),
     ] = "auto",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace labels that are at DST.")] = False,

@@ -1,15 +1,19 @@
-"""COCO polygons to YOLO rows against other converters: `python tests/benchmarks/convert.py`.
+"""COCO polygons to YOLO rows and to COCO, against other converters: `python tests/benchmarks/convert.py`.
 
-Draws a set of 5,000 images with 100,000 polygons (`--images`, `--objects`), converts it with samlabel, ultralytics'
-convert_coco and supervision (where installed), each in a process of its own, in turns, and prints the medians, the
-peaks of resident memory, and the ratios. Only ratios mean something on a busy machine. `--large` converts one file
-of 1,000,000 objects, about 1 GB, with samlabel alone. No test collects this.
+Draws a set of 5,000 images with 100,000 polygons (`--images`, `--objects`) and converts it with samlabel, ultralytics'
+convert_coco, supervision and Datumaro: each run in a process of its own that has converted a small set before, so that
+imports do not count, under a limit of memory (`--limit`), in turns. Prints medians, spread, peaks of resident memory,
+objects that came out, and ratios; only the ratios mean something on a busy machine. A peer that is not installed here
+is named by the interpreter of its own environment: `--datumaro PYTHON`, `--supervision PYTHON`.
+
+`--large` converts one file of 1,000,000 objects, about 1 GB, with samlabel alone. Exit code 1 when samlabel takes more
+than 300 MB (1.5 GB for the large file), a third of ultralytics' memory, or more than 1 / 2.5 of its time (`--memory`:
+memory alone decides, for a busy machine). No test collects this.
 """
 
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import json
 import math
 import os
@@ -18,37 +22,77 @@ import statistics
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
+MOST_MB, MOST_MB_LARGE = 300, 1536
+FASTER, LEANER = 2.5, 3.0  # than ultralytics
 
-SAMLABEL = """
+OURS = """
 import converters
-receipt = converters.convert(source, target, to="yolo", images="none", image_root=folder, {options})
+def convert(folder, source, target):
+    converters.convert(source, target, from_="coco", images="none", image_root=folder, {options})
 """
-CODE = {
-    "samlabel": SAMLABEL.format(options="allow_lossy=True"),
-    "samlabel, unmeasured": SAMLABEL.format(options='allow_lossy=True, measure="none"'),
-    "samlabel, checked first": SAMLABEL.format(options=""),
+SUPERVISION = """
+import os
+import supervision
+def convert(folder, source, target):
+    os.makedirs(target, exist_ok=True)
+    found = supervision.DetectionDataset.from_coco(folder + "/images", source, force_masks=True)
+    found.{call}
+"""
+DATUMARO = """
+import datumaro
+def convert(folder, source, target):
+    datumaro.Dataset.import_from(folder, "coco_instances").export(target, "{format}", save_media=False)
+"""
+YOLO = {
+    "samlabel": OURS.format(options='to="yolo", allow_lossy=True'),
+    "samlabel, unmeasured": OURS.format(options='to="yolo", allow_lossy=True, measure="none"'),
+    "samlabel, traced": OURS.format(options='to="yolo", allow_lossy=True, outline="traced"'),
     "ultralytics": """
 from ultralytics.data.converter import convert_coco
-convert_coco(folder, target, use_segments=True, cls91to80=False)
+def convert(folder, source, target):
+    convert_coco(folder + "/annotations", target, use_segments=True, cls91to80=False)
 """,
-    "supervision": """
-import supervision
-found = supervision.DetectionDataset.from_coco(folder, source, force_masks=True)
-found.as_yolo(annotations_directory_path=target)
-""",
+    "supervision": SUPERVISION.format(call="as_yolo(annotations_directory_path=target)"),
+    "datumaro": DATUMARO.format(format="yolo"),
 }
+COCO = {
+    "samlabel": OURS.format(options='to="coco", segmentation="polygons"'),
+    "samlabel, RLE": OURS.format(options='to="coco"'),
+    "supervision": SUPERVISION.format(call='as_coco(annotations_path=target + "/out.json")'),
+    "datumaro": DATUMARO.format(format="coco_instances"),
+}
+TASKS = {"yolo": YOLO, "coco": COCO}
 FRAME = """
-import json, resource, sys, time
-folder, source, target = sys.argv[1:4]
-wall, cpu = time.perf_counter(), time.process_time()
+import json, os, resource, sys, time
 {code}
-print("RESULT " + json.dumps([
-    time.perf_counter() - wall, time.process_time() - cpu, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
-]))
+limit, folder, small, target = int(sys.argv[1]), *sys.argv[2:]
+try:
+    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+    name = "/annotations/instances_drawn.json"
+    convert(small, small + name, target + "/small")
+    wall, cpu = time.perf_counter(), time.process_time()
+    convert(folder, folder + name, target + "/out")
+    taken = time.perf_counter() - wall, time.process_time() - cpu
+except MemoryError:
+    print("RESULT null")
+else:
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1024 if sys.platform != "darwin" else 1 << 20)
+    print("RESULT " + json.dumps([*taken, peak]))
 """
+
+
+@dataclass(frozen=True)
+class Run:
+    seconds: float
+    processor: float
+    peak: float  # MB
+    objects: int
+    outlines: int  # objects whose outline came out too, not their box alone
 
 
 def draw(file: Path, images: int, objects: int, points: int = 60, *, shapes: int = 20_000) -> None:
@@ -81,21 +125,106 @@ def draw(file: Path, images: int, objects: int, points: int = 60, *, shapes: int
         out.write("]}\n")
 
 
-def run(name: str, folder: Path, source: Path) -> tuple[float, float, float]:
-    """Seconds, processor seconds and peak MB of one conversion in a process of its own."""
+def prepare(folder: Path, images: int, objects: int) -> Path:
+    """A set as COCO unpacks it, drawn once; the pictures are one grey picture under many names."""
+    from PIL import Image
+
+    source = folder / "annotations" / "instances_drawn.json"
+    if not source.exists():
+        for part in ("annotations", "images"):
+            (folder / part).mkdir(parents=True, exist_ok=True)
+        first = folder / "images" / f"{0:07d}.jpg"
+        Image.new("RGB", (640, 480), "grey").save(first)
+        for number in range(1, images):
+            name = first.with_name(f"{number:07d}.jpg")
+            if not name.exists():
+                os.link(first, name)
+        draw(folder / "part", images, objects)
+        (folder / "part").rename(source)
+    return source
+
+
+def run(code: str, python: str, folder: Path, small: Path, limit: int) -> Run | None:
+    """One conversion in a process of its own; None when it ran out of memory."""
     with tempfile.TemporaryDirectory(dir=folder.parent) as out:
         environment = {"YOLO_OFFLINE": "true", "YOLO_CONFIG_DIR": out, **os.environ, "PYTHONPATH": _path()}
-        words = [sys.executable, "-c", FRAME.format(code=CODE[name]), str(folder), str(source), str(Path(out) / "out")]
+        words = [python, "-c", FRAME.format(code=code), str(limit), str(folder), str(small), out]
         done = subprocess.run(words, capture_output=True, text=True, env=environment, cwd=out)
-    for line in done.stdout.splitlines():
-        if line.startswith("RESULT "):
-            wall, cpu, memory = json.loads(line[7:])
-            return wall, cpu, memory
-    raise SystemExit(f"{name} failed (exit code {done.returncode}):\n{done.stderr[-2000:]}")
+        for line in done.stdout.splitlines():
+            if line.startswith("RESULT ["):
+                return Run(*json.loads(line[7:]), *_counted(Path(out) / "out"))
+        text = (done.stdout + done.stderr).lower()
+        out_of_memory = ("result null", "memoryerror", "bad_alloc", "cannot allocate", "insufficient memory")
+        if done.returncode in (-9, -6) or any(words in text for words in out_of_memory):
+            return None
+        raise SystemExit(f"{python} failed (exit code {done.returncode}):\n{done.stderr[-2000:]}")
 
 
 def _path() -> str:
     return os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+
+
+def _counted(out: Path) -> tuple[int, int]:
+    """Objects below `out`, and how many of them have an outline."""
+    rows = [len(line.split(b" ", 6)) > 5 for line in _lines(out) if line[:1].isdigit()]
+    text = [file.read_bytes() for file in out.rglob("*.json")]
+    objects = len(rows) + sum(data.count(b'"image_id"') for data in text)
+    empty = sum(data.count(b'"segmentation":[],') + data.count(b'"segmentation": [],') for data in text)
+    return objects, objects - len(rows) + sum(rows) - empty
+
+
+def _lines(out: Path) -> Iterator[bytes]:
+    for file in sorted(out.rglob("*.txt")):
+        yield from file.read_bytes().splitlines()
+
+
+def compare(task: str, chosen: argparse.Namespace, folder: Path, small: Path) -> dict[str, list[Run]]:
+    """The runs of every converter at hand, in turns; what each took is printed."""
+    pythons = {"supervision": chosen.supervision, "datumaro": chosen.datumaro}
+    found: dict[str, list[Run]] = {}
+    for turn in range(1 if chosen.large else chosen.rounds):
+        for name, code in TASKS[task].items():
+            python = pythons.get(name) or sys.executable
+            if name not in chosen.only or (turn and name not in found):
+                continue
+            if not turn and not name.startswith("samlabel"):
+                known = subprocess.run([python, "-c", f"import {name}"], capture_output=True)
+                if known.returncode:
+                    print(f"{name:22} not installed for {python}")
+                    continue
+            if chosen.large and name != "samlabel":
+                continue
+            done = run(code, python, folder, small, int(chosen.limit * 1e9))
+            if done is None:
+                print(f"{name:22} ran out of {chosen.limit:g} GB")
+                found.pop(name, None)
+            else:
+                found.setdefault(name, []).append(done)
+    for name, runs in found.items():
+        walls = [one.seconds for one in runs]
+        lost = f"{runs[0].objects} objects out" + (
+            f", {runs[0].outlines} with their outline" if runs[0].outlines != runs[0].objects else ""
+        )
+        print(
+            f"{name:22} {statistics.median(walls):6.1f} s ({min(walls):.1f} to {max(walls):.1f}) "
+            f"{statistics.median([one.processor for one in runs]):6.1f} s of processor "
+            f"{max(one.peak for one in runs):6.0f} MB at most; {lost}"
+        )
+    return found
+
+
+def ratios(found: dict[str, list[Run]]) -> Iterator[tuple[str, str, float, float]]:
+    """Peer, one of ours, and how many times our time and memory the peer took: medians of the rounds."""
+    for peer in found:
+        for ours in found:
+            if ours.startswith("samlabel") and not peer.startswith("samlabel"):
+                pairs = list(zip(found[ours], found[peer]))
+                time = statistics.median([theirs.seconds / mine.seconds for mine, theirs in pairs])
+                work = statistics.median([theirs.processor / mine.processor for mine, theirs in pairs])
+                memory = statistics.median([theirs.peak / mine.peak for mine, theirs in pairs])
+                print(f"{peer} takes {time:.2f} times the time of {ours}, {work:.2f} times the processor, "
+                      f"{memory:.1f} times the memory")
+                yield peer, ours, time, memory
 
 
 def main() -> None:
@@ -103,34 +232,40 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=5000)
     parser.add_argument("--objects", type=int, default=100_000)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--only", nargs="*", choices=list(CODE), default=list(CODE))
+    parser.add_argument("--tasks", nargs="*", choices=list(TASKS), default=list(TASKS))
+    names = list(dict.fromkeys([*YOLO, *COCO]))
+    parser.add_argument("--only", nargs="*", choices=names, default=names, metavar="NAME", help=", ".join(names))
     parser.add_argument("--large", action="store_true", help="one file of 1,000,000 objects, with samlabel alone")
-    parser.add_argument("--folder", type=Path, help="where to draw the set; it is kept and found again there")
+    parser.add_argument("--limit", type=float, default=8.0, metavar="GB", help="memory that a process may ask for")
+    parser.add_argument("--supervision", metavar="PYTHON", help="the interpreter of an environment that has it")
+    parser.add_argument("--datumaro", metavar="PYTHON", help="the interpreter of an environment that has it")
+    parser.add_argument("--memory", action="store_true", help="memory alone decides on the exit code")
+    parser.add_argument("--folder", type=Path, help="where to draw the sets; they are kept and found again there")
     chosen = parser.parse_args()
     images, objects = (50_000, 1_000_000) if chosen.large else (chosen.images, chosen.objects)
-    names = ["samlabel"] if chosen.large else chosen.only
-    names = [name for name in names if name != "supervision" or importlib.util.find_spec("supervision")]
+    faults: list[str] = []
     with tempfile.TemporaryDirectory() as scratch:
-        folder = (chosen.folder or Path(scratch)) / f"set-{images}-{objects}"
-        folder.mkdir(parents=True, exist_ok=True)
-        source = folder / "instances_drawn.json"
-        if not source.exists():
-            draw(folder / "part", images, objects)
-            (folder / "part").rename(source)
+        home = chosen.folder or Path(scratch)
+        small, folder = home / "set-20-400", home / f"set-{images}-{objects}"
+        prepare(small, 20, 400)
+        source = prepare(folder, images, objects)
         print(f"{images} images, {objects} polygons, {source.stat().st_size / 1e6:.0f} MB")
-        found: dict[str, list[tuple[float, float, float]]] = {name: [] for name in names}
-        for _ in range(1 if chosen.large else chosen.rounds):
-            for name in names:
-                found[name].append(run(name, folder, source))
-    for name in names:
-        wall, cpu, memory = (statistics.median(values) for values in zip(*found[name]))
-        print(f"{name:24} {wall:7.1f} s {cpu:7.1f} s of processor {memory:7.0f} MB at most")
-    for name in names:
-        if name.startswith("samlabel") and "ultralytics" in found:
-            pairs = list(zip(found[name], found["ultralytics"]))
-            ratios = [statistics.median([theirs[k] / ours[k] for ours, theirs in pairs]) for k in range(3)]
-            print(f"ultralytics takes {ratios[0]:.2f} times the time of {name}, {ratios[1]:.2f} times the processor, "
-                  f"{ratios[2]:.1f} times the memory")
+        for task in chosen.tasks:
+            print(f"\nCOCO to {task}")
+            found = compare(task, chosen, folder, small)
+            most = MOST_MB_LARGE if chosen.large else MOST_MB
+            for name in [name for name in found if name.startswith("samlabel")]:
+                peak, kept = max(one.peak for one in found[name]), found[name][0].objects
+                faults += [f"{name} took {peak:.0f} MB; wanted at most {most}"] * (peak > most)
+                faults += [f"{name} wrote {kept} of {objects} objects"] * (kept != objects)
+            for peer, ours, time, memory in ratios(found):
+                if (peer, ours) == ("ultralytics", "samlabel"):
+                    faults += [f"{time:.2f} times as fast as {peer}; wanted {FASTER}"] * (
+                        time < FASTER and not chosen.memory
+                    )
+                    faults += [f"{peer} takes {memory:.1f} times our memory; wanted {LEANER:g}"] * (memory < LEANER)
+    if faults:
+        raise SystemExit("\n" + "\n".join(faults))
 
 
 if __name__ == "__main__":
