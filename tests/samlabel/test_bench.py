@@ -3,26 +3,34 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+from samlabel.cli import main
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def bench(*words: str, cache: Path) -> subprocess.CompletedProcess[str]:
-    code = "import sys; from samlabel.cli import main; main(['bench', *sys.argv[1:]])"
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "XDG_CACHE_HOME": str(cache), "YOLO_CONFIG_DIR": str(cache)}
-    return subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, env=environment)
+@pytest.fixture
+def bench(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Any:
+    """`bench("--model", "nano")` gives exit code, stdout and stderr; no weights were pulled."""
+    monkeypatch.setenv("SAMLABEL_CACHE", str(tmp_path))
+
+    def call(*words: str) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as end:
+            main(["bench", *words])
+        out, err = capsys.readouterr()
+        return int(end.value.code or 0), out, err
+
+    return call
 
 
-def test_json_has_size_parameters_and_times_of_the_model(tmp_path: Path) -> None:
-    done = bench("--model", "nano", "--device", "cpu", "--rounds", "1", "--json", cache=tmp_path)
-    assert done.returncode == 0, done.stderr
-    found = json.loads(done.stdout)
+def test_json_has_size_parameters_and_times_of_the_model(bench: Any) -> None:
+    code, out, err = bench("--model", "nano", "--device", "cpu", "--rounds", "1", "--json")
+    assert code == 0, err
+    found = json.loads(out)
     (row,) = found["models"]
     assert (row["name"], row["weights"], list(row["timings"])) == ("nano", "ships with samlabel", ["cpu"])
     assert 4e6 < row["params"] < 6e6
@@ -41,8 +49,7 @@ def test_json_has_size_parameters_and_times_of_the_model(tmp_path: Path) -> None
     ],
     ids=["an unknown name", "weights that are not here", "a device that is none"],
 )
-def test_what_cannot_be_measured_is_one_line(tmp_path: Path, words: list[str], code: int, says: str) -> None:
-    done = bench(*words, cache=tmp_path)
-    assert done.returncode == code
-    assert done.stdout == ""
-    assert len(done.stderr.strip().splitlines()) == 1 and says in done.stderr
+def test_what_cannot_be_measured_is_one_line(bench: Any, words: list[str], code: int, says: str) -> None:
+    ended, out, err = bench(*words)
+    assert (ended, out) == (code, "")
+    assert len(err.strip().splitlines()) == 1 and says in err
