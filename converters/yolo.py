@@ -72,7 +72,7 @@ def write(
     overwrite: bool = False,
     images: str = "copy",
     crowds: str = "keep",
-    outline: str = "given",
+    outline: str = "traced",
     max_points: int | None = None,
     tolerance: float = 0.0,
 ) -> WriteReport:
@@ -82,8 +82,10 @@ def write(
     wants polygons alone or boxes alone: when any object has a mask, those without one become rectangles (code
     box-became-mask). Crowds are ordinary objects here, or left out with `crowds="drop"`.
 
-    `outline` "given" writes an object of one polygon with the points that it came with, which samlabel reads back
-    to the same pixels; "traced" follows the pixels of every mask instead, longer rows that ultralytics fills exactly.
+    `outline` "traced" follows the pixels of every mask, so that ultralytics fills these very pixels. "given" writes an
+    object of one polygon with the points that it came with, as other converters do: some thirty times quicker and a
+    third of the size, read back by samlabel to the same pixels, but filled by ultralytics at a mean IoU of 0.958 on
+    discs of 8 to 90 pixels across, since it cuts points down to whole pixels and paints the outline too.
     `max_points` a row and `tolerance` in pixels make rows smaller at a cost, counted as mask-changed.
     """
     how = _How(outline, Budget(max_points, tolerance))
@@ -167,7 +169,7 @@ READER = "ultralytics"
 def as_read(
     annotation: Annotation,
     *,
-    outline: str = "given",
+    outline: str = "traced",
     max_points: int | None = None,
     tolerance: float = 0.0,
     **_: Any,
@@ -185,7 +187,7 @@ def reader_ious(
     annotations: Sequence[Annotation],
     size: Size,
     *,
-    outline: str = "given",
+    outline: str = "traced",
     max_points: int | None = None,
     tolerance: float = 0.0,
     crowds: str = "keep",

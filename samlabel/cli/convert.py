@@ -54,9 +54,10 @@ def convert(
     outline: Annotated[
         str | None,
         typer.Option(
-            metavar="given|traced",
-            help="YOLO rows: polygons as they are in SRC, or traced so that ultralytics fills the mask's own pixels.",
-            show_default="given",
+            metavar="traced|given",
+            help="YOLO rows: traced so that ultralytics fills the mask's own pixels, or polygons as they are in SRC, "
+            "many times quicker.",
+            show_default="traced",
         ),
     ] = None,
     max_points: Annotated[

@@ -70,16 +70,19 @@ def as_ultralytics_loads(row: str, size: tuple[int, int]) -> np.ndarray:
     ],
     ids=["disc", "small disc", "1500 points", "1000 points", "999 points", "full", "hole", "nested", "two", "corner"],
 )
-def test_what_the_receipt_measures_is_what_ultralytics_fills(annotation: Annotation, tmp_path: Path) -> None:
+@pytest.mark.parametrize("outline", ["given", "traced"])
+def test_what_the_receipt_measures_is_what_ultralytics_fills(
+    outline: str, annotation: Annotation, tmp_path: Path
+) -> None:
     yolo = converters.get("yolo")
     size = annotation.mask.size
     record = ImageRecord("a.png", size, (annotation,))
-    converters.write(Dataset(LETTERS, [record]), tmp_path, "yolo", images="none")
+    converters.write(Dataset(LETTERS, [record]), tmp_path, "yolo", images="none", outline=outline)
     (row,) = (tmp_path / "labels" / "a.txt").read_text(encoding="utf-8").splitlines()
     loaded = as_ultralytics_loads(row, size)
-    read = yolo.as_read(annotation)
+    read = yolo.as_read(annotation, outline=outline)
     assert np.array_equal(read.to_pixels(), loaded)
-    (iou,) = yolo.reader_ious([annotation], size)
+    (iou,) = yolo.reader_ious([annotation], size, outline=outline)
     assert iou == pytest.approx(annotation.mask.iou(read), abs=1e-12)
 
 
@@ -94,7 +97,7 @@ def test_polygons_pass_to_yolo_and_back_to_the_same_pixels(decimals: int, tmp_pa
     from PIL import Image
 
     Image.new("L", WIDE[::-1]).save(drawn_on / "a.png")
-    converters.convert(source, tmp_path / "out", to="yolo", image_root=drawn_on)
+    converters.convert(source, tmp_path / "out", to="yolo", image_root=drawn_on, outline="given")
     rows = (tmp_path / "out" / "labels" / "a.txt").read_text(encoding="utf-8").splitlines()
     assert [a.mask for r in converters.read(tmp_path / "out").records for a in r.annotations] == wanted
     passed = [len(row.split()) // 2 == 3 + n for n, row in enumerate(rows)]
@@ -106,7 +109,8 @@ def test_polygons_pass_to_yolo_and_back_to_the_same_pixels(decimals: int, tmp_pa
     ids=["over the border", "outside", "thinner than a pixel"],
 )
 def test_polygons_that_no_row_can_say_as_they_are_keep_their_pixels(ring: list[float], tmp_path: Path) -> None:
-    converters.write(Dataset(LETTERS, one(polygons(ring), size=WIDE)), tmp_path, "yolo", images="none")
+    dataset = Dataset(LETTERS, one(polygons(ring), size=WIDE))
+    converters.write(dataset, tmp_path, "yolo", images="none", outline="given")
     (row,) = (tmp_path / "labels" / "a.txt").read_text(encoding="utf-8").splitlines()
     values = [float(word) for word in row.split()[1:]]
     assert 0 <= min(values) and max(values) <= 1
@@ -117,8 +121,8 @@ def test_polygons_that_no_row_can_say_as_they_are_keep_their_pixels(ring: list[f
 
 def test_traced_rows_are_filled_exactly_by_ultralytics(tmp_path: Path) -> None:
     source = rings_file(tmp_path, [disc(100, 100, 50)], [disc(30, 40, 8)])
-    given = converters.convert(source, tmp_path / "a", to="yolo", dry_run=True).mask_iou
-    traced = converters.convert(source, tmp_path / "a", to="yolo", dry_run=True, outline="traced").mask_iou
+    given = converters.convert(source, tmp_path / "a", to="yolo", dry_run=True, outline="given").mask_iou
+    traced = converters.convert(source, tmp_path / "a", to="yolo", dry_run=True).mask_iou  # as it is by default
     assert (given.reader, given.masks, given.measured, given.under_1) == ("ultralytics", 2, 2, 2)
     assert 0.7 < given.min < given.mean < 1
     assert (traced.mean, traced.min, traced.under_1, traced.worst) == (1.0, 1.0, 0, [])

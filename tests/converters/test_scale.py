@@ -1,0 +1,136 @@
+"""What large sets need: memory that does not grow with the images, quick ways that equal the plain ones, known traps."""
+
+from __future__ import annotations
+
+import json
+import math
+import tracemalloc
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import converters
+from converters import _yolo_rows
+from samlabel.geometry import polygon_masks
+from samlabel.types import Annotation, Category, Dataset, ImageRecord, Mask
+
+SIZE = (120, 160)
+
+
+def ring(seed: int, points: int, size: tuple[int, int] = SIZE) -> list[float]:
+    """A disc of `points` corners of two decimals inside the image."""
+    radius = 10 + seed % 30
+    x, y = radius + seed % (size[1] - 2 * radius), radius + seed % (size[0] - 2 * radius)
+    angles = [2 * math.pi * n / points for n in range(points)]
+    return [round(v, 2) for a in angles for v in (x + radius * math.cos(a), y + radius * math.sin(a))]
+
+
+def coco_file(file: Path, images: int, objects: int = 8, points: int = 150) -> Path:
+    """As many images, each with `objects` polygons: about 20 kB of coordinates an image."""
+    table = [{"id": n, "file_name": f"{n}.jpg", "height": SIZE[0], "width": SIZE[1]} for n in range(1, images + 1)]
+    annotations = [
+        {"id": n, "image_id": n // objects + 1, "category_id": 1, "iscrowd": 0, "bbox": [1, 1, 5, 5],
+         "segmentation": [ring(n, points)]}
+        for n in range(images * objects)
+    ]
+    content = {"images": table, "annotations": annotations, "categories": [{"id": 1, "name": "x"}]}
+    file.write_text(json.dumps(content))
+    return file
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"to": "yolo", "outline": "given"}, {"to": "coco", "segmentation": "polygons"}, {"to": "coco"}],
+    ids=lambda options: "-".join(options.values()),
+)
+def test_memory_does_not_grow_with_the_number_of_images(
+    options: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("converters._spool.SPOOL_MEMORY", 1)  # small sets wait in memory, which is not the question
+    few, many = 60, 240
+    files = {count: coco_file(tmp_path / f"{count}.json", count) for count in (few, many)}
+    peaks: dict[int, int] = {}
+    for turn, count in enumerate((many, few, many)):  # once for imports and tables that are kept
+        if turn == 1:
+            tracemalloc.start()
+        try:
+            tracemalloc.reset_peak() if turn else None
+            before = tracemalloc.get_traced_memory()[0]
+            receipt = converters.convert(
+                files[count], tmp_path / f"out {turn}", images="none", measure="none", allow_lossy=True, **options
+            )
+            peaks[count] = tracemalloc.get_traced_memory()[1] - before
+        finally:
+            if turn == 2:
+                tracemalloc.stop()
+        assert receipt.objects_out == 8 * count
+    table = 2000 * (many - few)  # bytes: what an image has in the table; its objects are ten times that
+    assert peaks[many] - peaks[few] < table
+
+
+@pytest.mark.parametrize("size", [(480, 640), (333, 500), (7, 9)], ids=str)
+def test_the_text_of_coordinates_is_the_same_looked_up_and_worked_out(
+    size: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_yolo_rows, "_TABLES", {})
+    rng = np.random.default_rng(1)
+    points = rng.integers(0, np.array([100 * size[1] + 1, 100 * size[0] + 1]), (5000, 2)) / 100
+    points[:4] = [[0, 0], [size[1], size[0]], [size[1], 0], [0, size[0]]]
+    plain = _yolo_rows._worked_out(points, size)
+    _yolo_rows._make_table(size)
+    quick = _yolo_rows._looked_up(points, size)
+    assert quick is not None
+    assert quick[0].tobytes() == plain[0].tobytes()
+    assert np.array_equal(quick[1], plain[1]) and np.array_equal(quick[2], plain[2])
+    points[7, 0] += 0.001
+    assert _yolo_rows._looked_up(points, size) is None
+
+
+def test_tables_of_many_sizes_do_not_pile_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_yolo_rows, "_TABLES", {})
+    for width in range(20, 20 + 3 * _yolo_rows.MOST):
+        _yolo_rows._make_table((20, width))
+    assert len(_yolo_rows._TABLES) <= _yolo_rows.MOST
+
+
+@pytest.mark.parametrize(("corners", "count"), [(4, 1000), (60, 1000), (998, 1000), (999, 1000), (1200, 1201)])
+def test_points_along_an_outline_are_those_of_numpy_interp(corners: int, count: int) -> None:
+    points = np.random.default_rng(corners).random((2, corners), dtype=np.float32)
+    closed = np.concatenate((points, points[:, :1]), axis=1)
+    every = np.arange(corners + 1)
+    if corners + 1 < count:
+        at = np.linspace(0, corners, count - corners - 1)
+        at = np.insert(at, np.searchsorted(at, every), every)
+    else:
+        at = np.linspace(0, corners, count)
+    plain = np.stack([np.interp(at, every, axis) for axis in closed]).astype(np.float32)
+    assert np.array_equal(_yolo_rows._resampled(points, count), plain)
+
+
+def test_an_image_of_more_objects_than_pycocotools_counts_at_once(tmp_path: Path) -> None:
+    """pycocotools 2.0.11 with NumPy 2.4 raises OverflowError in `area` of 256 or more masks."""
+    masks = polygon_masks([[np.array(ring(n, 12)).tobytes()] for n in range(300)], SIZE)
+    assert masks is not None
+    objects = [Annotation(1, mask.extent, mask) for mask in masks]
+    dataset = Dataset((Category(1, "x"),), [ImageRecord("a.png", SIZE, objects)])
+    converters.write(dataset, tmp_path / "a.json", "coco")
+    entries = json.loads((tmp_path / "a.json").read_text())["annotations"]
+    assert [entry["area"] for entry in entries] == [int(mask.to_pixels().sum()) for mask in masks]
+    receipt = converters.convert(tmp_path / "a.json", tmp_path / "yolo", to="yolo", images="none", measure="all")
+    assert receipt.objects_out == receipt.mask_iou.measured == 300
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_pixels_reach_pycocotools_in_column_order(order: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Four fifths of `encode` is the turn to column order, which pixels that lie so already need not take."""
+    from pycocotools import mask as coco
+
+    seen: list[np.ndarray] = []
+    encode = coco.encode
+    monkeypatch.setattr(coco, "encode", lambda pixels: seen.append(pixels) or encode(pixels))
+    pixels = np.zeros((5, 7), dtype=np.uint8, order=order)
+    pixels[1:3, 2:6] = 1
+    assert Mask.from_pixels(pixels).area == 8
+    assert seen[0].flags.f_contiguous and seen[0].dtype == np.uint8
