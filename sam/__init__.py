@@ -15,7 +15,16 @@ from __future__ import annotations
 
 from .automatic import SamAutomaticMaskGenerator
 from .checkpoint import load, save
-from .errors import BackendError, ExportError, ImageError, NoImageSet, PromptError, SamError, UnknownVariant, WeightsError
+from .errors import (
+    BackendError,
+    ExportError,
+    ImageError,
+    NoImageSet,
+    PromptError,
+    SamError,
+    UnknownVariant,
+    WeightsError,
+)
 from .model import Embedding, Prediction, Sam
 from .model_registry import sam_model_registry
 from .onnx_export import Exported, export

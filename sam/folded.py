@@ -93,10 +93,13 @@ class OneImage:
         self.high_res = in_cells(high_res, self.size[1], self.dtype)
         self.shared: Shared | None = None
 
-    def masks(self, sparse: Tensor, dense: Tensor, *, multimask_output: bool) -> tuple[Tensor, Tensor]:
+    def masks(
+        self, sparse: Tensor, dense: Tensor, *, multimask_output: bool, better_than: float | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Low-res logits (N, C, s, s) and predicted IoU (N, C), for tokens (N, T, D) and maps (N or 1, D, h, w).
 
-        A `dense` of one map is taken for the same in every call.
+        A `dense` of one map is taken for the same in every call. With `better_than` logits are made only for
+        prompts with a mask of a higher predicted IoU, which is known before them.
         """
         decoder, image = self.decoder, self.shared
         output = torch.cat([decoder.iou_token.weight, decoder.mask_tokens.weight])
@@ -107,10 +110,13 @@ class OneImage:
             image = self.shared = share(decoder, in_rows(self.image + dense, self.dtype)[0], self.pe)
         tokens, cells = self._transformed(tokens, image)
         chosen = slice(1, decoder.mask_count) if multimask_output else slice(0, 1)
+        quality = decoder.iou_prediction_head(tokens[:, 0])[:, chosen].float()
+        if better_than is not None and not bool((good := (quality > better_than).any(1)).all()):
+            tokens, cells = tokens[good], cells[good]
         heads = range(decoder.mask_count)[chosen]
         weights = torch.stack([decoder.output_hypernetworks_mlps[i](tokens[:, 1 + i]) for i in heads], dim=1)
         logits = weights @ upscaled(decoder, cells, self.high_res).transpose(1, 2)  # (N, C, cells * 4^k)
-        return in_pixels(logits, self.size).float(), decoder.iou_prediction_head(tokens[:, 0])[:, chosen].float()
+        return in_pixels(logits, self.size).float(), quality
 
     def _transformed(self, start: Tensor, image: Shared | Tensor) -> tuple[Tensor, Tensor]:
         """Tokens (N, T, D) and cells (N, cells, D) after the transformer."""
@@ -205,7 +211,8 @@ def upscaled(decoder: MaskDecoder, cells: Tensor, high_res: Sequence[Tensor]) ->
         bias = None if doubling.bias is None else doubling.bias.repeat(4)
         norm = rest and not isinstance(rest[0], nn.GELU)
         plain = norm or high_res
-        x = linear(x, weight, bias, act="none" if plain else "gelu").unflatten(2, (4, -1)).flatten(1, 2)  # (N, cells * 4, out)
+        x = linear(x, weight, bias, act="none" if plain else "gelu")
+        x = x.unflatten(2, (4, -1)).flatten(1, 2)  # (N, cells * 4, out)
         if high_res:
             x += high_res[stage].flatten(0, 1)
         if norm:

@@ -43,5 +43,6 @@ class OpenVinoEncoder:
         found = []
         for image in batch.split(1):
             results = request.infer([image.contiguous().numpy()])
-            found.append([torch.tensor(results[output]) for output in self._network.outputs])  # copies: its own are reused
+            # Copies, because OpenVINO uses its own again.
+            found.append([torch.tensor(results[output]) for output in self._network.outputs])
         return tuple(torch.cat(outputs) for outputs in zip(*found))

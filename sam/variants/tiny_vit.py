@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from ..layers import ACTIVATIONS, LayerNorm2d, convolve, linear, on_cpu_without_grad
 from ..registry import Parts, Variant, standard_parts
-from .vit import attend_in_windows, in_windows
+from .vit import attend, attend_in_windows, in_windows, refine
 
 DIMS = (64, 128, 160, 320)
 DEPTHS = (2, 2, 6, 2)
@@ -104,10 +104,10 @@ class Attention(nn.Module):
         def by_heads(qkv: Tensor) -> Tensor:
             return qkv.unflatten(-1, (self.heads, 3, -1)).transpose(-3, -2)  # (..., 3, heads, d)
 
-        bias = self.attention_biases[:, self.bias_index][None]
-        attend = partial(F.scaled_dot_product_attention, attn_mask=bias)
+        count = len(self.bias_index)
+        bias = self.attention_biases.index_select(1, self.bias_index.flatten()).view(1, self.heads, count, count)
         qkv, fill = (by_heads(linear(tokens, self.qkv)) for tokens in (self.norm(x), self.norm.bias[None]))
-        mixed = attend_in_windows(attend, qkv, fill[0], self.window)  # zeros become the norm's bias
+        mixed = attend_in_windows(partial(attend, bias=bias), qkv, fill[0], self.window)  # zeros become the norm's bias
         return linear(mixed.flatten(3), self.proj)
 
 
@@ -190,7 +190,7 @@ class TinyViTEncoder(nn.Module):
         x = self.patch_embed(x)
         for stage in self.layers:
             x = stage(x)
-        return (self.neck(x),)
+        return (refine(self.neck, x) if on_cpu_without_grad(x) else self.neck(x),)
 
 
 def _build() -> Parts:

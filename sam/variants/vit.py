@@ -72,7 +72,7 @@ class Attention(nn.Module):
         return self.proj(mixed.transpose(1, 2).reshape(x.shape))
 
     def on_cpu(self, x: Tensor, *, windowed: bool) -> Tensor:
-        """(B, h, w, C) from (B, h, w, C): the same in pieces that stay in a cache, and without computing what fills windows."""
+        """(B, h, w, C) from (B, h, w, C): the same in pieces that stay in cache; what fills windows is not computed."""
         d = x.shape[-1] // self.heads
         qkv = linear(x, self.qkv).unflatten(3, (3, self.heads, d))
         if windowed:
@@ -92,8 +92,7 @@ class Attention(nn.Module):
 
     def _attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         by_row, by_column = self._offsets(q)
-        bias = (by_row[..., :, None] + by_column[..., None, :]).flatten(4, 5).flatten(2, 3)
-        return F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
+        return attend(q, k, v, (by_row[..., :, None] + by_column[..., None, :]).flatten(4, 5).flatten(2, 3))
 
     def _attend_rows(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """(N, heads, d) from (heads, N, d): some rows of queries of one head at a time, so that scores stay in cache."""
@@ -169,16 +168,31 @@ class Block(nn.Module):
         return x
 
 
-def attend_in_windows(attend: Attend, qkv: Tensor, fill: Tensor, window: int) -> Tensor:
+def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor) -> Tensor:
+    """Attention (B, heads, N, d) with `bias` (B or 1, heads, N, N), by whichever way a CPU finds faster."""
+    if q.dtype == torch.float32:
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
+    # torch's fused kernel multiplies bfloat16 at half the rate of plain products.
+    return torch.softmax((q * q.shape[-1] ** -0.5 @ k.transpose(2, 3)).add_(bias), dim=-1) @ v
+
+
+def refine(neck: nn.Sequential, x: Tensor) -> Tensor:
+    """The neck of the encoders on channels-last (B, C, h, w): two convolutions, each with its norm."""
+    narrow, norm1, conv, norm2 = neck
+    return norm2(convolve(norm1(convolve(x, narrow)), conv))
+
+
+def attend_in_windows(each: Attend, qkv: Tensor, fill: Tensor, window: int) -> Tensor:
     """(B, h, w, heads, d) from `qkv` (B, h, w, 3, heads, d), one row of windows at a time.
 
-    `attend` takes queries, keys and values (windows, heads, window * window, d); cells beyond the map have `fill`
+    `each` takes queries, keys and values (windows, heads, window * window, d); cells beyond the map have `fill`
     (3, heads, d), which is the same for all of them.
     """
     batch, height, width, _, heads, d = qkv.shape
     whole, rest = divmod(width, window)
     fill = fill[:, :, None, None]
-    tiles = fill.expand(whole + (rest > 0), 3, heads, window, window, d).clone()
+    fill = fill[:, None]
+    tiles = fill.expand(3, whole + (rest > 0), heads, window, window, d).clone()
     out = qkv.new_empty(batch, height, width, heads, d)
     inside, beyond = slice(0, whole * window), slice(whole * window, width)
     for image, mixed in zip(qkv, out):
@@ -186,11 +200,11 @@ def attend_in_windows(attend: Attend, qkv: Tensor, fill: Tensor, window: int) ->
             rows, into = image[top : top + window], mixed[top : top + window]  # (r, w, ...)
             r = len(rows)
             tiles[:, :, :, r:] = fill
-            tiles[:whole, :, :, :r] = rows[:, inside].unflatten(1, (whole, window)).permute(1, 3, 4, 0, 2, 5)
+            tiles[:, :whole, :, :r] = rows[:, inside].unflatten(1, (whole, window)).permute(3, 1, 4, 0, 2, 5)
             if rest:
-                tiles[whole, :, :, :r, :rest] = rows[:, beyond].permute(2, 3, 0, 1, 4)
-            q, k, v = tiles.flatten(3, 4).unbind(1)
-            seen = attend(q, k, v).unflatten(2, (window, window)).permute(2, 0, 3, 1, 4)  # (window, windows, window, ..)
+                tiles[:, whole, :, :r, :rest] = rows[:, beyond].permute(2, 3, 0, 1, 4)
+            seen = each(*tiles.flatten(3, 4)).unflatten(2, (window, window))
+            seen = seen.permute(2, 0, 3, 1, 4)  # (window, windows, window, heads, d)
             into[:, inside].unflatten(1, (whole, window)).copy_(seen[:r, :whole])
             if rest:
                 into[:, beyond] = seen[:r, whole, :rest]
@@ -246,13 +260,12 @@ class ViTEncoder(nn.Module):
         return (self.neck(x.permute(0, 3, 1, 2)),)
 
     def _on_cpu(self, x: Tensor) -> Tensor:
-        patches = x.unflatten(3, (-1, PATCH)).unflatten(2, (-1, PATCH)).permute(0, 2, 4, 1, 3, 5)  # (B, h, w, 3, 16, 16)
+        patches = x.unflatten(3, (-1, PATCH)).unflatten(2, (-1, PATCH)).permute(0, 2, 4, 1, 3, 5)  # (B, h, w, 3, ..)
         kernel = self.patch_embed.proj
         x = linear(patches.flatten(3), kernel.weight.flatten(1), kernel.bias) + self.pos_embed
         for block in self.blocks:
             x = block.on_cpu(x)
-        narrow, norm1, conv, norm2 = self.neck
-        return norm2(convolve(norm1(convolve(x.permute(0, 3, 1, 2), narrow)), conv))
+        return refine(self.neck, x.permute(0, 3, 1, 2))
 
 
 def _parts(dim: int, depth: int, heads: int, global_blocks: tuple[int, ...]) -> Parts:

@@ -37,8 +37,8 @@ def plainly(module: nn.Module, x: torch.Tensor) -> list[torch.Tensor]:
 
 
 ENCODERS = {
-    "ViT, map of whole windows": lambda: (ViTEncoder(dim=32, depth=2, heads=2, global_blocks=(1,), image_size=224), 224),
-    "ViT, windows beyond the map": lambda: (ViTEncoder(dim=48, depth=2, heads=3, global_blocks=(0,), image_size=320), 320),
+    "ViT, map of one window": lambda: (ViTEncoder(dim=32, depth=2, heads=2, global_blocks=(1,), image_size=224), 224),
+    "ViT, windows overhang": lambda: (ViTEncoder(dim=48, depth=2, heads=3, global_blocks=(0,), image_size=320), 320),
     "ViT smaller than a window": lambda: (ViTEncoder(dim=32, depth=1, heads=2, global_blocks=(), image_size=96), 96),
     "Tiny-ViT": lambda: (TinyViTEncoder(), 160),
     "nano": lambda: (NanoEncoder(), 96),
