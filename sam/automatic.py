@@ -99,6 +99,11 @@ class SamAutomaticMaskGenerator:
         self.max_border_share = max_border_share
         self.max_masks = max_masks
 
+    @property
+    def _better_than(self) -> float | None:
+        """The predicted IoU that a mask must exceed; what does not is dropped before it is decoded to the end."""
+        return self.pred_iou_thresh if self.pred_iou_thresh > 0 else None
+
     @torch.no_grad()
     def generate(
         self, image: np.ndarray, embedding: Embedding | None = None, boxes: Any = None
@@ -145,7 +150,7 @@ class SamAutomaticMaskGenerator:
         found: list[Found] = []
         for start in range(0, len(boxes), self.points_per_batch):
             some = boxes[start : start + self.points_per_batch]
-            prediction = self.model.predict(embedding, boxes=some)
+            prediction = self.model.predict(embedding, boxes=some, better_than=self._better_than)
             for i, one in self._good(prediction, whole, pixels.shape):
                 found.append(replace(one, prompt_box=tuple(some[i].tolist())))
         return suppress(found, torch.tensor([one.predicted_iou for one in found]), self.box_nms_thresh)
@@ -176,6 +181,7 @@ class SamAutomaticMaskGenerator:
                 point_coords=some[:, None],
                 point_labels=np.ones((len(some), 1), dtype=np.int64),
                 multimask_output=True,
+                better_than=self._better_than,
             )
             for i, one in self._good(prediction, crop_box, pixels.shape):
                 found.append(replace(one, point=(float(some[i, 0]) + x0, float(some[i, 1]) + y0)))
@@ -184,13 +190,14 @@ class SamAutomaticMaskGenerator:
     def _good(
         self, prediction: Prediction, crop_box: CropBox, shape: tuple[int, ...]
     ) -> Iterator[tuple[int, Found]]:
-        """The good masks of a batch of prompts with the number of their prompt; most end before they are enlarged."""
+        """The good masks of a batch of prompts with the number of their prompt."""
         size, (x0, y0, x1, y1) = (shape[0], shape[1]), crop_box
         masks_each = prediction.predicted_iou.shape[1]
         iou = prediction.predicted_iou.flatten()
         promising = torch.arange(len(iou), device=iou.device)
-        if self.pred_iou_thresh > 0:
-            promising = promising[iou > self.pred_iou_thresh]
+        if self._better_than is not None:
+            promising = promising[iou > self._better_than]
+        prompts = range(len(prediction)) if prediction.prompts is None else prediction.prompts.tolist()
         masks = prediction.rles(promising, stability_offset=self.stability_score_offset)
         for i, mask in zip(promising.tolist(), masks):
             assert mask.stability_score is not None
@@ -199,7 +206,7 @@ class SamAutomaticMaskGenerator:
             box = inclusive(mask.box)
             if near_crop_edge(torch.tensor([box]), crop_box, size)[0]:
                 continue
-            yield i // masks_each, Found(
+            yield prompts[i // masks_each], Found(
                 runs=rle.placed(mask.runs, mask.size, (x0, y0), size),
                 box=(box[0] + x0, box[1] + y0, box[2] + x0, box[3] + y0),
                 predicted_iou=float(iou[i]),

@@ -51,6 +51,7 @@ class Prediction:
     input_size: tuple[int, int]  # (h, w) of the image inside the padded square
     image_size: int  # side of the padded square
     mask_threshold: float = 0.0
+    prompts: Tensor | None = None  # (N,) int64, which of the prompts these are, where poor ones were left out
 
     def __len__(self) -> int:
         return len(self.low_res_logits)
@@ -192,13 +193,15 @@ class Sam(nn.Module):
         mask_input: Any = None,
         multimask_output: bool = False,
         batch_size: int = 16,
+        better_than: float | None = None,
     ) -> Prediction:
         """Masks for N prompts on one image, in order.
 
         `boxes` (N, 4) XYXY, `point_coords` (N, P, 2) x, y in pixels of the image, `point_labels`
         (N, P): 1 inside, 0 outside, -1 no point; `mask_input` (N, 1, h, w): earlier low-res logits.
         Kinds may be combined; each then has N entries. `batch_size` prompts are decoded at a time,
-        which bounds memory and changes no result. Raises `PromptError`.
+        which bounds memory and changes no result. With `better_than` prompts without a mask of a higher
+        predicted IoU are left out, half decoded; `prompts` of the result says which stay. Raises `PromptError`.
         """
         if embedding.variant != self.variant.name:
             raise PromptError(f"embedding of {embedding.variant}, model {self.variant.name}; embed with this model")
@@ -214,11 +217,19 @@ class Sam(nn.Module):
             point_labels=point_labels,
             mask_input=mask_input,
         )
-        return self.decode(embedding, prompts, multimask_output=multimask_output, batch_size=batch_size)
+        return self.decode(
+            embedding, prompts, multimask_output=multimask_output, batch_size=batch_size, better_than=better_than
+        )
 
     @torch.no_grad()
     def decode(
-        self, embedding: Embedding, prompts: Prompts, *, multimask_output: bool, batch_size: int = 16
+        self,
+        embedding: Embedding,
+        prompts: Prompts,
+        *,
+        multimask_output: bool,
+        batch_size: int = 16,
+        better_than: float | None = None,
     ) -> Prediction:
         """Masks for prompts that are already in pixels of the padded square, unchecked."""
         count = len(prompts)
@@ -229,11 +240,13 @@ class Sam(nn.Module):
         positions = self.prompt_encoder.dense_pe()
         decoder = self.mask_decoder
         folded = OneImage(decoder, embedding.features, positions, embedding.high_res) if in_two_ways(decoder) else None
-        logits, iou = [], []
+        logits, iou, kept = [], [], []
         for chunk in prompts.chunks(batch_size):
             sparse, dense = self.prompt_encoder(**chunk.tensors())
             if folded is not None:
-                low, quality = folded.masks(sparse, dense, multimask_output=multimask_output)
+                low, quality = folded.masks(
+                    sparse, dense, multimask_output=multimask_output, better_than=better_than
+                )
             else:
                 low, quality = decoder(
                     image_embedding=embedding.features,
@@ -243,6 +256,10 @@ class Sam(nn.Module):
                     multimask_output=multimask_output,
                     high_res=embedding.high_res,
                 )
+            if better_than is not None:
+                good = (quality > better_than).any(1)
+                kept.append(good)
+                low, quality = low if folded is not None else low[good], quality[good]
             logits.append(low)
             iou.append(quality)
         return Prediction(
@@ -252,4 +269,5 @@ class Sam(nn.Module):
             embedding.input_size,
             self.image_size,
             self.mask_threshold,
+            torch.cat(kept)[:count].nonzero().flatten() if kept else None,
         )

@@ -87,6 +87,41 @@ def test_an_embedding_at_hand_is_used_and_changes_nothing(drawn_model, picture, 
         generator.generate(picture[:100], embedding)
 
 
+@pytest.mark.parametrize("share", [0.0, 0.4, 1.0], ids=["all prompts pass", "some pass", "none passes"])
+@pytest.mark.parametrize("multimask", [True, False], ids=["three masks", "one mask"])
+def test_prompts_whose_masks_are_all_poor_are_left_out_and_the_others_stay_as_they_are(scramble, picture, share, multimask):
+    model = scramble(sam.load("nano", seed=0))
+    embedding = model.embed(picture)
+    points = np.random.default_rng(1).uniform(0, 150, (21, 1, 2))
+    prompts = {"point_coords": points, "point_labels": np.ones((21, 1)), "multimask_output": multimask, "batch_size": 4}
+    whole = model.predict(embedding, **prompts)
+    best = whole.predicted_iou.amax(1)
+    threshold = float(best.sort().values[int(share * 20)]) - (share == 0)
+    some = model.predict(embedding, better_than=threshold, **prompts)
+    kept = (best > threshold).nonzero().flatten()
+    assert some.prompts.tolist() == kept.tolist() and len(kept) == len(some) == {0.0: 21, 0.4: 12, 1.0: 0}[share]
+    assert torch.allclose(some.predicted_iou, whole.predicted_iou[kept])
+    assert torch.allclose(some.low_res_logits, whole.low_res_logits[kept], atol=1e-3)
+    assert some.masks().shape == (len(kept), 3 if multimask else 1, 150, 220)
+
+
+def test_masks_of_poor_predicted_iou_are_not_decoded_to_the_end(scramble, picture, monkeypatch):
+    from sam import folded
+
+    model, finished = scramble(sam.load("nano", seed=0)), []
+    upscaled = folded.upscaled
+    monkeypatch.setattr(folded, "upscaled", lambda d, cells, h: finished.append(len(cells)) or upscaled(d, cells, h))
+    options = {"stability_score_thresh": 0.0, "box_nms_thresh": 1.0, "output_mode": "coco_rle"}
+    everything = SamAutomaticMaskGenerator(model, 6, pred_iou_thresh=-99.0, **options).generate(picture)
+    assert sum(finished) == 36
+    scores = sorted(one["predicted_iou"] for one in everything)
+    threshold = max(scores[-5], 1e-9)
+    finished.clear()
+    best = SamAutomaticMaskGenerator(model, 6, pred_iou_thresh=threshold, **options).generate(picture)
+    assert sum(finished) <= 4
+    assert [one["predicted_iou"] for one in best] == pytest.approx([score for score in scores[::-1] if score > threshold])
+
+
 @pytest.mark.parametrize("shape", [(1, 1), (1, 500), (500, 1), (3, 2)], ids=str)
 def test_an_image_of_few_pixels_gives_masks_or_none(drawn_model, shape):
     image = np.full((*shape, 3), 90, dtype=np.uint8)
