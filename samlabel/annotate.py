@@ -144,8 +144,7 @@ def auto_annotate(
                                 run.finish(done, journal, len(todo), progress)
                 if loaded is not None:
                     recall.keep(known.settings, known.categories)
-                with clock.of("write"):
-                    return run.close(journal, clock, started)
+                return run.close(journal, clock, started)
 
 
 def beside(data: Data) -> Path:

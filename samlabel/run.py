@@ -258,9 +258,9 @@ class Run:
             dataset = Dataset(journal.categories, journal.records(paths), self.source.root)
             copies = _copies(name, self.images)
             write = _writer(name, dataset, "symlink" if copies else self.images)
-            kept += self.outputs.replace(
-                name, digest, write, overwrite=self.overwrite or name in self.understood, copies=copies, origin=origin
-            )
+            redo = self.overwrite or name in self.understood
+            with clock.of(f"write {name}"):
+                kept += self.outputs.replace(name, digest, write, overwrite=redo, copies=copies, origin=origin)
         self._write_failures()
         names = {category.id: category.name for category in journal.categories}
         counts = {names.get(key, str(key)): totals.categories[key] for key in sorted(totals.categories)}
