@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import platform
 import subprocess
 import sys
 from pathlib import Path
@@ -141,3 +143,26 @@ print(run(2000), grown(before))  # their logits at full size would take 96 GB
     count, grown = limited(code).split()
     assert int(count) == 2000
     assert float(grown) < 150, f"{grown} MB more for 2,000 boxes"
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other systems are left as they are")
+@pytest.mark.parametrize(("variable", "kept"), [("", True), ("MALLOC_TOP_PAD_", False)], ids=["plain", "tuned by hand"])
+def test_freed_memory_is_used_again_unless_somebody_tunes_malloc(variable: str, kept: bool) -> None:
+    code = f"""
+import resource, sys
+sys.path[:0] = [{str(ROOT)!r}]
+from samlabel.memory import kept_pages
+def faults(rounds):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(rounds):
+        b"x" * 2**26
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+with kept_pages():
+    faults(1)
+    inside = faults(4)
+print(inside < 1000, faults(4) > 10000)
+"""
+    environment = {key: value for key, value in os.environ.items() if not key.startswith(("MALLOC_", "GLIBC_"))}
+    environment |= {variable: "131072"} if variable else {}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True)
+    assert done.stdout.split() == [str(kept), "True"]
