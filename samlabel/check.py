@@ -113,7 +113,7 @@ def check(
     limits = limits or Limits()
     report = Report(str(path))
     try:
-        dataset = converters.read(path, format, image_root=image_root)
+        dataset = converters.read(path, format, image_root=image_root, pictures=True)
         found = _findings(dataset, report, limits)
         _collect(found, report, limits)
     except FormatError as error:

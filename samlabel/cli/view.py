@@ -37,7 +37,7 @@ def view(
     from ..view import write_view
 
     labels, root = find(dataset)
-    found, own = _with_root(converters.read(labels, format), images or root)
+    found, own = _with_root(converters.read(labels, format, pictures=True), images or root)
     report = write_view(found, out, image_root=own, limit=limit)
     if as_json:
         print_json({**asdict(report), "index": str(report.index)})
