@@ -20,19 +20,10 @@ from ._budget import Budget
 from ._files import Names, Target, check_transfer, files_below, inside, place_image, refuse_existing, write_text
 from ._report import WriteReport
 from ._values import check_listed
+from ._yolo_fill import as_ultralytics_fills, iou_in_ultralytics
 from ._yolo_layout import label_path
 from ._yolo_read import read, recognise
-from ._yolo_rows import (
-    TRACED,
-    as_ultralytics_fills,
-    box_row,
-    box_row_as_polygon,
-    iou_in_ultralytics,
-    mask_row,
-    plain_row,
-    polygon_rows,
-    read_polygon,
-)
+from ._yolo_rows import TRACED, box_row, box_row_as_polygon, mask_row, plain_row, polygon_rows, read_polygon
 
 __all__ = [
     "KEEPS", "OPTIONS", "READER", "Audit", "as_read", "dropped", "keeps", "read", "reader_ious", "recognise", "write"
@@ -41,7 +32,7 @@ __all__ = [
 KEEPS = frozenset("exact_masks holes parts boxes_without_mask empty_images category_names".split())
 OPTIONS = {
     "crowds": "keep|drop: as ordinary objects, or not at all",
-    "outline": "given|traced: polygons as they came, or traced so that ultralytics fills the mask's own pixels",
+    "outline": "traced|given: so that ultralytics fills the mask's own pixels, or polygons as they came",
     "max_points": "most points of a row",
     "tolerance": "pixels that a polygon may leave the outline",
 }

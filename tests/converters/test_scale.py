@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import converters
-from converters import _yolo_rows
+from converters import _yolo_fill, _yolo_rows
 from samlabel.geometry import polygon_masks
 from samlabel.types import Annotation, Category, Dataset, ImageRecord, Mask
 
@@ -106,7 +106,7 @@ def test_points_along_an_outline_are_those_of_numpy_interp(corners: int, count: 
     else:
         at = np.linspace(0, corners, count)
     plain = np.stack([np.interp(at, every, axis) for axis in closed]).astype(np.float32)
-    assert np.array_equal(_yolo_rows._resampled(points, count), plain)
+    assert np.array_equal(_yolo_fill._resampled(points, count), plain)
 
 
 def test_an_image_of_more_objects_than_pycocotools_counts_at_once(tmp_path: Path) -> None:
