@@ -47,7 +47,7 @@ class Audit:
         self._boxes = self._masks = 0
 
     def add(self, record: ImageRecord) -> None:
-        without = sum(annotation.mask is None for annotation in record.annotations)
+        without = sum([annotation.mask is None for annotation in record.annotations])
         self._boxes += without
         self._masks += len(record.annotations) - without
 
@@ -202,8 +202,6 @@ class _How:
 
     def simpler(self, mask: PolygonMask) -> PolygonMask:
         """The polygon within the budget."""
-        if not self.budget.is_set:
-            return mask
         points = simplify_to(mask.polygons[0], max_points=self.budget.max_points, tolerance=self.budget.tolerance)
         return PolygonMask((points.tobytes(),), mask.size, bounding_points(points))
 
@@ -220,7 +218,7 @@ def _rows(
     if how.outline == "given":
         masks = [(place, a.mask) for place, a in enumerate(annotations) if _is_one_polygon(a.mask)]
         if masks:
-            simpler = [how.simpler(mask) for _, mask in masks]
+            simpler = [how.simpler(mask) if how.budget.is_set else mask for _, mask in masks]
             indices = [index[annotations[place].category_id] for place, _ in masks]
             for (place, _), row in zip(masks, polygon_rows(simpler, indices, size)):
                 rows[place] = row
