@@ -63,16 +63,17 @@ def mixed_units(logits: np.ndarray, rows: Axis, columns: Axis, thresholds: Seque
     inside = logits[:, :bottom, :right]
     # Weights sum to 1 only up to rounding, so values just above a threshold that is not 0 may mix to one
     # below: such values lie on a level of their own, which is looked into even where nothing else is near.
+    # (Bools are added as bytes: cast, they would be three times as slow.)
     levels = np.zeros((len(logits), rows.units + 2, columns.units + 2), dtype=np.uint8)
     within = levels[:, 1 : bottom + 1, 1 : right + 1]
     unsure, level = [], 0
     for threshold in sorted(set(thresholds)):
         margin = abs(threshold) * _ROUNDING
         if margin:
-            within += inside > np.float32(threshold - margin)
+            within += (inside > np.float32(threshold - margin)).view(np.uint8)
             level += 1
             unsure.append(level)
-        within += inside > np.float32(threshold + margin)
+        within += (inside > np.float32(threshold + margin)).view(np.uint8)
         level += 1
     levels[:, 0], levels[:, bottom + 1 :] = levels[:, 1], levels[:, bottom, None]
     levels[:, :, 0], levels[:, :, right + 1 :] = levels[:, :, 1], levels[:, :, right, None]
@@ -85,10 +86,13 @@ def mixed_units(logits: np.ndarray, rows: Axis, columns: Axis, thresholds: Seque
 
 def _of_three(pick: np.ufunc, levels: np.ndarray) -> np.ndarray:
     """The least or most of each 3 x 3 neighbourhood of (N, h + 2, w + 2)."""
-    across = pick(levels[:, :, :-2], levels[:, :, 1:-1])
-    pick(across, levels[:, :, 2:], out=across)
+    # Across as one long line, which is four times as fast; the last two of each row then mean nothing.
+    across, flat = np.empty_like(levels), levels.reshape(-1)
+    line = across.reshape(-1)[:-2]
+    pick(flat[:-2], flat[1:-1], out=line)
+    pick(line, flat[2:], out=line)
     down = pick(across[:, :-2], across[:, 1:-1])
-    return pick(down, across[:, 2:], out=down)
+    return pick(down, across[:, 2:], out=down)[:, :, :-2]
 
 
 @dataclass(frozen=True)
