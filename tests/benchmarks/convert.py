@@ -185,15 +185,13 @@ def compare(task: str, chosen: argparse.Namespace, folder: Path, small: Path) ->
     for turn in range(1 if chosen.large else chosen.rounds):
         for name, code in TASKS[task].items():
             python = pythons.get(name) or sys.executable
-            if name not in chosen.only or (turn and name not in found):
+            if name not in chosen.only or (turn and name not in found) or (chosen.large and name != "samlabel"):
                 continue
             if not turn and not name.startswith("samlabel"):
                 known = subprocess.run([python, "-c", f"import {name}"], capture_output=True)
                 if known.returncode:
                     print(f"{name:22} not installed for {python}")
                     continue
-            if chosen.large and name != "samlabel":
-                continue
             done = run(code, python, folder, small, int(chosen.limit * 1e9))
             if done is None:
                 print(f"{name:22} ran out of {chosen.limit:g} GB")
