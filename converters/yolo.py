@@ -63,7 +63,7 @@ def write(
     overwrite: bool = False,
     images: str = "copy",
     crowds: str = "keep",
-    outline: str = "traced",
+    outline: str = "given",
     max_points: int | None = None,
     tolerance: float = 0.0,
 ) -> WriteReport:
@@ -73,10 +73,10 @@ def write(
     wants polygons alone or boxes alone: when any object has a mask, those without one become rectangles (code
     box-became-mask). Crowds are ordinary objects here, or left out with `crowds="drop"`.
 
-    `outline` "traced" follows the pixels of every mask, so that ultralytics fills these very pixels. "given" writes an
-    object of one polygon with the points that it came with, as other converters do: some thirty times quicker and a
-    third of the size, read back by samlabel to the same pixels, but filled by ultralytics at a mean IoU of 0.958 on
-    discs of 8 to 90 pixels across, since it cuts points down to whole pixels and paints the outline too.
+    `outline` "given" writes an object of one polygon with the points that it came with: they come back as they were
+    drawn, and samlabel reads them to the same pixels, but ultralytics cuts them down to whole pixels and paints the
+    outline too (mean IoU 0.958 on discs of 8 to 90 pixels across; the receipt tells yours). "traced" follows the
+    pixels of every mask, so that ultralytics fills these very pixels: three times the text and many times the work.
     `max_points` a row and `tolerance` in pixels make rows smaller at a cost, counted as mask-changed.
     """
     how = _How(outline, Budget(max_points, tolerance))
@@ -160,7 +160,7 @@ READER = "ultralytics"
 def as_read(
     annotation: Annotation,
     *,
-    outline: str = "traced",
+    outline: str = "given",
     max_points: int | None = None,
     tolerance: float = 0.0,
     **_: Any,
@@ -178,7 +178,7 @@ def reader_ious(
     annotations: Sequence[Annotation],
     size: Size,
     *,
-    outline: str = "traced",
+    outline: str = "given",
     max_points: int | None = None,
     tolerance: float = 0.0,
     crowds: str = "keep",

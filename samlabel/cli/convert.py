@@ -54,10 +54,10 @@ def convert(
     outline: Annotated[
         str | None,
         typer.Option(
-            metavar="traced|given",
-            help="YOLO rows: traced so that ultralytics fills the mask's own pixels, or polygons as they are in SRC, "
-            "many times quicker.",
-            show_default="traced",
+            metavar="given|traced",
+            help="YOLO rows: polygons with the points that they have in SRC, or traced, slower, so that ultralytics "
+            "fills the mask's own pixels.",
+            show_default="given",
         ),
     ] = None,
     max_points: Annotated[

@@ -49,9 +49,9 @@ def convert(folder, source, target):
     datumaro.Dataset.import_from(folder, "coco_instances").export(target, "{format}", save_media=False)
 """
 YOLO = {
-    "samlabel": OURS.format(options='to="yolo", allow_lossy=True, outline="given"'),  # what the others write too
-    "samlabel, unmeasured": OURS.format(options='to="yolo", allow_lossy=True, outline="given", measure="none"'),
-    "samlabel, traced": OURS.format(options='to="yolo", allow_lossy=True'),
+    "samlabel": OURS.format(options='to="yolo", allow_lossy=True'),
+    "samlabel, unmeasured": OURS.format(options='to="yolo", allow_lossy=True, measure="none"'),
+    "samlabel, traced": OURS.format(options='to="yolo", allow_lossy=True, outline="traced"'),
     "ultralytics": """
 from ultralytics.data.converter import convert_coco
 def convert(folder, source, target):

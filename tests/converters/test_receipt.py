@@ -121,8 +121,8 @@ def test_polygons_that_no_row_can_say_as_they_are_keep_their_pixels(ring: list[f
 
 def test_traced_rows_are_filled_exactly_by_ultralytics(tmp_path: Path) -> None:
     source = rings_file(tmp_path, [disc(100, 100, 50)], [disc(30, 40, 8)])
-    given = converters.convert(source, tmp_path / "a", to="yolo", dry_run=True, outline="given").mask_iou
-    traced = converters.convert(source, tmp_path / "a", to="yolo", dry_run=True).mask_iou  # as it is by default
+    given = converters.convert(source, tmp_path / "a", to="yolo", dry_run=True).mask_iou  # as it is by default
+    traced = converters.convert(source, tmp_path / "a", to="yolo", dry_run=True, outline="traced").mask_iou
     assert (given.reader, given.masks, given.measured, given.under_1) == ("ultralytics", 2, 2, 2)
     assert 0.7 < given.min < given.mean < 1
     assert (traced.mean, traced.min, traced.under_1, traced.worst) == (1.0, 1.0, 0, [])
