@@ -73,7 +73,7 @@ def test_points_are_decoded_fewer_at_once_when_memory_runs_out(monkeypatch: pyte
             return []
 
     monkeypatch.setattr(sam, "SamAutomaticMaskGenerator", Generator)
-    model: Any = SimpleNamespace(variant=SimpleNamespace(name="x"))
+    model: Any = SimpleNamespace(variant=SimpleNamespace(name="x"), dtype="float32", backend="torch")
     segmenter = SamSegmenter(model, weights="", own_weights=True, grid=Grid(points_per_batch=64))
     assert list(segmenter.generate(Image("a", np.zeros((4, 4, 3), np.uint8)))) == []
     assert asked == [64, 32, 16, 8]
@@ -126,7 +126,7 @@ from sam import Prediction
 from samlabel import Detections
 from samlabel.segmenters.sam import Grid, SamSegmenter
 class Model:  # as large an answer as a real one's, without the arithmetic
-    variant = Some(name="x")
+    variant, dtype, backend = Some(name="x"), "float32", "torch"
     def predict(self, embedding, *, boxes):
         logits = torch.full((len(boxes), 1, 256, 256), -9.0)
         logits[:, :, 5:9, 5:9] = 9.0
