@@ -21,9 +21,9 @@ def train(
     out: Annotated[Path, typer.Option(help="Where checkpoint and log go; a checkpoint there is continued.")] = Path(
         "runs/nano"
     ),
-    steps: Annotated[int, typer.Option(help="Length of the run in steps.")] = 5600,
-    decay: Annotated[int, typer.Option(help="Steps at the end over which the learning rate falls.")] = 2700,
-    whole: Annotated[int, typer.Option(help="Steps at the very end on whole photos instead of windows.")] = 400,
+    steps: Annotated[int, typer.Option(help="Length of the run in steps.")] = 9500,
+    decay: Annotated[int, typer.Option(help="Steps at the end over which the learning rate falls.")] = 2200,
+    whole: Annotated[int, typer.Option(help="Steps at the very end on whole photos instead of windows.")] = 120,
     batch: Annotated[int, typer.Option(help="Photos a step.")] = 12,
     seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
     processes: Annotated[int, typer.Option(help="Processes that share the work; 0 takes one for each core.")] = 0,

@@ -34,9 +34,9 @@ from .prompts import corrective_points, noisy_boxes, random_points
 class Recipe:
     """Every number that decides the result."""
 
-    steps: int = 5600
-    decay: int = 2700  # steps at the end over which the learning rate falls to nothing
-    whole: int = 400  # steps at the very end on whole canvases
+    steps: int = 9500
+    decay: int = 2200  # steps at the end over which the learning rate falls to nothing
+    whole: int = 120  # steps at the very end on whole canvases
     batch: int = 12
     masks_per_image: int = 8
     masks: int = 24  # prompts a step, always as many: kernels are compiled anew for every new shape
