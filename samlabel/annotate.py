@@ -11,6 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from . import detectors, plugins
+from .devices import resolve_device
 from .errors import OutputExists, UnknownName, UsageError
 from .images import MAX_PIXELS, Data, scan
 from .ledger import Journal, Lock
@@ -164,23 +165,6 @@ def _at_once(device: str, segmenter: Segmenter, pictures: int) -> int:
     if device == "cpu":
         return max(1, min(getattr(segmenter, "most_at_once", MOST), cores(), pictures))
     return 1 if device.startswith("cuda") else 0  # others are not made for several threads
-
-
-def resolve_device(device: str) -> str:
-    """The torch name of a device: "" picks the first GPU or the CPU, "0" means cuda:0."""
-    if device == "cpu":
-        return device
-    import torch
-
-    if not device:
-        return "cuda:0" if torch.cuda.is_available() else "cpu"
-    name = f"cuda:{device}" if device.isdecimal() else device
-    try:
-        torch.zeros(1, device=name)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise UsageError(f"device {device!r} cannot be used: {reason[:200]}; wanted cpu, cuda, cuda:1, mps") from error
-    return name
 
 
 def _models(

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from .detectors.ultralytics import quiet_import
+from .devices import resolve_device
 from .errors import UnknownName, UsageError, WeightsError
 from .memory import kept_pages
 from .protocols import Image
@@ -94,15 +95,9 @@ def to_json(row: Row) -> dict[str, Any]:
 def _devices(asked: str) -> list[str]:
     import torch
 
-    if not asked:
-        return ["cpu", *(["cuda:0"] if torch.cuda.is_available() else [])]
-    name = f"cuda:{asked}" if asked.isdecimal() else asked
-    try:
-        torch.zeros(1, device=name)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise UsageError(f"device {asked!r} cannot be used: {reason[:200]}; wanted cpu, cuda, cuda:1, mps") from error
-    return [name]
+    if asked:
+        return [resolve_device(asked)]
+    return ["cpu", *(["cuda:0"] if torch.cuda.is_available() else [])]
 
 
 def _sam_row(name: str, devices: Sequence[str], rounds: int, *, random: bool) -> Row:

@@ -21,6 +21,7 @@ STEPS = {
     "protocols": 1,
     "plugins": 2,
     "images": 2,
+    "devices": 2,
     "memory": 2,
     "workers": 2,
     "select": 2,

@@ -12,11 +12,13 @@ from ..select import DETECTING, GRID, OWN, THRESHOLDS
 from ._config import apply
 from ._console import Progress, print_json, print_summary, split
 from ._log import Log
+from ._models import PANEL as _MODELS
+from ._models import Backend, Device, Dtype
 
 if TYPE_CHECKING:
     from ..run import Event
 
-_MODELS, _MASKS, _GRID, _OUTPUT = "Models", "Masks", "Without a detector (--detector none)", "Output"
+_MASKS, _GRID, _OUTPUT = "Masks", "Without a detector (--detector none)", "Output"
 _JOB = "As a job"
 
 
@@ -58,23 +60,9 @@ def annotate(
         Path | None,
         typer.Option(metavar="FILE", help="Weights for --sam: .pth, .pt or .safetensors.", rich_help_panel=_MODELS),
     ] = None,
-    device: Annotated[
-        str,
-        typer.Option(
-            help="cpu, cuda, 0, mps, ...", show_default="a GPU where there is one, else cpu", rich_help_panel=_MODELS
-        ),
-    ] = "",
-    dtype: Annotated[
-        str,
-        typer.Option(
-            metavar="float32|bfloat16|float16|auto", help="Numbers that SAM computes in; bfloat16 is faster where the "
-            "processor has it, and moves edges a little.", rich_help_panel=_MODELS,
-        ),
-    ] = "float32",
-    backend: Annotated[
-        str,
-        typer.Option(metavar="torch|openvino", help="What runs SAM's image encoder.", rich_help_panel=_MODELS),
-    ] = "torch",
+    device: Device = "",
+    dtype: Dtype = "float32",
+    backend: Backend = "torch",
     conf: Annotated[float, typer.Option(help="Lowest score of a box.", rich_help_panel=_MODELS)] = DETECTING.conf,
     iou: Annotated[
         float, typer.Option(help="Boxes that overlap more are one object.", rich_help_panel=_MODELS)

@@ -10,8 +10,10 @@ import typer
 
 from ..select import GRID, OWN
 from ._console import print_json, print_table
+from ._models import PANEL as _MODELS
+from ._models import Backend, Device, Dtype
 
-_MODELS, _GRID, _BEYOND = "Models", "As in amg.py", "Beyond amg.py"
+_GRID, _BEYOND = "As in amg.py", "Beyond amg.py"
 
 
 def _grid(help: str, panel: str = _GRID, *, show_default: str | bool = True) -> typer.models.OptionInfo:
@@ -41,23 +43,9 @@ def generate(
         Path | None,
         typer.Option("--checkpoint", "--sam-checkpoint", metavar="FILE", help="Weights.", rich_help_panel=_MODELS),
     ] = None,
-    device: Annotated[
-        str,
-        typer.Option(
-            help="cpu, cuda, 0, mps, ...", show_default="a GPU where there is one, else cpu", rich_help_panel=_MODELS
-        ),
-    ] = "",
-    dtype: Annotated[
-        str,
-        typer.Option(
-            metavar="float32|bfloat16|float16|auto", help="Numbers that SAM computes in; bfloat16 is faster where the "
-            "processor has it, and moves edges a little.", rich_help_panel=_MODELS,
-        ),
-    ] = "float32",
-    backend: Annotated[
-        str,
-        typer.Option(metavar="torch|openvino", help="What runs SAM's image encoder.", rich_help_panel=_MODELS),
-    ] = "torch",
+    device: Device = "",
+    dtype: Dtype = "float32",
+    backend: Backend = "torch",
     points_per_side: Annotated[int, _grid("Points along one side of the grid.")] = GRID.points_per_side,
     points_per_batch: Annotated[int, _grid("Points decoded at once.")] = GRID.points_per_batch,
     pred_iou_thresh: Annotated[
@@ -104,8 +92,8 @@ def generate(
     """Find the masks of everything in pictures, without classes, as Segment Anything's amg.py does."""
     from dataclasses import asdict, fields
 
-    from ..annotate import resolve_device
     from ..detectors import load as load_detector
+    from ..devices import resolve_device
     from ..errors import UsageError
     from ..generate import generate as run
     from ..memory import kept_pages

@@ -9,13 +9,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..devices import resolve_device
 from ..errors import UsageError, WeightsError
 from ..images import hash_file
 from ..protocols import Image
 from ..types import Category, Detections
 from ._batches import inside
 from ._classes import chosen
-from ._device import best_device
 
 if TYPE_CHECKING:
     from sam import Embedding, Sam
@@ -113,7 +113,7 @@ def load(
     names = dict(enumerate(CLASS_NAMES))
     # A number means the category id that the labels show, which counts from 1.
     keep = frozenset(i - 1 for i in chosen(classes, {i + 1: name for i, name in names.items()}))
-    device = device or best_device()
+    device = device or resolve_device("")
     return NanoDetector(
         head.eval().to(device), hash_file(path), keep=keep, conf=conf, iou=min(iou, 0.6), max_det=max_det, device=device
     )

@@ -14,13 +14,13 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
+from ..devices import resolve_device
 from ..errors import UnknownName, UsageError, WeightsError
 from ..images import hash_file
 from ..protocols import Image
 from ..types import Category, Detections
 from ._batches import inside, same_size
 from ._classes import chosen
-from ._device import best_device
 
 REQUIRES = ("torchvision",)
 
@@ -121,7 +121,7 @@ def load(
         with _plain_weights_only():
             model = get_model(name, weights=published)
     keep = chosen(classes, names)
-    device = device or best_device()
+    device = device or resolve_device("")
     detector = TorchvisionDetector(model.eval().to(device), name, weights, names=names, keep=keep, device=device)
     detector.limit(conf=conf, iou=iou, imgsz=imgsz, max_det=max_det, everything=len(keep) == len(names))
     return detector
