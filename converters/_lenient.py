@@ -87,14 +87,7 @@ def passing_over(makes: Iterable[Callable[[], T]], lenient: Lenient | None, code
 
 def unbroken(makes: Iterable[Callable[[], T]], lenient: Lenient | None) -> Iterator[T]:
     """What these calls read while a dataset is opened; what is broken is counted later, with its record."""
-    for make in makes:
-        try:
-            made = make()
-        except FormatError:
-            if lenient is None:
-                raise
-        else:
-            yield made
+    return passing_over(makes, None if lenient is None else Lenient())
 
 
 def broken(code: str, message: str) -> FormatError:
