@@ -2,9 +2,10 @@
 
 Draws a set of 5,000 images with 100,000 polygons (`--images`, `--objects`) and converts it with samlabel, ultralytics'
 convert_coco, supervision and Datumaro: each run in a process of its own that has converted a small set before, so that
-imports do not count, under a limit of memory (`--limit`), in turns. Prints medians, spread, peaks of resident memory,
-objects that came out, and ratios; only the ratios mean something on a busy machine. A peer that is not installed here
-is named by the interpreter of its own environment: `--datumaro PYTHON`, `--supervision PYTHON`.
+imports do not count, under a limit of memory (`--limit`) and of time (`--seconds`), in turns. Prints medians, spread,
+peaks of resident memory, objects that came out, and ratios; only the ratios mean something on a busy machine. A
+converter that meets a limit, or fails, is a row that says so. A peer that is not installed here is named by the
+interpreter of its own environment: `--datumaro PYTHON`, `--supervision PYTHON`.
 
 `--large` converts one file of 1,000,000 objects, about 1 GB, with samlabel alone. Exit code 1 when samlabel takes more
 than 300 MB (1.5 GB for the large file), a third of ultralytics' memory, or more than 1 / 2.5 of its time (`--memory`:
@@ -144,20 +145,24 @@ def prepare(folder: Path, images: int, objects: int) -> Path:
     return source
 
 
-def run(code: str, python: str, folder: Path, small: Path, limit: int) -> Run | None:
-    """One conversion in a process of its own; None when it ran out of memory."""
+def run(code: str, python: str, folder: Path, small: Path, limits: tuple[float, float]) -> Run | str:
+    """One conversion in a process of its own, or why it came to nothing; limits are GB and seconds."""
     with tempfile.TemporaryDirectory(dir=folder.parent) as out:
         environment = {"YOLO_OFFLINE": "true", "YOLO_CONFIG_DIR": out, **os.environ, "PYTHONPATH": _path()}
-        words = [python, "-c", FRAME.format(code=code), str(limit), str(folder), str(small), out]
-        done = subprocess.run(words, capture_output=True, text=True, env=environment, cwd=out)
+        words = [python, "-c", FRAME.format(code=code), str(int(limits[0] * 1e9)), str(folder), str(small), out]
+        try:
+            done = subprocess.run(words, capture_output=True, text=True, env=environment, cwd=out, timeout=limits[1])
+        except subprocess.TimeoutExpired:
+            return f"not done after {limits[1]:g} s, and stopped"
         for line in done.stdout.splitlines():
             if line.startswith("RESULT ["):
                 return Run(*json.loads(line[7:]), *_counted(Path(out) / "out"))
         text = (done.stdout + done.stderr).lower()
         out_of_memory = ("result null", "memoryerror", "bad_alloc", "cannot allocate", "insufficient memory")
         if done.returncode in (-9, -6) or any(words in text for words in out_of_memory):
-            return None
-        raise SystemExit(f"{python} failed (exit code {done.returncode}):\n{done.stderr[-2000:]}")
+            return f"ran out of {limits[0]:g} GB"
+        print(done.stderr[-2000:], file=sys.stderr)
+        return f"failed with exit code {done.returncode}"
 
 
 def _path() -> str:
@@ -192,9 +197,9 @@ def compare(task: str, chosen: argparse.Namespace, folder: Path, small: Path) ->
                 if known.returncode:
                     print(f"{name:22} not installed for {python}")
                     continue
-            done = run(code, python, folder, small, int(chosen.limit * 1e9))
-            if done is None:
-                print(f"{name:22} ran out of {chosen.limit:g} GB")
+            done = run(code, python, folder, small, (chosen.limit, chosen.seconds))
+            if isinstance(done, str):
+                print(f"{name:22} {done}")
                 found.pop(name, None)
             else:
                 found.setdefault(name, []).append(done)
@@ -235,6 +240,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="*", choices=names, default=names, metavar="NAME", help=", ".join(names))
     parser.add_argument("--large", action="store_true", help="one file of 1,000,000 objects, with samlabel alone")
     parser.add_argument("--limit", type=float, default=8.0, metavar="GB", help="memory that a process may ask for")
+    parser.add_argument("--seconds", type=float, default=600.0, metavar="S", help="time that one run may take")
     parser.add_argument("--supervision", metavar="PYTHON", help="the interpreter of an environment that has it")
     parser.add_argument("--datumaro", metavar="PYTHON", help="the interpreter of an environment that has it")
     parser.add_argument("--memory", action="store_true", help="memory alone decides on the exit code")
@@ -252,7 +258,12 @@ def main() -> None:
             print(f"\nCOCO to {task}")
             found = compare(task, chosen, folder, small)
             most = MOST_MB_LARGE if chosen.large else MOST_MB
-            for name in [name for name in found if name.startswith("samlabel")]:
+            for name in TASKS[task]:
+                if not name.startswith("samlabel") or name not in chosen.only or (chosen.large and name != "samlabel"):
+                    continue
+                if name not in found:
+                    faults.append(f"{name} came to nothing")
+                    continue
                 peak, kept = max(one.peak for one in found[name]), found[name][0].objects
                 faults += [f"{name} took {peak:.0f} MB; wanted at most {most}"] * (peak > most)
                 faults += [f"{name} wrote {kept} of {objects} objects"] * (kept != objects)
