@@ -11,6 +11,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ import torch
 from tests.benchmarks import material
 
 Call = Callable[[], Any]
+_KEPT = ExitStack()  # as long as the process lives: a context manager that nobody holds ends at once
 MASKS = {"masks-small": (50, material.SMALL), "masks-large": (12, material.LARGE)}  # how many, of which size
 
 
@@ -29,7 +31,7 @@ def prepare(side: dict[str, Any]) -> tuple[Call, Call]:
     if who == "ours":
         from samlabel.memory import kept_pages
 
-        kept_pages().__enter__()  # as long as the process lives
+        _KEPT.enter_context(kept_pages())
     kind = stage.partition("-")[0]
     made = _PREPARE[kind, "ours" if who == "ours" else "peer"](side, folder)
     call, warm = made if isinstance(made, tuple) else (made, made)
