@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -101,7 +101,7 @@ def convert(
         min_iou=min_iou,
         overwrite=overwrite,
         dry_run=dry_run,
-        skipped=skipped,
+        skipped=[skipped] if skipped else [],
         measure=measure,
         images=images,
         **options,
@@ -124,14 +124,14 @@ def transfer(
     min_iou: float | None = None,
     overwrite: bool = False,
     dry_run: bool = False,
-    skipped: Lenient | None = None,
+    skipped: Sequence[Lenient] = (),
     measure: str = "auto",
     images: str | None = None,
     **options: Any,
 ) -> Receipt:
     """The dataset that `source()` opens, written at `target`, and `receipt` filled in; see `convert` for the rest.
 
-    `source` is called again where its records cannot be iterated twice.
+    `source` is called again where its records cannot be iterated twice; `skipped` is what its readers left out.
     """
     if min_iou is not None and not 0 <= min_iou <= 1:
         raise UsageError(f"min_iou (--min-iou) is {min_iou}; wanted a number from 0 to 1")
@@ -164,8 +164,8 @@ def transfer(
     receipt.images_out, receipt.objects_out = images_out, objects_out
     # The writer saw the same records, so of each code the larger count holds.
     receipt.losses, receipt.notes = _split(before | written)
-    if skipped is not None:
-        receipt.skipped, receipt.skipped_examples = skipped.counts, skipped.examples
+    left_out = Lenient.joined(skipped)
+    receipt.skipped, receipt.skipped_examples = left_out.counts, left_out.examples
     return receipt
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from samlabel.errors import FormatError
 
@@ -59,6 +59,29 @@ class Lenient:
     @property
     def examples(self) -> dict[str, list[str]]:
         return {code: list(messages) for code, messages in sorted(self._opened.items())}
+
+    @classmethod
+    def joined(cls, readers: Iterable[Lenient]) -> Lenient:
+        """What several readers left out, each of a dataset of its own."""
+        whole = cls()
+        for reader in readers:
+            whole._counts.update(reader._counts)
+            for code, messages in reader._opened.items():
+                known = whole._opened.setdefault(code, [])
+                known += messages[: EXAMPLES - len(known)]
+        return whole
+
+    def to_dict(self) -> dict[str, Any]:
+        """As every report in JSON tells it."""
+        return {"skipped": self.counts, "skipped_examples": self.examples}
+
+    def lines(self) -> list[str]:
+        """For people: a line a code, its examples below."""
+        found = []
+        for code, count in self.counts.items():
+            found.append(f"skipped {count} {code}: {SKIPPED.get(code, '')}")
+            found += [f"        {message}" for message in self.examples.get(code, ())]
+        return found
 
 
 @contextmanager

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+import sys
 from pathlib import Path
 
 from ..errors import UsageError
@@ -24,4 +26,13 @@ def find(path: Path) -> tuple[Path, Path | None]:
         if not written:
             raise UsageError(f"{path} holds an unfinished run; run samlabel annotate again")
         path = out / ("coco" if "coco" in written else sorted(written)[0])
+        if len(written) > 1:
+            print(f"{out} holds a run's labels as {', '.join(sorted(written))}; {path} is read", file=sys.stderr)
     return path, out / settings["images"]
+
+
+def image_root(format: str, noted: Path | None) -> Path | None:
+    """The folder that an annotate run noted, for formats that keep no pictures of their own."""
+    import converters
+
+    return noted if "image_root" in inspect.signature(converters.get(format).read).parameters else None

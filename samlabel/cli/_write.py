@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,9 +11,10 @@ import typer
 
 from ._console import print_json
 from ._dataset import find
+from ._dataset import image_root as own_root
 
 if TYPE_CHECKING:
-    from converters import Receipt
+    from converters import Lenient, Receipt
 
     from ..types import Dataset
 
@@ -46,21 +47,39 @@ Option = Annotated[
         show_default="none",
     ),
 ]
+LenientFlag = Annotated[
+    bool, typer.Option("--lenient", help="Leave out what is broken in SRC, counted by code, instead of ending there.")
+]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print what would be done, write nothing.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
-def opened(source: Path, format: str | None, image_root: Path | None) -> tuple[Callable[[], Dataset], str, str]:
-    """What opens the dataset at `source`, its format, and how that was told."""
+@dataclass(frozen=True)
+class Opened:
+    """What a source is, and how that was told; called, it reads the dataset from the start."""
+
+    labels: Path
+    format: str
+    why: str
+    image_root: Path | None
+    skipped: Lenient | None  # what is broken and left out, where that was asked for
+
+    def __call__(self) -> Dataset:
+        import converters
+
+        return converters.read(
+            self.labels, self.format, image_root=self.image_root, lenient=self.skipped, pictures=True
+        )
+
+
+def opened(source: Path, format: str | None, image_root: Path | None, *, lenient: bool) -> Opened:
+    """The dataset at `source`, not read yet."""
     import converters
 
     labels, noted = find(source)
     name, why = (format, "as told") if format else converters.detect_format(labels)
-    root = image_root
-    if root is None and noted is not None:
-        if "image_root" in inspect.signature(converters.get(name).read).parameters:  # it keeps no pictures of its own
-            root = noted
-    return lambda: converters.read(labels, name, image_root=root, pictures=True), name, why
+    root = own_root(name, noted) if image_root is None else image_root
+    return Opened(labels, name, why, root, converters.Lenient() if lenient else None)
 
 
 def write(
@@ -68,6 +87,7 @@ def write(
     target: Path,
     *,
     receipt: Receipt,
+    skipped: Sequence[Lenient | None],
     images: str | None,
     allow_lossy: bool,
     overwrite: bool,
@@ -82,6 +102,7 @@ def write(
         target,
         to=receipt.target_format,
         receipt=receipt,
+        skipped=[lenient for lenient in skipped if lenient is not None],
         allow_lossy=allow_lossy,
         overwrite=overwrite,
         dry_run=dry_run,

@@ -10,7 +10,7 @@ import typer
 
 from ..errors import UnknownName, UsageError
 from ._console import print_json
-from ._dataset import find
+from ._dataset import find, image_root
 
 if TYPE_CHECKING:
     from ..check import Report
@@ -66,17 +66,14 @@ def check(
 
 
 def _where(labels: Path, format: str | None, root: Path | None) -> Path | None:
-    """The folder that an annotate run noted, for formats that keep no pictures of their own."""
-    import inspect
-
+    """The folder of the pictures that an annotate run noted; the check itself tells a format that nobody knows."""
     import converters
     from ..errors import FormatError
 
     try:
-        name = format or converters.detect_format(labels)[0]
+        return image_root(format or converters.detect_format(labels)[0], root)
     except FormatError:
         return None
-    return root if "image_root" in inspect.signature(converters.get(name).read).parameters else None
 
 
 def _pairs(flag: str, values: list[str] | None) -> dict[str, str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from pathlib import Path
 from typing import Annotated
 
@@ -10,7 +9,8 @@ import typer
 
 from ._console import print_json
 from ._dataset import find
-from ._write import Option
+from ._dataset import image_root as own_root
+from ._write import LenientFlag, Option
 
 
 def convert(
@@ -69,9 +69,7 @@ def convert(
         typer.Option(metavar="PIXELS", help="How far a polygon may leave the mask's outline.", show_default="0"),
     ] = None,
     option: Option = None,
-    lenient: Annotated[
-        bool, typer.Option("--lenient", help="Leave out broken annotations of SRC, counted, instead of ending there.")
-    ] = False,
+    lenient: LenientFlag = False,
     measure: Annotated[
         str,
         typer.Option(
@@ -88,9 +86,7 @@ def convert(
 
     labels, noted = find(source)
     if image_root is None and noted is not None:
-        name = from_ or converters.detect_format(labels)[0]
-        if "image_root" in inspect.signature(converters.get(name).read).parameters:  # it keeps no pictures of its own
-            image_root = noted
+        image_root = own_root(from_ or converters.detect_format(labels)[0], noted)
     chosen = {"segmentation": segmentation, "outline": outline, "max_points": max_points, "tolerance": tolerance}
     receipt = converters.convert(
         labels,

@@ -16,6 +16,7 @@ from ._write import (
     ImageRoot,
     Images,
     Json,
+    LenientFlag,
     Option,
     Overwrite,
     Source,
@@ -61,6 +62,7 @@ def filter_(
     images: Images = None,
     image_root: ImageRoot = None,
     option: Option = None,
+    lenient: LenientFlag = False,
     allow_lossy: AllowLossy = False,
     overwrite: Overwrite = False,
     dry_run: DryRun = False,
@@ -76,14 +78,14 @@ def filter_(
         split(classes) if classes else None, split(without), min_area, max_area, min_score, unscored, crowds
     )
     names = read_class_map(map_, rename or ())
-    dataset, name, why = opened(source, from_, image_root)
+    dataset = opened(source, from_, image_root, lenient=lenient)
 
     def changed() -> Dataset:
         return narrow(renamed(dataset(), names), limits, drop_empty=drop_empty)
 
-    receipt = Receipt(str(source), str(target), name, why, to or name)
+    receipt = Receipt(str(source), str(target), dataset.format, dataset.why, to or dataset.format)
     show(
-        write(changed, target, receipt=receipt, images=images, allow_lossy=allow_lossy, overwrite=overwrite,
-              dry_run=dry_run, option=option),
+        write(changed, target, receipt=receipt, skipped=[dataset.skipped], images=images, allow_lossy=allow_lossy,
+              overwrite=overwrite, dry_run=dry_run, option=option),
         as_json=as_json,
     )

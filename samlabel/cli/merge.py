@@ -9,7 +9,7 @@ import typer
 
 from ..errors import UsageError
 from ..types import Dataset
-from ._write import AllowLossy, DryRun, From, Images, Json, Option, Overwrite, opened, show, write
+from ._write import AllowLossy, DryRun, From, Images, Json, LenientFlag, Option, Overwrite, opened, show, write
 
 
 def merge(
@@ -35,6 +35,7 @@ def merge(
     ] = None,
     images: Images = None,
     option: Option = None,
+    lenient: LenientFlag = False,
     allow_lossy: AllowLossy = False,
     overwrite: Overwrite = False,
     dry_run: DryRun = False,
@@ -53,17 +54,18 @@ def merge(
     if len(roots) not in (1, len(sources)):
         raise UsageError(f"{len(roots)} --image-root for {len(sources)} datasets; wanted one, or one for each")
     roots = roots * len(sources) if len(roots) == 1 else roots
-    found = [opened(source, from_, root) for source, root in zip(sources, roots)]
+    found = [opened(source, from_, root, lenient=lenient) for source, root in zip(sources, roots)]
     names = read_class_map(map_, rename or ())
 
     def all_of_them() -> Dataset:
-        whole = joined([dataset() for dataset, _, _ in found], names=[source.stem for source in sources])
+        whole = joined([dataset() for dataset in found], names=[source.stem for source in sources])
         return renamed(whole, names)
 
-    formats = " + ".join(name for _, name, _ in found)
-    receipt = Receipt(" + ".join(map(str, sources)), str(out), formats, "merged by class name", to or found[0][1])
+    formats = " + ".join(dataset.format for dataset in found)
+    why = "merged by class name: " + ", ".join(dict.fromkeys(dataset.why for dataset in found))
+    receipt = Receipt(" + ".join(map(str, sources)), str(out), formats, why, to or found[0].format)
     show(
-        write(all_of_them, out, receipt=receipt, images=images, allow_lossy=allow_lossy, overwrite=overwrite,
-              dry_run=dry_run, option=option),
+        write(all_of_them, out, receipt=receipt, skipped=[dataset.skipped for dataset in found], images=images,
+              allow_lossy=allow_lossy, overwrite=overwrite, dry_run=dry_run, option=option),
         as_json=as_json,
     )

@@ -9,7 +9,21 @@ import typer
 
 from ..errors import UsageError
 from ._console import print_json
-from ._write import AllowLossy, DryRun, From, ImageRoot, Images, Json, Option, Overwrite, Source, To, opened, write
+from ._write import (
+    AllowLossy,
+    DryRun,
+    From,
+    ImageRoot,
+    Images,
+    Json,
+    LenientFlag,
+    Option,
+    Overwrite,
+    Source,
+    To,
+    opened,
+    write,
+)
 
 if TYPE_CHECKING:
     from ..types import Category
@@ -31,29 +45,32 @@ def split(
     images: Images = None,
     image_root: ImageRoot = None,
     option: Option = None,
+    lenient: LenientFlag = False,
     allow_lossy: AllowLossy = False,
     overwrite: Overwrite = False,
     dry_run: DryRun = False,
     as_json: Json = False,
 ) -> None:
     """Divide a dataset: the same for the same seed, classes spread evenly, photos that look alike kept together."""
-    from converters import Receipt
+    from converters import Lenient, Receipt
 
     from ..datasets import plan, take
 
     shares = _shares(part or DEFAULT)
-    dataset, name, why = opened(source, from_, image_root)
+    dataset = opened(source, from_, image_root, lenient=lenient)
     whole = dataset()
     found = plan(whole, shares, seed=seed, image_root=image_root)
+    skipped = dataset.skipped or Lenient()  # of the whole, and so told once
     receipts = {}
     # Every part is checked before the first is written, so that a refusal leaves nothing behind.
     for dry in (True, False) if not (dry_run or allow_lossy) else (dry_run,):
         for label in shares:
-            receipt = Receipt(str(source), str(out / label), name, why, to or name)
+            receipt = Receipt(str(source), str(out / label), dataset.format, dataset.why, to or dataset.format)
             receipts[label] = write(
                 lambda label=label: take(dataset(), found.part_of, label),
                 out / label,
                 receipt=receipt,
+                skipped=(),
                 images=images,
                 allow_lossy=allow_lossy,
                 overwrite=overwrite,
@@ -69,9 +86,11 @@ def split(
             "groups_kept_together": found.groups,
             "images_in_groups": found.grouped,
             "pictures_compared": found.compared,
+            **skipped.to_dict(),
             "parts": {label: receipt.to_dict() for label, receipt in receipts.items()},
         })
         return
+    print("\n".join([f"{dataset.format} ({dataset.why})", *skipped.lines()]))
     for label, receipt in receipts.items():
         print(f"{label}: {receipt.images_out} images, {receipt.objects_out} objects: {out / label}")
         for line in receipt.lines():

@@ -9,7 +9,7 @@ import typer
 
 from ..errors import UsageError
 from ._console import print_json, print_table
-from ._write import From, ImageRoot, Json, Source, opened
+from ._write import From, ImageRoot, Json, LenientFlag, Source, opened
 
 
 def stats(
@@ -22,10 +22,13 @@ def stats(
     pictures: Annotated[
         bool, typer.Option("--pictures/--no-pictures", help="Compare the photos, to find those that look alike.")
     ] = True,
+    lenient: LenientFlag = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the drawing.")] = False,
     as_json: Json = False,
 ) -> None:
     """Count objects, classes, sizes and repetitions."""
+    from converters import Lenient
+
     from ..datasets import collect
     from ..datasets.plot import FORMATS, as_png, as_svg
     from ..errors import OutputExists
@@ -34,8 +37,9 @@ def stats(
         raise UsageError(f"{plot}: wanted a name that ends in {' or '.join(FORMATS)}")
     if plot is not None and plot.exists() and not overwrite:
         raise OutputExists(f"{plot} exists already; choose another place, or --overwrite")
-    dataset, name, why = opened(source, from_, image_root)
+    dataset = opened(source, from_, image_root, lenient=lenient)
     found = collect(dataset(), image_root=image_root, pictures=pictures)
+    skipped = dataset.skipped or Lenient()
     if plot is not None:
         from ..ledger import replacing
 
@@ -43,10 +47,10 @@ def stats(
         with replacing(plot) as out:
             out.write(drawing)
     if as_json:
-        print_json({"source": str(source), "format": name, **found.to_dict()})
+        print_json({"source": str(source), "format": dataset.format, **found.to_dict(), **skipped.to_dict()})
         return
-    print(f"{name} ({why})")
-    print("\n".join(found.lines()))
+    print(f"{dataset.format} ({dataset.why})")
+    print("\n".join([*found.lines(), *skipped.lines()]))
     print_table(
         ("class", "objects", "images", "median area"),
         [(c.name, c.objects, c.images, "" if c.median_area is None else f"{c.median_area:.0f}") for c in found.classes],

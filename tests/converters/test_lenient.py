@@ -98,3 +98,37 @@ def test_broken_rows_of_yolo_are_left_out_and_the_command_says_so(
     assert not end.value.code
     assert "skipped 2 bad-row" in out and "a.txt:2: class 9" in out and "skipped 1 bad-image" in out
     assert len(json.loads((tmp_path / "out.json").read_text())["annotations"]) == 1
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["stats", "IN"],
+        ["filter", "IN", "OUT.json"],
+        ["merge", "IN", "IN", "-o", "OUT.json"],
+        ["split", "IN", "OUT", "--part", "a=0.5", "--part", "b=0.5"],
+    ],
+    ids=lambda words: words[0],
+)
+@pytest.mark.parametrize("as_json", [False, True], ids=["lines", "json"])
+def test_every_command_that_reads_a_dataset_ends_at_what_is_broken_or_counts_it(
+    words: list[str], as_json: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = broken_file(tmp_path, "bad-mask", "bad-category", "bad-category")
+    places = {"IN": str(file), "OUT": str(tmp_path / "out"), "OUT.json": str(tmp_path / "out.json")}
+    words = [places.get(word, word) for word in words] + (["--json"] if as_json else [])
+    with pytest.raises(SystemExit) as end:
+        main(words)
+    assert end.value.code == 1 and "annotation 10" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == [file]
+    with pytest.raises(SystemExit) as end:
+        main([*words, "--lenient"])
+    out, err = capsys.readouterr()
+    assert not end.value.code, err
+    times = 2 if words[0] == "merge" else 1  # it reads the file twice, as two datasets
+    if as_json:
+        found = json.loads(out)
+        assert found["skipped"] == {"bad-category": 2 * times, "bad-mask": times}
+        assert str(file) in found["skipped_examples"]["bad-mask"][0]
+    else:
+        assert f"skipped {times} bad-mask: " in out and f"skipped {2 * times} bad-category: " in out
