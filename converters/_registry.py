@@ -16,7 +16,8 @@ from typing import Any
 from samlabel.errors import FormatError, MissingDependency, SamlabelError, UnknownName, UsageError
 
 GROUP = "samlabel.formats"
-_FEW = 20  # folders that are looked into for a hint
+_FEW = 100  # folders below one that are looked into
+_SHOWN = 10  # of them that a message names
 COMMON = ("overwrite", "images")  # what the `write` of every format takes
 
 
@@ -101,7 +102,11 @@ def formats() -> list[FormatInfo]:
 
 
 def detect_format(path: Path | str) -> tuple[str, str]:
-    """The format of the labels at `path`, and what in the files says so; FormatError when none or several fit."""
+    """The format of the labels at `path`, and what in the files says so; FormatError when none or several fit.
+
+    Where folders below hold labels of other formats, the reason names them, since they are not read. When such a
+    folder is also all that speaks for the format found, the choice is the caller's: FormatError.
+    """
     path = Path(path)
     if not path.exists():
         raise UsageError(f"{path}: no such file or folder")
@@ -111,14 +116,26 @@ def detect_format(path: Path | str) -> tuple[str, str]:
         why = recognise(path) if recognise else None
         if why:
             found[info.name] = why
-    if len(found) == 1:
-        return next(iter(found.items()))
+    if len(found) > 1:
+        reasons = "; ".join(f"{name} ({why})" for name, why in found.items())
+        raise FormatError(f"{path}: may be {reasons}; say which (--from)")
+    below = list(_recognised_below(path))
     if not found:
-        below = ", ".join(f"{folder} ({name})" for folder, name in _recognised_below(path))
-        hint = f"; below are {below}: name one, or join them with samlabel merge" if below else ""
+        hint = f"; below are {_listing(below)}: name one, or join them with samlabel merge" if below else ""
         raise FormatError(f"{path}: no format recognised{hint or '; name one of ' + ', '.join(names())}")
-    reasons = "; ".join(f"{name} ({why})" for name, why in found.items())
-    raise FormatError(f"{path}: may be {reasons}; say which")
+    ((name, why),) = found.items()
+    others = [(folder, other) for folder, other in below if other != name]
+    if not others:
+        return name, why
+    if len(others) < len(below):
+        held = f"holds labels of several formats, {_listing(below)}"
+        raise FormatError(f"{path}: {held}; name one folder, or one format (--from)")
+    return name, f"{why}; not read: {_listing(others)} below, name such a folder to read it"
+
+
+def _listing(below: list[tuple[str, str]]) -> str:
+    named = [f"{folder} ({name})" for folder, name in below[:_SHOWN]]
+    return ", ".join(named) + (f" and {len(below) - _SHOWN} more" if len(below) > _SHOWN else "")
 
 
 def _recognised_below(path: Path) -> Iterator[tuple[str, str]]:

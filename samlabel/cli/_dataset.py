@@ -9,8 +9,11 @@ from pathlib import Path
 from ..errors import UsageError
 
 
-def find(path: Path) -> tuple[Path, Path | None]:
-    """The labels that `path` means, and the folder of pictures that an annotate run noted for them."""
+def find(path: Path, format: str | None = None) -> tuple[Path, Path | None]:
+    """The labels that `path` means, and the folder of pictures that an annotate run noted for them.
+
+    Of a run's labels in several formats those of `format` are meant, or COCO's, and a line on stderr says so.
+    """
     from ..run import read_json
 
     if not path.exists():
@@ -25,9 +28,11 @@ def find(path: Path) -> tuple[Path, Path | None]:
         written = read_json(out / ".samlabel" / "outputs.json")
         if not written:
             raise UsageError(f"{path} holds an unfinished run; run samlabel annotate again")
-        path = out / ("coco" if "coco" in written else sorted(written)[0])
-        if len(written) > 1:
-            print(f"{out} holds a run's labels as {', '.join(sorted(written))}; {path} is read", file=sys.stderr)
+        chosen = next((name for name in (format, "coco") if name in written), min(written))
+        path = out / chosen
+        if len(written) > 1 and format is None:
+            listing = ", ".join(sorted(written))
+            print(f"{out} holds a run's labels as {listing}; {chosen} is read, --from chooses another", file=sys.stderr)
     return path, out / settings["images"]
 
 

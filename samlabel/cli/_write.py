@@ -76,7 +76,7 @@ def opened(source: Path, format: str | None, image_root: Path | None, *, lenient
     """The dataset at `source`, not read yet."""
     import converters
 
-    labels, noted = find(source)
+    labels, noted = find(source, format)
     name, why = (format, "as told") if format else converters.detect_format(labels)
     root = own_root(name, noted) if image_root is None else image_root
     return Opened(labels, name, why, root, converters.Lenient() if lenient else None)

@@ -52,7 +52,7 @@ def check(
         raise UnknownName("output", output, list(OUTPUTS))
     counts = {code: _whole(code, number) for code, number in _pairs("--allow", allow).items()}
     limits = Limits(min_area, duplicate_iou, max_imbalance, fail_on, counts, _pairs("--severity", severity))
-    labels, root = find(dataset)
+    labels, root = find(dataset, format)
     report = run(labels, format=format, image_root=images or _where(labels, format, root), limits=limits)
     if output == "json":
         print_json(report.to_json())

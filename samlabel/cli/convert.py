@@ -84,7 +84,7 @@ def convert(
     """Convert labels; what the target cannot hold is named, and refused unless allowed."""
     import converters
 
-    labels, noted = find(source)
+    labels, noted = find(source, from_)
     if image_root is None and noted is not None:
         image_root = own_root(from_ or converters.detect_format(labels)[0], noted)
     chosen = {"segmentation": segmentation, "outline": outline, "max_points": max_points, "tolerance": tolerance}

@@ -36,7 +36,7 @@ def view(
 
     from ..view import write_view
 
-    labels, root = find(dataset)
+    labels, root = find(dataset, format)
     found, own = _with_root(converters.read(labels, format, pictures=True), images or root)
     report = write_view(found, out, image_root=own, limit=limit)
     if as_json:

@@ -1,4 +1,4 @@
-"""What a budget of points costs: `python tests/benchmarks/budgets.py SAMLABEL_DATA/photos/val.json`.
+"""What a budget of points costs: `python -m tests.benchmarks.budgets SAMLABEL_DATA/photos/val.json`.
 
 Writes the labels as YOLO rows, and as COCO polygons, within each budget into a temporary folder, and prints the mean and
 the lowest mask IoU as the format's usual reader fills them (ultralytics, pycocotools), the share of masks at 0.95 or

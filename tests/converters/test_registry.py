@@ -109,6 +109,45 @@ def test_a_folder_of_two_formats_is_asked_about(tmp_path: Path) -> None:
         converters.detect_format(tmp_path / "out")
 
 
+def put(folder: Path, name: str) -> None:
+    converters.write(drawn("hole", folder.parent / "photos"), folder, name)
+
+
+@pytest.mark.parametrize("second", ["yolo", "coco", "parquet", "labelme"])
+@pytest.mark.parametrize("first", ["voc", "sa1b"])
+def test_a_folder_above_datasets_of_several_formats_is_asked_about(first: str, second: str, tmp_path: Path) -> None:
+    put(tmp_path / "in" / "a", first)
+    put(tmp_path / "in" / "b", second)
+    with pytest.raises(FormatError, match="say which|name one") as error:
+        converters.detect_format(tmp_path / "in")
+    assert first in str(error.value) and second in str(error.value) and "--from" in str(error.value)
+
+
+def test_labels_of_another_format_below_a_dataset_are_named_as_not_read(tmp_path: Path) -> None:
+    put(tmp_path / "in", "yolo")
+    name, plain = converters.detect_format(tmp_path / "in")
+    put(tmp_path / "in" / "older", "coco")
+    assert converters.detect_format(tmp_path / "in") == (
+        name, f"{plain}; not read: older (coco) below, name such a folder to read it"
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(("words", "read", "said"), [([], "coco", True), (["--from", "yolo"], "yolo", False)], ids=str)
+def test_a_run_of_several_formats_says_which_is_read(
+    words: list[str], read: str, said: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "run" / ".samlabel").mkdir(parents=True)
+    for name in ("coco", "yolo"):
+        put(tmp_path / "run" / name, name)
+    for name, content in (("settings", {"images": "../run/photos"}), ("outputs", {"yolo": {}, "coco": {}})):
+        (tmp_path / "run" / ".samlabel" / f"{name}.json").write_text(json.dumps(content), encoding="utf-8")
+    with pytest.raises(SystemExit):
+        main(["stats", str(tmp_path / "run"), "--json", *words])
+    out, err = capsys.readouterr()
+    assert json.loads(out)["format"] == read
+    assert ("labels as coco, yolo; coco is read, --from chooses another" in err) == said
+
+
 def test_a_receipt_is_plain_data_and_short_lines(tmp_path: Path) -> None:
     import json
 
