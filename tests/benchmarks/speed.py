@@ -83,13 +83,14 @@ def measure(stage: Stage, peer: str, chosen: argparse.Namespace, folder: Path) -
         "ours": ({"who": "ours", "dtype": OURS}, False),
         "ours bf16": ({"who": "ours", "dtype": BF16}, False),
         "ours OpenVINO": ({"who": "ours", "dtype": OURS, "backend": "openvino"}, False),
+        "ours OpenVINO bf16": ({"who": "ours", "dtype": BF16, "backend": "openvino"}, False),
         "peer": ({"who": peer, "dtype": OURS}, False),
         "peer, our allocator": ({"who": peer, "dtype": OURS}, True),
     }
     if not stage.has_bf16:
         del wanted["ours bf16"]
     if not (stage.name.startswith("encoder") and importlib.util.find_spec("openvino")):
-        del wanted["ours OpenVINO"]
+        del wanted["ours OpenVINO"], wanted["ours OpenVINO bf16"]
     found: dict[str, Any] = {"runs": {}, "problems": {}}
     with ExitStack() as stack:
         sides: dict[str, Child] = {}
@@ -157,7 +158,7 @@ def report(stage: Stage, peer: str, found: dict[str, Any]) -> dict[str, Any]:
               f"of it {rounds[-1]['added']:6.0f} for this; {rounds[-1]['threads']} threads")  # fmt: skip
     for name, problem in found["problems"].items():
         print(f"  {name}: not measured: {problem}")
-    for mine, target in zip(("ours", "ours bf16", "ours OpenVINO"), (*stage.targets, None)):
+    for mine, target in zip(("ours", "ours bf16", "ours OpenVINO", "ours OpenVINO bf16"), (*stage.targets, None, None)):
         for theirs in ("peer", "peer, our allocator"):
             if mine in runs and theirs in runs:
                 ratios, cpu = ([b[key] / a[key] for a, b in zip(runs[mine], runs[theirs])] for key in ("seconds", "cpu"))
