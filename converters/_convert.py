@@ -178,6 +178,9 @@ class _Watch:
         self._losses = Losses(self._keeps, getattr(module, "dropped", None))
         if "supercategories" not in self._keeps:
             self._losses.found["supercategory-lost"] += sum(c.supercategory is not None for c in dataset.categories)
+        if "dataset_fields" not in self._keeps:
+            further = len(dataset.extra) + sum([bool(c.extra) for c in dataset.categories])
+            self._losses.found["dataset-fields-lost"] += further
         self._audit = module.Audit(dataset.categories) if hasattr(module, "Audit") else None
         self._measure = Measure(module, options, self._keeps, dataset.categories, measure)
         self._budget = "exact_masks" in module.KEEPS and "exact_masks" not in self._keeps

@@ -21,7 +21,7 @@ from ._fields import READ, annotation_of
 from ._files import EXTRACTED, find_image_root, relative_name
 from ._folders import Once, files_below, size_from_image
 from ._lenient import Lenient, broken, coded, passing_over, unbroken
-from ._values import numbers, read_categories, read_mask, size_of, whole
+from ._values import further_of, numbers, read_categories, read_mask, size_of, whole
 
 OURS = b"samlabel"  # key of the schema's metadata that holds the table of classes
 ROWS = 64  # rows in memory at once
@@ -67,14 +67,14 @@ def read(
     files = _files(path)
     if not files:
         raise FormatError(f"{path}: no .parquet file here")
-    categories = _categories(files, lenient)
+    categories, extra = _categories(files, lenient)
     base = path if path.is_dir() else path.parent
     parents = [base, base.parent]
     names = list(islice(unbroken(_names(files), lenient), 50))
     root = image_root or find_image_root(names, [p for parent in parents for p in (parent / "images", parent)])
     extracted = _Extracted() if pictures and root is None and any(_holds_bytes(file) for file in files) else None
     records = _Records(files, categories, root, lenient, extracted)
-    return Dataset(categories, records, extracted.root if extracted else root)
+    return Dataset(categories, records, extracted.root if extracted else root, extra)
 
 
 def _names(files: tuple[Path, ...]) -> Iterator[Callable[[], str]]:
@@ -141,12 +141,13 @@ def _rows(file: Path, *, pictures: bool) -> Iterator[tuple[int, dict[str, Any]]]
         raise FormatError(f"{file}: damaged after row {place}: {_short(error)}") from error
 
 
-def _categories(files: tuple[Path, ...], lenient: Lenient | None) -> tuple[Category, ...]:
-    """Our own table, or the names of the feature `category`, or as many classes as are used."""
+def _categories(files: tuple[Path, ...], lenient: Lenient | None) -> tuple[tuple[Category, ...], dict[str, Any]]:
+    """Our own table, or the names of the feature `category`, or as many classes as are used; the dataset's fields."""
     metadata = _open(files[0]).schema_arrow.metadata or {}
     try:
         if OURS in metadata:
-            return read_categories(json.loads(metadata[OURS])["categories"], files[0])
+            table = json.loads(metadata[OURS])
+            return read_categories(table["categories"], files[0]), further_of(table, files[0])
         features = json.loads(metadata.get(b"huggingface", b"{}")).get("info", {}).get("features", {})
         names = _class_names(features.get("objects"), 0)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
@@ -154,7 +155,7 @@ def _categories(files: tuple[Path, ...], lenient: Lenient | None) -> tuple[Categ
     if names is None:
         used = max(unbroken(_classes(files, lenient), lenient), default=-1)
         names = [f"class_{number}" for number in range(used + 1)]
-    return tuple(Category(number, name) for number, name in enumerate(names))
+    return tuple(Category(number, name) for number, name in enumerate(names)), {}
 
 
 def _classes(files: tuple[Path, ...], lenient: Lenient | None) -> Iterator[Callable[[], int]]:

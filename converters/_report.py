@@ -33,6 +33,7 @@ FEATURES: dict[str, str] = {
     "image_ids": "numbers of images",
     "annotation_ids": "numbers of objects",
     "extra_fields": "fields that samlabel does not read",
+    "dataset_fields": "such fields of the whole file and of classes: info, licences, skeletons",
 }
 
 # Code -> what it says. REFUSED codes stop a conversion unless losses are allowed; NOTED ones are only reported.
@@ -62,6 +63,7 @@ NOTED: dict[str, str] = {
     "prompt-lost": "objects whose prompt points or crop are not kept",
     "box-tightened": "boxes replaced by the tight box of their mask",
     "fields-lost": "images and objects with further fields that are not kept",
+    "dataset-fields-lost": "further fields of the whole file, and classes with some, that are not kept",
     "parts-bridged": "objects whose parts the format's usual reader joins by lines one pixel wide",
     "image-renamed": "images renamed, since another of the same stem came before",
     "score-filled": "masks that nothing predicted, given the scores 1.0 that the format insists on",

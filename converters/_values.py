@@ -8,7 +8,7 @@ from typing import Any
 
 from samlabel.errors import FormatError, UsageError
 from samlabel.geometry import PIXELS_MAX, mask_from_counts, mask_from_uncompressed, polygons_to_mask
-from samlabel.types import Category, ImageRecord, Mask, Size
+from samlabel.types import Category, Dataset, ImageRecord, Mask, Size
 
 from ._lenient import broken
 
@@ -74,6 +74,9 @@ def size_of(height: Any, width: Any, where: str) -> Size:
     return high, wide
 
 
+_CATEGORY = ("id", "name", "supercategory")
+
+
 def read_categories(raw: Any, file: Path) -> tuple[Category, ...]:
     """The categories of a COCO table, by id."""
     found: dict[int, Category] = {}
@@ -86,7 +89,10 @@ def read_categories(raw: Any, file: Path) -> tuple[Category, ...]:
         if number in found:
             raise FormatError(f"{file}: two categories have the id {number}")
         group = entry.get("supercategory")
-        found[number] = Category(number, entry["name"], group if isinstance(group, str) and group else None)
+        extra = {key: value for key, value in entry.items() if key not in _CATEGORY}
+        if group is not None and not isinstance(group, str):
+            extra["supercategory"] = group
+        found[number] = Category(number, entry["name"], group if isinstance(group, str) and group else None, extra)
     return tuple(found[number] for number in sorted(found))
 
 
@@ -97,8 +103,21 @@ def category_table(categories: Iterable[Category]) -> list[dict[str, Any]]:
         entry: dict[str, Any] = {"id": category.id, "name": category.name}
         if category.supercategory is not None:
             entry["supercategory"] = category.supercategory
-        table.append(entry)
+        table.append({**entry, **{key: value for key, value in category.extra.items() if key not in entry}})
     return table
+
+
+def further(dataset: Dataset) -> dict[str, Any]:
+    """The dataset's own further fields (`info`, licences) for a table that keeps them under one key."""
+    return {"dataset": dict(dataset.extra)} if dataset.extra else {}
+
+
+def further_of(table: Mapping[str, Any], file: Path) -> dict[str, Any]:
+    """What `further` put into a table."""
+    extra = table.get("dataset", {})
+    if not isinstance(extra, dict):
+        raise FormatError(f"{file}: dataset is {extra!r:.40}, wanted an object with its further fields")
+    return extra
 
 
 def check_listed(record: ImageRecord, known: Container[int]) -> None:

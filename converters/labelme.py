@@ -28,7 +28,7 @@ from ._values import check_listed, plain
 
 __all__ = ["KEEPS", "OPTIONS", "READER", "Audit", "read", "recognise", "write"]
 
-KEEPS = frozenset(FEATURES) - {"category_ids", "supercategories"}
+KEEPS = frozenset(FEATURES) - {"category_ids", "supercategories", "dataset_fields"}
 OPTIONS = {"shapes": "auto|polygon|mask: auto is polygons, and a bitmap where there are holes"}
 READER = "labelme"
 VERSION = "5.4.1"  # the labelme whose files these are; it knows shapes of type mask

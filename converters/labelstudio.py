@@ -27,7 +27,7 @@ from ._xml import text
 
 __all__ = ["KEEPS", "OPTIONS", "read", "recognise", "write"]
 
-KEEPS = frozenset(FEATURES) - {"supercategories"}
+KEEPS = frozenset(FEATURES) - {"supercategories", "dataset_fields"}
 OPTIONS = {
     "shapes": "auto|polygon|mask: brushes (mask), polygons where an object is one part, auto: and without a hole",
     "into": "annotations|predictions: the latter are shown as a model's",

@@ -19,7 +19,7 @@ from ._fields import SCORES, fields_of
 from ._files import check_transfer, dump_json, inside, place_image, refuse_existing, replacing
 from ._parquet_read import OURS, arrow, read, recognise
 from ._report import FEATURES, WriteReport
-from ._values import category_table, check_listed
+from ._values import category_table, check_listed, further
 
 __all__ = ["KEEPS", "OPTIONS", "READER", "read", "recognise", "write"]
 
@@ -58,7 +58,7 @@ def write(
     index = {entry["id"]: place for place, entry in enumerate(table)}
     features = _features([entry["name"] for entry in table])
     metadata = {b"huggingface": dump_json({"info": {"features": features}}).encode()}
-    metadata[OURS] = dump_json({"categories": table}).encode()
+    metadata[OURS] = dump_json({"categories": table, **further(dataset)}).encode()
     schema = _schema(pyarrow).with_metadata(metadata)
     report = WriteReport("parquet", str(file))
     waiting: list[dict[str, Any]] = []

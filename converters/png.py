@@ -38,7 +38,7 @@ from ._folders import Once, files_below, head_of
 from ._lenient import Lenient, broken, coded, passing_over, unbroken
 from ._report import FEATURES, WriteReport
 from ._shapes import check_bitmap
-from ._values import category_table, check_listed, numbers, plain, read_categories, read_mask, size_of, whole
+from ._values import category_table, check_listed, further, further_of, numbers, plain, read_categories, read_mask, size_of, whole
 
 KEEPS = frozenset(FEATURES)
 TABLE = "objects.json"
@@ -75,7 +75,7 @@ def read(path: Path, *, image_root: Path | None = None, lenient: Lenient | None 
     names = list(unbroken((partial(_name, picture, table, n) for n, picture in enumerate(pictures)), lenient))
     root = image_root or find_image_root(names, [table.parent / "images", table.parent])
     known = frozenset(category.id for category in categories)
-    return Dataset(categories, _Records(table, pictures, known, lenient), root)
+    return Dataset(categories, _Records(table, pictures, known, lenient), root, further_of(content, table))
 
 
 def _name(picture: Any, table: Path, place: int) -> str:
@@ -215,7 +215,10 @@ def write(dataset: Dataset, path: Path, *, overwrite: bool = False, images: str 
             out.write(((",\n" if report.images else "\n") + dump_json(entry)).encode())
             report.images += 1
             report.objects += len(entries)
-        out.write(b"]}\n")
+        out.write(b"]")
+        for key, value in further(dataset).items():
+            out.write(f",\n{dump_json(key)}:{dump_json(value)}".encode())
+        out.write(b"}\n")
     found = (file.relative_to(path).as_posix() for file in files_below(path / "masks", ".png"))
     report.losses["left-over-label"] = sum(name not in written for name in found)
     report.losses = +report.losses

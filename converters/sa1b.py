@@ -38,6 +38,8 @@ from ._values import (
     Numbers,
     category_table,
     check_listed,
+    further,
+    further_of,
     id_of,
     numbers,
     plain,
@@ -89,11 +91,11 @@ def read(path: Path, *, image_root: Path | None = None, lenient: Lenient | None 
     path = Path(path)
     base = path if path.is_dir() else path.parent
     files = tuple(_json_files(path)) if path.is_dir() else (path,)
-    categories, lines = _read_sidecar(base / SIDECAR)
+    categories, extra, lines = _read_sidecar(base / SIDECAR)
     if not files and not (base / SIDECAR).is_file():
         raise FormatError(f"{path}: no SA-1B records here; wanted JSON files, one an image")
     records = _Records(base, files, frozenset(c.id for c in categories), lines, lenient)
-    return Dataset(categories, records, image_root or base)
+    return Dataset(categories, records, image_root or base, extra)
 
 
 @dataclass(frozen=True)
@@ -142,10 +144,11 @@ def _checked(item: dict[str, Any], where: str) -> dict[str, Any]:
     return {**item, "category_id": whole(item.get("category_id", OBJECT.id))}
 
 
-def _read_sidecar(file: Path) -> tuple[tuple[Category, ...], dict[str, int]]:
-    """Categories, and where each label file's line starts, so that memory holds no objects."""
+def _read_sidecar(file: Path) -> tuple[tuple[Category, ...], dict[str, Any], dict[str, int]]:
+    """Categories, the dataset's fields, and where each label file's line starts, so that memory holds no objects."""
     if not file.is_file():
-        return (OBJECT,), {}
+        return (OBJECT,), {}, {}
+    extra: dict[str, Any] = {}
     categories: tuple[Category, ...] | None = None
     lines: dict[str, int] = {}
     at = 0
@@ -154,7 +157,7 @@ def _read_sidecar(file: Path) -> tuple[tuple[Category, ...], dict[str, int]]:
             try:
                 entry = json.loads(line)
                 if categories is None:
-                    categories = read_categories(entry["categories"], file)
+                    categories, extra = read_categories(entry["categories"], file), further_of(entry, file)
                 elif isinstance(entry["objects"], list) and all(isinstance(item, dict) for item in entry["objects"]):
                     lines[str(entry["file"])] = at
                 else:
@@ -162,7 +165,7 @@ def _read_sidecar(file: Path) -> tuple[tuple[Category, ...], dict[str, int]]:
             except (ValueError, KeyError, TypeError, RecursionError) as error:
                 raise FormatError(f"{file}:{number}: not a line that samlabel wrote: {error}") from error
             at += len(line)
-    return categories or (OBJECT,), lines
+    return categories or (OBJECT,), extra, lines
 
 
 def _load(file: Path) -> tuple[dict[str, Any], list[Any]]:
@@ -249,7 +252,8 @@ def write(
     names, written = Names(), set()
     ids, image_ids = Numbers(), Numbers()
     with replacing(inside(path, SIDECAR)) if sidecar else _nowhere() as aside:
-        aside.write(f"{dump_json({'categories': category_table(dataset.categories)})}\n".encode())
+        head = {"categories": category_table(dataset.categories), **further(dataset)}
+        aside.write(f"{dump_json(head)}\n".encode())
         for record in dataset.records:
             check_listed(record, known)
             name = names.take(record.path)

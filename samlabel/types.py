@@ -112,6 +112,7 @@ class Category:
     id: int
     name: str
     supercategory: str | None = None
+    extra: Mapping[str, Any] = field(default_factory=lambda: _NOTHING, hash=False)  # a skeleton, say
 
 
 @dataclass(frozen=True, slots=True)

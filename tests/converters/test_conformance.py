@@ -36,6 +36,7 @@ NOTE = {
     "prompts": "prompt-lost",
     "boxes": "box-tightened",
     "extra_fields": "fields-lost",
+    "dataset_fields": "dataset-fields-lost",
 }
 
 
@@ -105,6 +106,25 @@ def test_a_conversion_is_refused_exactly_when_something_would_be_lost(name: str,
     assert receipt.images_in == receipt.images_out == len(CASES[case][1])
     assert receipt.objects_out == dry.objects_out
     assert sum(len(r.annotations) for r in converters.read(target, name).records) == receipt.objects_out
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_fields_of_the_file_and_of_classes_come_back_or_are_told(name: str, tmp_path: Path) -> None:
+    plain = drawn("hole", tmp_path / "photos")
+    skeleton = {"keypoints": ["nose", "tail"], "skeleton": [[1, 2]]}
+    categories = tuple(replace(c, extra=skeleton if place == 0 else {}) for place, c in enumerate(plain.categories))
+    extra = {"info": {"year": 2024, "pictures": "x" * 70_000}, "licenses": [{"id": 1, "name": "CC BY"}]}
+    dataset = replace(plain, categories=categories, extra=extra)
+    converters.write(dataset, tmp_path / "in.json", "coco")
+    arguments = {"to": name, "image_root": tmp_path / "photos", "allow_lossy": True}
+    receipt = converters.convert(tmp_path / "in.json", tmp_path / "out", **arguments)
+    back = converters.read(tmp_path / "out")
+    if "dataset_fields" in converters.get(name).KEEPS:
+        assert "dataset-fields-lost" not in receipt.notes
+        assert (back.extra, [c.extra for c in back.categories]) == (extra, [c.extra for c in categories])
+    else:
+        assert receipt.notes["dataset-fields-lost"] == 3
+        assert (back.extra, [bool(c.extra) for c in back.categories]) == ({}, [False] * len(back.categories))
 
 
 def several_cases(folder: Path) -> Dataset:
