@@ -173,7 +173,10 @@ def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor) -> Tensor:
     if q.dtype == torch.float32:
         return F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
     # torch's fused kernel multiplies bfloat16 at half the rate of plain products.
-    return torch.softmax((q * q.shape[-1] ** -0.5 @ k.transpose(2, 3)).add_(bias), dim=-1) @ v
+    scores_shape = (*q.shape[:3], k.shape[2])
+    bias, q, k, v = (x.flatten(0, 1) for x in (bias.expand(scores_shape), q, k, v))
+    scores = torch.baddbmm(bias, q, k.transpose(1, 2), alpha=q.shape[-1] ** -0.5)
+    return (torch.softmax(scores, dim=-1) @ v).unflatten(0, scores_shape[:2])
 
 
 def refine(neck: nn.Sequential, x: Tensor) -> Tensor:
