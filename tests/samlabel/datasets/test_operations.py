@@ -148,6 +148,22 @@ def test_merge_keeps_folders_of_pictures_apart_and_joins_objects_of_one_picture(
         list(merge([one, turned]).records)
 
 
+def test_merge_keeps_fields_of_the_files_and_the_licence_of_every_image() -> None:
+    def one(path: str, licence: int, **extra: object) -> Dataset:
+        picture = ImageRecord(path, SIZE, (square(4),), extra={"license": licence, "mine": path})
+        return Dataset(NAMES, [picture], None, extra)
+
+    free, paid, own = ({"id": 1, "name": "CC0"}, {"id": 1, "name": "paid"}, {"id": 2, "name": "CC0"})
+    found = merge(
+        [one("a.png", 1, info={"year": 1}, licenses=[free]), one("b.png", 1, info={"year": 2}, licenses=[paid, own])],
+        names=["x", "y"],
+    )
+    assert found.extra == {"info": {"year": 1}, "info (y)": {"year": 2}, "licenses": [free, {**paid, "id": 2}]}
+    assert [dict(r.extra) for r in found.records] == [
+        {"license": 1, "mine": "a.png"}, {"license": 2, "mine": "b.png"}
+    ]  # fmt: skip
+
+
 def test_like_photos_have_like_hashes_and_others_do_not(tmp_path: Path) -> None:
     photo(1, (400, 300)).save(tmp_path / "a.png")
     photo(1, (400, 300)).save(tmp_path / "b.jpg", quality=40)
