@@ -68,7 +68,8 @@ def refuse_lost(base: Path, labels: Mapping[str, str], *, bare: bool, lenient: L
     """FormatError where labels would be lost in silence: one without its image, or one that lies elsewhere.
 
     With `lenient` they are counted there; no label at all is an error always.
-    In a `bare` folder, without a data.yaml that chooses splits, every folder of labels counts.
+    In a `bare` folder, without a data.yaml that chooses splits, every folder of labels counts. A label whose image is
+    there, and left out by a list file, is left out too.
     """
     wanted = set(labels.values())
     folders = {str(PurePosixPath(label).parent) for label in wanted}
@@ -78,8 +79,8 @@ def refuse_lost(base: Path, labels: Mapping[str, str], *, bare: bool, lenient: L
         if name in wanted or place.name in NAME_FILES:
             continue
         orphan = str(place.parent) in folders or bare and not set(LABEL_FOLDERS).isdisjoint(place.parts[:-1])
-        astray = place.stem in missing and not orphan and not _has_image(base, name)
-        if (orphan or astray) and looks_like_rows(base / name):
+        astray = place.stem in missing
+        if (orphan or astray) and not _has_image(base, name) and looks_like_rows(base / name):
             error = _lost(base / name, place, missing)
             if lenient is None:
                 raise error

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from ..types import Dataset
-from ._console import split
+from ..types import Dataset, ImageRecord
+from ._console import print_json, split
 from ._write import (
     AllowLossy,
     DryRun,
@@ -80,12 +83,32 @@ def filter_(
     names = read_class_map(map_, rename or ())
     dataset = opened(source, from_, image_root, lenient=lenient)
 
+    seen: Counter[str] = Counter()
+
     def changed() -> Dataset:
-        return narrow(renamed(dataset(), names), limits, drop_empty=drop_empty)
+        return narrow(renamed(_counted(dataset(), seen), names), limits, drop_empty=drop_empty)
 
     receipt = Receipt(str(source), str(target), dataset.format, dataset.why, to or dataset.format)
-    show(
-        write(changed, target, receipt=receipt, skipped=[dataset.skipped], images=images, allow_lossy=allow_lossy,
-              overwrite=overwrite, dry_run=dry_run, option=option),
-        as_json=as_json,
-    )
+    write(
+        changed, target, receipt=receipt, skipped=[dataset.skipped], images=images, allow_lossy=allow_lossy,
+        overwrite=overwrite, dry_run=dry_run, option=option,
+    )  # fmt: skip
+    if as_json:
+        print_json({"source_images": seen["images"], "source_objects": seen["objects"], **receipt.to_dict()})
+        return
+    print(f"stay    {receipt.images_in} of {seen['images']} images, {receipt.objects_in} of {seen['objects']} objects")
+    show(receipt, as_json=False)
+
+
+def _counted(dataset: Dataset, seen: Counter[str]) -> Dataset:
+    """The same dataset; `seen` tells what passed by when it was last read."""
+    from ..datasets.records import Records
+
+    def records() -> Iterator[ImageRecord]:
+        seen.clear()
+        for record in dataset.records:
+            seen["images"] += 1
+            seen["objects"] += len(record.annotations)
+            yield record
+
+    return replace(dataset, records=Records(records))

@@ -317,6 +317,18 @@ def test_a_label_is_found_in_every_layout(files: dict[str, str], tmp_path: Path)
 YAML = "names: [x]\ntrain: images\n"
 
 
+def test_a_list_file_chooses_among_the_images_of_a_folder(tmp_path: Path) -> None:
+    labels = {f"labels/{name}.txt": BOX for name in "abc"}
+    images = {f"images/{name}.png": "" for name in "abc"}
+    lists = {"train.txt": "\ufeff./images/a.png\r\n", "val.txt": "images\\c.png\n"}
+    data = {"data.yaml": "names: [x]\ntrain: train.txt\nval: val.txt\n"}
+    put(tmp_path, {**labels, **images, **lists, **data})
+    assert [record.path for record in converters.read(tmp_path).records] == ["a.png", "c.png"]
+    (tmp_path / "images" / "b.png").unlink()
+    with pytest.raises(FormatError, match="b.txt: a label without its image"):
+        converters.read(tmp_path)
+
+
 @pytest.mark.parametrize(
     ("files", "words"),
     [

@@ -299,6 +299,7 @@ def test_the_commands_work_on_files(coco: Path, tmp_path: Path, capsys: pytest.C
     code, out, err = run(capsys, "filter", coco, tmp_path / "few.json", "--rename", "dog=hound", "--classes", "hound",
                          "--min-area", "100", "--drop-empty")
     assert code == 0, err
+    assert "stay    5 of 20 images, 5 of 20 objects" in out
     content = json.loads((tmp_path / "few.json").read_text())
     assert [c["name"] for c in content["categories"]] == ["hound"]
     assert [i["file_name"] for i in content["images"]] == ["06.png", "09.png", "12.png", "15.png", "18.png"]
