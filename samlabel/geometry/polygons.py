@@ -88,13 +88,8 @@ def simplify(points: np.ndarray, tolerance: float) -> np.ndarray:
     """
     if len(points) <= 4:
         return points
-    _, index, counts = np.unique(points, axis=0, return_inverse=True, return_counts=True)
-    fixed = counts[index.reshape(-1)] > 1
-    fixed[0] = True
-    far = int(np.argmax(((points - points[0]) ** 2).sum(axis=1)))
-    fixed[far] = True
     closed = np.concatenate((points, points[:1]))
-    keep = np.append(fixed, True)
+    keep = np.append(_fixed(points), True)
     anchors = np.flatnonzero(keep).tolist()
     stack = list(zip(anchors[:-1], anchors[1:]))
     while stack:
@@ -117,14 +112,28 @@ def simplify(points: np.ndarray, tolerance: float) -> np.ndarray:
     return kept if len(kept) >= 3 else points
 
 
+def _fixed(points: np.ndarray) -> np.ndarray:
+    """Which corners no tolerance takes away: ends of seams, the first, and the one farthest from it."""
+    _, index, counts = np.unique(points, axis=0, return_inverse=True, return_counts=True)
+    fixed = counts[index.reshape(-1)] > 1
+    fixed[[0, int(np.argmax(((points - points[0]) ** 2).sum(axis=1)))]] = True
+    return fixed
+
+
 def simplify_to(points: np.ndarray, *, max_points: int | None, tolerance: float) -> np.ndarray:
     """The closed outline (K, 2) simplified by `tolerance`, and further while it has more than `max_points` corners.
 
-    Seams keep their corners, so an outline of many holes may stay above the budget.
+    Seams keep their corners. Where these alone are more than `max_points`, as many corners as that come on top of them:
+    over the budget either way, the outline may as well keep its shape.
     """
     found = simplify(points, tolerance) if tolerance > 0 else points
     if max_points is None or len(found) <= max_points:
         return found
+    fixed = int(_fixed(points).sum())
+    if fixed > max_points:
+        max_points += fixed
+        if len(found) <= max_points:
+            return found
     low, high = tolerance, max(0.5, 2 * tolerance)
     best = simplify(points, high)
     while len(best) > max_points and high < 1e5:

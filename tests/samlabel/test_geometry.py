@@ -142,6 +142,19 @@ def test_an_empty_mask_has_no_polygon_and_none_gives_an_empty_mask() -> None:
     assert geometry.polygons_to_mask([], (3, 4)) == empty
 
 
+def test_an_outline_whose_seams_alone_are_over_the_budget_keeps_its_shape() -> None:
+    y, x = np.mgrid[:120, :120]
+    pixels = (x - 60) ** 2 + (y - 60) ** 2 < 55**2
+    for at in range(20, 100, 16):
+        pixels[at : at + 4, 30 + at // 2 : 38 + at // 2] = False
+    mask = Mask.from_pixels(pixels)
+    (points,) = (np.array(polygon).reshape(-1, 2) for polygon in mask.to_polygons())
+    seams = len(geometry.simplify_to(points, max_points=None, tolerance=1e5))
+    found = geometry.simplify_to(points, max_points=12, tolerance=0.0)
+    assert 12 < seams < len(found) <= seams + 12 < len(points)
+    assert Mask.from_polygons([found.ravel().tolist()], mask.size).iou(mask) > 0.9
+
+
 def test_simplifying_drops_corners_and_stays_close() -> None:
     y, x = np.mgrid[:60, :60]
     disc = (x - 30) ** 2 + (y - 30) ** 2 < 25**2
