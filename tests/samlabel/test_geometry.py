@@ -150,9 +150,9 @@ def test_an_outline_whose_seams_alone_are_over_the_budget_keeps_its_shape() -> N
     mask = Mask.from_pixels(pixels)
     (points,) = (np.array(polygon).reshape(-1, 2) for polygon in mask.to_polygons())
     seams = len(geometry.simplify_to(points, max_points=None, tolerance=1e5))
-    found = geometry.simplify_to(points, max_points=12, tolerance=0.0)
-    assert 12 < seams < len(found) <= seams + 12 < len(points)
-    assert Mask.from_polygons([found.ravel().tolist()], mask.size).iou(mask) > 0.9
+    found = geometry.simplify_to(points, max_points=8, tolerance=0.0)
+    assert 8 < seams < len(found) <= seams + 8 < len(points)
+    assert Mask.from_polygons([found.ravel().tolist()], mask.size).iou(mask) > 0.7
 
 
 def test_simplifying_drops_corners_and_stays_close() -> None:
