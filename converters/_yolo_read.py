@@ -17,6 +17,7 @@ from ._files import IMAGE_SUFFIXES, Names, image_size, read_text
 from ._folders import files_below
 from ._lenient import Lenient, broken, coded, passing_over, unbroken
 from ._yolo_layout import LABEL_FOLDERS, NAME_FILES, find_labels, looks_like_rows, refuse_lost
+from ._yolo_pose import kpt_shape, split_pose
 from ._yolo_rows import read_polygon
 
 SPLIT_KEYS = ("train", "val", "validation", "test", "minival")
@@ -56,13 +57,14 @@ def read(path: Path, *, image_root: Path | None = None, lenient: Lenient | None 
     """The dataset of a `data.yaml`, of the folder that holds one, or of a folder of images with labels.
 
     Image sizes come from the headers of the images, upright. Rows of four numbers after the class are boxes, with no
-    mask. An image without a label file has no objects. With `image_root`, images are taken from there, and their
-    labels from `labels/` here under the same names. Raises FormatError with file, line and rule; with `lenient`,
-    broken rows and images are left out and counted there.
+    mask; where data.yaml has a `kpt_shape`, all rows are boxes with keypoints. An image without a label file has no
+    objects. With `image_root`, images are taken from there, and their labels from `labels/` here under the same names.
+    Raises FormatError with file, line and rule; with `lenient`, broken rows and images are left out and counted there.
     """
     path = Path(path)
     yaml_file = _yaml_of(path)
     base = path if path.is_dir() else path.parent
+    keypoints = None
     if yaml_file is None:
         if not path.is_dir():
             raise FormatError(f"{path}: not a YOLO dataset; wanted its data.yaml or its folder")
@@ -70,7 +72,7 @@ def read(path: Path, *, image_root: Path | None = None, lenient: Lenient | None 
         images = [] if image_root else sorted(_walk(base))
     else:
         content = _load_yaml(yaml_file)
-        names = _names(content, yaml_file)
+        names, keypoints = _names(content, yaml_file), kpt_shape(content, yaml_file)
         base = _base(content, yaml_file)
         images = [] if image_root else sorted(_listed(content, base, yaml_file, lenient))
     if image_root is not None:
@@ -94,7 +96,7 @@ def read(path: Path, *, image_root: Path | None = None, lenient: Lenient | None 
     if names is None:
         names = _bare_names(base, labels.values(), lenient)
     categories = tuple(Category(index, name) for index, name in sorted(names.items()))
-    return Dataset(categories, _Records(base, root, labels, frozenset(names), lenient), root)
+    return Dataset(categories, _Records(base, root, labels, frozenset(names), keypoints, lenient), root)
 
 
 @dataclass(frozen=True)
@@ -103,6 +105,7 @@ class _Records:
     root: Path
     labels: dict[str, str]  # image below root -> label below base
     classes: frozenset[int]
+    keypoints: tuple[int, int] | None  # of each object, and numbers of each
     lenient: Lenient | None = None
 
     def __iter__(self) -> Iterator[ImageRecord]:
@@ -120,7 +123,7 @@ class _Records:
             return ImageRecord(image, size)
         with coded("bad-file"):
             lines = _lines(label)
-        makes = (partial(_row, text, where, size, self.classes) for where, text in lines)
+        makes = (partial(_row, text, where, size, self.classes, self.keypoints) for where, text in lines)
         return ImageRecord(image, size, tuple(passing_over(makes, self.lenient, "bad-row")))
 
 
@@ -130,9 +133,15 @@ def _lines(file: Path) -> list[tuple[str, str]]:
     return [(f"{file}:{line}", text) for line, text in found if text.strip()]
 
 
-def _row(text: str, where: str, size: Size, classes: frozenset[int]) -> Annotation:
+def _row(
+    text: str, where: str, size: Size, classes: frozenset[int], keypoints: tuple[int, int] | None
+) -> Annotation:
     height, width = size
-    index, values = _numbers(text, where)
+    index, values = _parsed(text, where)
+    extra: dict[str, Any] = {}
+    if keypoints is not None:
+        values, extra = split_pose(values, keypoints, size, where)
+    _check(values, where)
     if index not in classes:
         raise FormatError(f"{where}: class {index} is beyond the {len(classes)} classes of this dataset")
     if len(values) == 4:
@@ -140,7 +149,7 @@ def _row(text: str, where: str, size: Size, classes: frozenset[int]) -> Annotati
         if w < 0 or h < 0:
             raise FormatError(f"{where}: a box of negative width or height")
         box = ((cx - w / 2) * width, (cy - h / 2) * height, (cx + w / 2) * width, (cy + h / 2) * height)
-        return Annotation(index, tuple(round(v, 4) for v in box))
+        return Annotation(index, tuple(round(v, 4) for v in box), extra=extra)
     try:
         mask = read_polygon(values, size)
     except ValueError as error:
@@ -148,20 +157,30 @@ def _row(text: str, where: str, size: Size, classes: frozenset[int]) -> Annotati
     return Annotation(index, mask.box, mask)
 
 
-def _numbers(text: str, where: str) -> tuple[int, list[float]]:
+def _parsed(text: str, where: str) -> tuple[int, list[float]]:
+    """The class of a row and the numbers after it."""
     try:
         first, *values = [float(word) for word in text.split()]
     except ValueError:
         raise FormatError(f"{where}: {text[:60]!r} is not a row of numbers") from None
     if not isfinite(first) or first != int(first) or first < 0:
         raise FormatError(f"{where}: class {text.split()[0]} is not a whole number from 0")
+    return int(first), values
+
+
+def _check(values: list[float], where: str) -> None:
     if len(values) < 4 or len(values) % 2:
         count = len(values)
         raise FormatError(f"{where}: {count} numbers after the class; a box needs 4, a polygon x y pairs, 6 or more")
     outside = [v for v in values if not -0.01 <= v <= 1.01]  # NaN is outside as well
     if outside:
         raise FormatError(f"{where}: {outside[0]:g} is not a share of the image's size, from 0 to 1")
-    return int(first), values
+
+
+def _class(text: str, where: str) -> int:
+    index, values = _parsed(text, where)
+    _check(values, where)
+    return index
 
 
 def _load_yaml(file: Path) -> dict[str, Any]:
@@ -267,8 +286,7 @@ def _bare_names(base: Path, labels: Iterable[str], lenient: Lenient | None) -> d
     highest = -1
     there = (base / name for name in labels if (base / name).is_file())
     for lines in unbroken((partial(_lines, label) for label in there), lenient):
-        rows = unbroken((partial(_numbers, text, where) for where, text in lines), lenient)
-        highest = max([highest, *(index for index, _ in rows)])
+        highest = max([highest, *unbroken((partial(_class, text, where) for where, text in lines), lenient)])
     if highest > 100_000:
         raise FormatError(f"{base}: a class number of {highest}; wanted at most 100000")
     return {index: f"class_{index}" for index in range(highest + 1)}
