@@ -6,7 +6,6 @@ runs under `samlabel.memory.kept_pages`, as it does in `samlabel annotate`.
 
 from __future__ import annotations
 
-import inspect
 import shutil
 import sys
 import tempfile
@@ -40,20 +39,11 @@ def prepare(side: dict[str, Any]) -> tuple[Call, Call]:
 
 
 def ours(variant: str, folder: Path, side: dict[str, Any]) -> Any:
-    """Our model with the seeded weights, in the precision and on the backend of `side`, where `sam.load` knows it."""
+    """Our model with the seeded weights, in the precision and on the backend of `side`."""
     import sam
 
-    known = inspect.signature(sam.load).parameters
-    options: dict[str, Any] = {}
-    if side["dtype"] != "float32":
-        if "dtype" not in known:
-            raise SystemExit("sam.load has no dtype yet")
-        options["dtype"] = side["dtype"]
-    if side.get("backend"):
-        if "backend" not in known:
-            raise SystemExit("sam.load has no backend yet")
-        options["backend"] = side["backend"]
-    return sam.load(variant, checkpoint=material.seeded(variant, folder), **options)
+    weights = material.seeded(variant, folder)
+    return sam.load(variant, checkpoint=weights, dtype=side["dtype"], backend=side["backend"])
 
 
 def _state(variant: str, folder: Path) -> dict[str, torch.Tensor]:
@@ -312,18 +302,13 @@ def _our_folder(side: dict[str, Any], folder: Path) -> tuple[Call, Call]:
     from samlabel import auto_annotate
 
     weights, detector = material.seeded("tiny", folder), str(material.yolo(folder))
-    known = inspect.signature(auto_annotate).parameters
-    options: dict[str, Any] = {}
-    if side["dtype"] != "float32":
-        if "dtype" not in known:
-            raise SystemExit("auto_annotate has no dtype yet")
-        options["dtype"] = side["dtype"]
 
     def annotate(photos: Path) -> dict[str, Any]:
         out = Path(tempfile.mkdtemp(dir=folder))
         summary = auto_annotate(
             photos, detector, "tiny", "cpu", 0.25, 0.45, 640, material.BOXES_EACH, output_dir=out, formats=("yolo",),
-            images="none", sam_checkpoint=weights, trust_weights=True, **options,
+            images="none", sam_checkpoint=weights, trust_weights=True, dtype=side["dtype"],
+            backend=side["backend"],
         )  # fmt: skip
         shutil.rmtree(out)
         return {"photos": summary.images, "objects": summary.objects}

@@ -76,21 +76,17 @@ def spread(values: list[float]) -> str:
 def measure(stage: Stage, peer: str, chosen: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """Seconds and peak memory of each side over all rounds, and what our side says of itself."""
     common = {"stage": stage.name, "folder": str(folder), "points": 8 if chosen.quick else 32,
-              "photos": 2 if chosen.quick else 8, **dict(stage.more)}  # fmt: skip
+              "photos": 2 if chosen.quick else 8, "backend": chosen.backend, **dict(stage.more)}  # fmt: skip
     paths = [str(path) for path in (chosen.segment_anything, chosen.mobile_sam) if path]
     threads = None if stage.name == "folder-shipped" else chosen.threads
     wanted = {
         "ours": ({"who": "ours", "dtype": OURS}, False),
         "ours bf16": ({"who": "ours", "dtype": BF16}, False),
-        "ours OpenVINO": ({"who": "ours", "dtype": OURS, "backend": "openvino"}, False),
-        "ours OpenVINO bf16": ({"who": "ours", "dtype": BF16, "backend": "openvino"}, False),
         "peer": ({"who": peer, "dtype": OURS}, False),
         "peer, our allocator": ({"who": peer, "dtype": OURS}, True),
     }
     if not stage.has_bf16:
         del wanted["ours bf16"]
-    if not (stage.name.startswith("encoder") and importlib.util.find_spec("openvino")):
-        del wanted["ours OpenVINO"], wanted["ours OpenVINO bf16"]
     found: dict[str, Any] = {"runs": {}, "problems": {}}
     with ExitStack() as stack:
         sides: dict[str, Child] = {}
@@ -158,7 +154,7 @@ def report(stage: Stage, peer: str, found: dict[str, Any]) -> dict[str, Any]:
               f"of it {rounds[-1]['added']:6.0f} for this; {rounds[-1]['threads']} threads")  # fmt: skip
     for name, problem in found["problems"].items():
         print(f"  {name}: not measured: {problem}")
-    for mine, target in zip(("ours", "ours bf16", "ours OpenVINO", "ours OpenVINO bf16"), (*stage.targets, None, None)):
+    for mine, target in zip(("ours", "ours bf16"), stage.targets):
         for theirs in ("peer", "peer, our allocator"):
             if mine in runs and theirs in runs:
                 ratios, cpu = ([b[key] / a[key] for a, b in zip(runs[mine], runs[theirs])] for key in ("seconds", "cpu"))
@@ -213,6 +209,7 @@ def main() -> None:
     parser.add_argument("--peers", nargs="*", help="these peers")
     parser.add_argument("--rounds", type=int, help="of each comparison, fewer where one takes minutes; default 5")
     parser.add_argument("--threads", type=int, default=2, help="of both sides")
+    parser.add_argument("--backend", choices=("torch", "openvino"), default="torch", help="of our encoder")
     parser.add_argument("--quick", action="store_true", help="two rounds, 8x8 points, two photos: to see that it runs")
     parser.add_argument("--segment-anything", type=Path, metavar="DIR", help="holds the package segment_anything")
     parser.add_argument("--mobile-sam", type=Path, metavar="DIR", help="holds the package mobile_sam")
