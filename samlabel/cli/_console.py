@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import sys
 import time
@@ -120,5 +121,6 @@ def print_table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
 
 
 def split(values: Sequence[str] | None) -> list[str]:
-    """`["a,b", "c"]` as `["a", "b", "c"]`."""
-    return [part.strip() for value in values or () for part in value.split(",") if part.strip()]
+    """`["a,b", "c"]` as `["a", "b", "c"]`; a part in double quotes may hold commas, as in CSV."""
+    rows = (row for value in values or () for row in csv.reader([value], skipinitialspace=True))
+    return [part.strip() for row in rows for part in row if part.strip()]

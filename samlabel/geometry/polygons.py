@@ -123,14 +123,14 @@ def _fixed(points: np.ndarray) -> np.ndarray:
 def simplify_to(points: np.ndarray, *, max_points: int | None, tolerance: float) -> np.ndarray:
     """The closed outline (K, 2) simplified by `tolerance`, and further while it has more than `max_points` corners.
 
-    Seams keep their corners. Where these alone are more than `max_points`, as many corners as that come on top of them:
-    over the budget either way, the outline may as well keep its shape.
+    Seams keep their corners. Where these are more than half of `max_points` they do not count, for what is left would be
+    too few to give the outline any shape: it is over the budget then.
     """
     found = simplify(points, tolerance) if tolerance > 0 else points
     if max_points is None or len(found) <= max_points:
         return found
     fixed = int(_fixed(points).sum())
-    if fixed > max_points:
+    if 2 * fixed > max_points:
         max_points += fixed
         if len(found) <= max_points:
             return found

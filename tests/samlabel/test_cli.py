@@ -218,3 +218,20 @@ def test_listings_come_as_lines_and_as_json(run: Any, command: str) -> None:
     assert named[: len(names)] == names
     assert set(named[len(names) :]) <= set(names)  # what can be chosen of a format follows, a line each
     assert len(rows) >= 1
+
+
+@pytest.mark.parametrize(
+    ("values", "parts"),
+    [
+        (["a,b", "c d"], ["a", "b", "c d"]),
+        (['"brush, tooth", x'], ["brush, tooth", "x"]),
+        (['stop "sign",y'], ['stop "sign"', "y"]),
+        (['"open', "b", "", ", "], ["open", "b"]),
+        (None, []),
+    ],
+    ids=str,
+)
+def test_names_come_by_comma_or_repeated_and_quotes_hold_commas(values: list[str] | None, parts: list[str]) -> None:
+    from samlabel.cli._console import split
+
+    assert split(values) == parts
