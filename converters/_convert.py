@@ -14,7 +14,7 @@ from samlabel.types import Dataset, ImageRecord
 from ._lenient import Lenient
 from ._measure import Measure, MaskIou, down
 from ._registry import checked_options, detect_format, get
-from ._report import NOTED, REFUSED, Losses, Receipt, Tally, WriteReport
+from ._report import FEATURES, NOTED, REFUSED, Losses, Receipt, Tally, WriteReport
 
 
 def read(
@@ -141,7 +141,9 @@ def transfer(
     receipt.dry_run = dry_run
     watch = _Watch(dataset, module, chosen, "all" if min_iou is not None else measure)
     before: Counter[str] | None = None
-    if dry_run or min_iou is not None or not allow_lossy:
+    # A file that appears whole or not at all, in a format that loses nothing, need not be foretold.
+    sure = getattr(module, "ONE_FILE", False) and images in (None, "none") and watch.loses_nothing
+    if dry_run or min_iou is not None or not (allow_lossy or sure):
         for record in dataset.records:
             watch.add(record)
         before = watch.losses()
@@ -185,6 +187,7 @@ class _Watch:
         self._measure = Measure(module, options, self._keeps, dataset.categories, measure)
         self._budget = "exact_masks" in module.KEEPS and "exact_masks" not in self._keeps
         self._options, self._module = options, module
+        self.loses_nothing = self._keeps >= FEATURES.keys() and self._audit is None and not hasattr(module, "dropped")
 
     def add(self, record: ImageRecord) -> None:
         self.found.add(record)

@@ -33,6 +33,7 @@ from ._report import FEATURES, WriteReport
 from ._values import Numbers, category_table, check_listed, plain
 
 KEEPS = frozenset(FEATURES)
+ONE_FILE = True
 OPTIONS = {
     "segmentation": "rle|polygons: both are exact",
     "keep_ids": "keep the numbers of the source while they are free; else count from 1",

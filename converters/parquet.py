@@ -24,6 +24,7 @@ from ._values import category_table, check_listed, further
 __all__ = ["KEEPS", "OPTIONS", "READER", "read", "recognise", "write"]
 
 KEEPS = frozenset(FEATURES)
+ONE_FILE = True
 OPTIONS = {"pictures": "path|embed: the latter puts the image files into the column image"}
 READER = "pycocotools"
 FILE = "data/train-00000-of-00001.parquet"

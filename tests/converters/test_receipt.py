@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ import pytest
 import converters
 from converters._measure import Measure
 from samlabel.cli import main
+from samlabel.datasets.records import Records
 from samlabel.errors import LossyConversion, UsageError
 from samlabel.geometry import PolygonMask, polygon_masks
 from samlabel.types import Annotation, Category, Dataset, ImageRecord, Mask
@@ -174,6 +176,33 @@ def test_a_budget_for_yolo_rows_is_kept_and_its_cost_told(budget: dict, outline:
         assert all(len(row.split()) // 2 <= 16 for row in rows)
     assert receipt.losses["mask-changed"] == 2
     assert 0.9 < receipt.mask_iou.min <= receipt.mask_iou.mean < 1 and free.losses == {}
+
+
+@pytest.mark.parametrize(
+    ("to", "options", "times"),
+    [
+        ("coco", {}, 1),
+        ("parquet", {}, 1),
+        ("coco", {"segmentation": "polygons", "tolerance": 0.1, "min_iou": 0}, 2),
+        ("png", {"images": "none"}, 2),
+    ],
+    ids=["coco", "parquet", "polygons with a tolerance", "many files"],
+)
+def test_a_source_is_read_once_where_nothing_can_be_refused(
+    to: str, options: dict, times: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    converters.write(Dataset(LETTERS, one(thing(NESTED))), tmp_path / "in.json", "coco")
+    read = converters.get("coco").read
+    passes = []
+
+    def counted(path: Path, **keywords: object) -> Dataset:
+        dataset = read(path, **keywords)
+        return replace(dataset, records=Records(lambda: passes.append(1) or iter(dataset.records)))
+
+    monkeypatch.setattr(converters.get("coco"), "read", counted)
+    receipt = converters.convert(tmp_path / "in.json", tmp_path / "out", to=to, **options)
+    assert len(passes) == times + (times > 1)  # asking whether it can be iterated twice counts as well
+    assert (receipt.objects_in, receipt.objects_out, receipt.mask_iou.measured) == (1, 1, 1)
 
 
 def test_a_budget_smaller_than_the_seams_is_told(tmp_path: Path) -> None:
