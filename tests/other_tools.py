@@ -90,7 +90,10 @@ def _class_names(objects: Any) -> list[str]:
 
 
 def labelme(home: Path, labels: Path) -> Loaded:
-    from labelme.label_file import LabelFile
+    try:
+        from labelme._label_file import LabelFile  # where version 5.11 has it
+    except ModuleNotFoundError:
+        from labelme.label_file import LabelFile
     from labelme.utils import shape_to_mask
 
     converters.convert(labels, home / "labelme", to="labelme", shapes="polygon", allow_lossy=True)
