@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -76,12 +76,16 @@ class Lenient:
         return {"skipped": self.counts, "skipped_examples": self.examples}
 
     def lines(self) -> list[str]:
-        """For people: a line a code, its examples below."""
-        found = []
-        for code, count in self.counts.items():
-            found.append(f"skipped {count} {code}: {SKIPPED.get(code, '')}")
-            found += [f"        {message}" for message in self.examples.get(code, ())]
-        return found
+        return skipped_lines(self.counts, self.examples)
+
+
+def skipped_lines(counts: Mapping[str, int], examples: Mapping[str, list[str]]) -> list[str]:
+    """For people: a line a code, its examples below."""
+    lines = []
+    for code, count in counts.items():
+        lines.append(f"skipped {count} {code}: {SKIPPED.get(code, '')}")
+        lines += [f"        {message}" for message in examples.get(code, ())]
+    return lines
 
 
 @contextmanager

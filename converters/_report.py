@@ -10,7 +10,7 @@ from typing import Any
 from samlabel.geometry import PolygonMask, any_sewn
 from samlabel.types import Annotation, ImageRecord, Mask
 
-from ._lenient import SKIPPED
+from ._lenient import skipped_lines
 from ._measure import MaskIou
 
 # Words of KEEPS: what a round trip through a format gives back.
@@ -165,9 +165,7 @@ class Receipt:
             f"parts, {seen.crowds} crowds, {seen.scores} with a score",
         ]
         lines += self.mask_iou.lines()
-        for code, count in self.skipped.items():
-            lines.append(f"skipped {count} {code}: {SKIPPED.get(code, '')}")
-            lines += [f"        {message}" for message in self.skipped_examples.get(code, ())]
+        lines += skipped_lines(self.skipped, self.skipped_examples)
         lines += [f"lost    {count} {code}: {CODES.get(code, '')}" for code, count in self.losses.items()]
         lines += [f"note    {count} {code}: {CODES.get(code, '')}" for code, count in self.notes.items()]
         if self.dry_run:
