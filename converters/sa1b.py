@@ -55,7 +55,9 @@ OPTIONS = {"sidecar": "write classes, crowds and scores into samlabel.jsonl besi
 SIDECAR = "samlabel.jsonl"
 OBJECT = Category(1, "object")
 
-_IN_SIDECAR = frozenset("crowd scores source prompts category_names category_ids supercategories".split())
+_IN_SIDECAR = frozenset(
+    "crowd scores source prompts category_names category_ids supercategories dataset_fields".split()
+)
 
 
 def keeps(*, sidecar: bool = True, **_: Any) -> frozenset[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -72,11 +73,12 @@ def test_an_official_record_is_read_whole(tmp_path: Path) -> None:
 
 
 def test_without_the_file_beside_them_classes_are_lost_and_the_receipt_says_so(tmp_path: Path) -> None:
-    converters.write(drawn("two parts", tmp_path / "photos"), tmp_path / "in.json", "coco")
+    dataset = replace(drawn("two parts", tmp_path / "photos"), extra={"info": {"year": 2024}})
+    converters.write(dataset, tmp_path / "in.json", "coco")
     receipt = converters.convert(
         tmp_path / "in.json", tmp_path / "out", to="sa1b", sidecar=False, allow_lossy=True, images="none"
     )
-    assert receipt.losses == {"category-name-lost": 1}
+    assert receipt.losses == {"category-name-lost": 1} and receipt.notes["dataset-fields-lost"] == 1
     assert not (tmp_path / "out" / "samlabel.jsonl").exists()
 
 
@@ -103,7 +105,7 @@ def test_a_broken_record_is_one_line(image, objects, words: str, tmp_path: Path)
     assert "\n" not in str(error.value) and str(tmp_path / "a.json") in str(error.value)
 
 
-@pytest.mark.parametrize("line", ["x", "{}", '{"categories":[]}\n{"file":1}', "[1]", '{"categories":5}'])
+@pytest.mark.parametrize("line", ["x", "{}", '{"categories":[]}\n{"file":1}', "[1]", '{"categories":5}', '{"categories":[],"dataset":5}'])
 def test_a_damaged_file_beside_the_records_is_named(line: str, tmp_path: Path) -> None:
     write_record(tmp_path, IMAGE, OBJECT)
     (tmp_path / "samlabel.jsonl").write_text(line + "\n", encoding="utf-8")
