@@ -105,7 +105,10 @@ def test_a_broken_record_is_one_line(image, objects, words: str, tmp_path: Path)
     assert "\n" not in str(error.value) and str(tmp_path / "a.json") in str(error.value)
 
 
-@pytest.mark.parametrize("line", ["x", "{}", '{"categories":[]}\n{"file":1}', "[1]", '{"categories":5}', '{"categories":[],"dataset":5}'])
+@pytest.mark.parametrize(
+    "line",
+    ["x", "{}", '{"categories":[]}\n{"file":1}', "[1]", '{"categories":5}', '{"categories":[],"dataset":5}'],
+)
 def test_a_damaged_file_beside_the_records_is_named(line: str, tmp_path: Path) -> None:
     write_record(tmp_path, IMAGE, OBJECT)
     (tmp_path / "samlabel.jsonl").write_text(line + "\n", encoding="utf-8")
