@@ -57,8 +57,8 @@ STAGES = (
     Stage("masks-large", "12 low-res logits to RLE, box, area, 4000x3000", ("segment_anything", "pycocotools"),
           (60, None)),
     Stage("grid", "automatic masks, 32x32 points, default thresholds", ("mobile_sam",), (3, 4.5), 2),
-    Stage("folder", "a folder, YOLO nano + MobileSAM, 15 boxes a photo, equal threads", ("ultralytics",), (2.4, 3.5), 3),
-    Stage("folder-shipped", "the same, both as shipped", ("ultralytics",), (4, 6), 3),
+    Stage("folder", "a folder, YOLO nano + MobileSAM, 15 boxes a photo, equal threads", ("ultralytics",), (2.4, 3.5), 2),
+    Stage("folder-shipped", "the same, both as shipped", ("ultralytics",), (4, 6), 2),
 )  # fmt: skip
 
 
@@ -76,7 +76,7 @@ def spread(values: list[float]) -> str:
 def measure(stage: Stage, peer: str, chosen: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """Seconds and peak memory of each side over all rounds, and what our side says of itself."""
     common = {"stage": stage.name, "folder": str(folder), "points": 8 if chosen.quick else 32,
-              "photos": 2 if chosen.quick else 8, "backend": chosen.backend, **dict(stage.more)}  # fmt: skip
+              "photos": 2 if chosen.quick else 4, "backend": chosen.backend, **dict(stage.more)}  # fmt: skip
     paths = [str(path) for path in (chosen.segment_anything, chosen.mobile_sam) if path]
     threads = None if stage.name == "folder-shipped" else chosen.threads
     wanted = {
