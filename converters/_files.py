@@ -9,9 +9,7 @@ import re
 import shutil
 import tempfile
 import threading
-from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, NoReturn
@@ -122,13 +120,9 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
 def write_text(path: Path, text: str) -> None:
     """`text` as UTF-8 at `path`, whole or not at all."""
     data = encoded(text, path)
-    try:
-        if not path.is_symlink() and path.read_bytes() == data:
-            return
-    except OSError:
-        pass
-    path.parent.mkdir(parents=True, exist_ok=True)
-    _put(os.fspath(path), data)
+    if not _holds(os.fspath(path), data):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _put(os.fspath(path), data)
 
 
 def encoded(text: str, path: Path | str) -> bytes:
@@ -152,10 +146,12 @@ def _put(path: str, data: bytes) -> None:
     temporary = os.path.join(folder, f".{name[:80]}.{os.getpid()}-{threading.get_ident()}.tmp")
     handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_NOFOLLOW", 0), 0o666)
     try:
-        with os.fdopen(handle, "wb", buffering=0) as file:
+        try:
             view = memoryview(data)
             while view:
-                view = view[file.write(view) :]
+                view = view[os.write(handle, view) :]
+        finally:
+            os.close(handle)
         os.replace(temporary, path)
     except BaseException:
         if os.path.exists(temporary):
@@ -166,75 +162,46 @@ def _put(path: str, data: bytes) -> None:
 class Target:
     """A folder that thousands of files are written below; a folder of them is checked and made once.
 
-    Files are written by a thread beside the caller, several at a time and a bounded number ahead; `finish` waits for
-    the last of them.
+    They are written here and now: a thread beside the caller would take turns with it at Python's lock, several for
+    each file, which costs more than the files do.
     """
 
     def __init__(self, root: Path) -> None:
         self._root = root
         self._base = os.fspath(root)
-        self._known: set[str] = set()
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix="samlabel-write")
-        self._next: list[tuple[str, bytes]] = []  # files that wait for company: handing over takes its time
-        self._waiting: deque[Future[None]] = deque()
-
-    def __enter__(self) -> Target:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._hand_over()
-        self._pool.shutdown(wait=True)
-
-    def finish(self) -> None:
-        """Wait until everything is on disk; the error of a write that failed is raised here, or before."""
-        self._hand_over()
-        while self._waiting:
-            self._waiting.popleft().result()
+        self._known: dict[str, bool] = {}  # folder -> whether something was in it
 
     def file(self, relative: str) -> Path:
         """`root / relative`, refused where a name or a symbolic link leads out of the root."""
-        return Path(self._path(relative))
+        return Path(self._path(relative)[0])
 
-    def _path(self, relative: str) -> str:
+    def _path(self, relative: str) -> tuple[str, bool]:
+        """Where `root / relative` is, and whether its folder held anything when it was first asked for."""
         folder = relative.rpartition("/")[0]
         if folder not in self._known:
             inside(self._root, relative)
-            os.makedirs(os.path.join(self._base, folder), exist_ok=True)
-            self._known.add(folder)
-        return os.path.join(self._base, relative)
+            where = os.path.join(self._base, folder)
+            os.makedirs(where, exist_ok=True)
+            self._known[folder] = bool(os.listdir(where))
+        return os.path.join(self._base, relative), self._known[folder]
 
     def write(self, relative: str, text: str) -> None:
         """`text` as UTF-8, whole or not at all; a file that holds it already is left alone."""
-        self._next.append((self._path(relative), encoded(text, relative)))
-        if len(self._next) >= TOGETHER:
-            self._hand_over()
-            while len(self._waiting) > AHEAD:
-                self._waiting.popleft().result()
-
-    def _hand_over(self) -> None:
-        if self._next:
-            self._waiting.append(self._pool.submit(_write_all, self._next))
-            self._next = []
+        path, may_be_there = self._path(relative)
+        data = encoded(text, relative)
+        if not (may_be_there and _holds(path, data)):
+            _put(path, data)
 
 
-TOGETHER = 16  # files handed to the thread at once
-AHEAD = 4  # handfuls that may wait to be written
-
-
-def _write_all(files: list[tuple[str, bytes]]) -> None:
-    for path, data in files:
-        _write_new(path, data)
-
-
-def _write_new(path: str, data: bytes) -> None:
-    if os.path.lexists(path) and not os.path.islink(path):
-        try:
-            with open(path, "rb") as file:
-                if file.read() == data:
-                    return
-        except OSError:
-            pass
-    _put(path, data)
+def _holds(path: str, data: bytes) -> bool:
+    """Whether a file of these very bytes is there, and no link."""
+    try:
+        if os.path.islink(path):
+            return False
+        with open(path, "rb") as file:
+            return file.read() == data
+    except OSError:
+        return False
 
 
 def files_below(root: Path, folder: str, suffix: str) -> Iterator[str]:

@@ -22,7 +22,7 @@ class Spool:
     """Objects by image, in the order of the file; in memory while small, else in a temporary file."""
 
     def __init__(self) -> None:
-        self._data = tempfile.SpooledTemporaryFile(max_size=SPOOL_MEMORY)
+        self._data = tempfile.SpooledTemporaryFile(max_size=SPOOL_MEMORY, buffering=1 << 18)
         self._release = weakref.finalize(self, self._data.close)
         self._images: dict[Any, int] = {}  # image id -> its number here, by first use
         self._owner = array("q")  # of each run of objects

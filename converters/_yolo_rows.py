@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from math import ceil, log10
 
@@ -66,7 +64,7 @@ def polygon_rows(masks: Sequence[PolygonMask], indices: Sequence[int], size: Siz
     """Rows of objects of one polygon each with their points as they are; None where that would change the mask.
 
     A row is given only where `restore` of its numbers leads pycocotools to the very same pixels. All points of an
-    image are turned into text at once: looked up where they have two decimals, as most do, else worked out.
+    image are turned into text at once.
     """
     points = np.frombuffer(b"".join([mask.packed[0] for mask in masks])).reshape(-1, 2)
     lengths = np.array([len(mask.packed[0]) // 16 for mask in masks])
@@ -75,12 +73,18 @@ def polygon_rows(masks: Sequence[PolygonMask], indices: Sequence[int], size: Siz
     good = (inside[:, :2] >= 0).all(axis=1) & (inside[:, 2:] <= size[::-1]).all(axis=1)
     if not good.all():
         points = np.clip(points, 0, size[::-1])
-    shares, kept, rounded = _looked_up(points, size) or _worked_out(points, size)
-    if not kept.all():
+    shares = np.empty(points.shape)
+    for axis, side in enumerate((size[1], size[0])):  # numpy is slow along an axis of two
+        np.multiply(points[:, axis], 10**SHORT / side, out=shares[:, axis])
+    shares = np.rint(shares)
+    firsts = points[starts]
+    # Hundredths of a pixel come back as they were while half a millionth of the image is far below half of one.
+    if max(size) > LARGEST or not (np.rint(points * 100) / 100 == points).all():
+        kept, rounded = _kept(points, shares, size)
         good &= np.logical_and.reduceat(kept.ravel(), 2 * starts)
-    first = np.abs((rounded[starts] % 1)[..., None] - MARKS).min(axis=-1).max(axis=-1)
-    good &= first > 0.011  # or it may be taken for a row that was traced
-    text = shares.tobytes().decode("ascii")
+        firsts = rounded[starts]
+    good &= np.abs((firsts % 1)[..., None] - MARKS).min(axis=-1).max(axis=-1) > 0.011  # or it looks like a traced row
+    text = _words(shares.ravel()).tobytes().decode("ascii")
     wide = 2 * (SHORT + 3)
     return [
         f"{index}{text[start * wide : (start + length) * wide]}" if fine else _long_row(mask, index, size)
@@ -90,87 +94,33 @@ def polygon_rows(masks: Sequence[PolygonMask], indices: Sequence[int], size: Siz
     ]
 
 
-Told = tuple[np.ndarray, np.ndarray, np.ndarray]  # of each coordinate: text " 0.123456"; whether it is kept; `restore`d
+LARGEST = 4000  # pixels a side
 
 
-def _worked_out(points: np.ndarray, size: Size) -> Told:
-    """What becomes of points (K, 2) inside an image of `size`."""
+def _kept(points: np.ndarray, shares: np.ndarray, size: Size) -> tuple[np.ndarray, np.ndarray]:
+    """Of each coordinate whether its share in millionths leads to the same pixels, and what `restore` makes of that."""
     height, width = size
-    shares = np.rint(points * (10**SHORT / width, 10**SHORT / height))
     back = shares * (width / 10**SHORT, height / 10**SHORT)
     rounded = np.rint(back * 100) / 100
     # What pycocotools makes of a coordinate is fifths of a pixel.
     kept = np.floor(5 * rounded + 0.5) == np.floor(5 * points + 0.5)
     kept &= np.abs(back - rounded) <= 0.55 * 10.0**-SHORT * max(size)
-    return _digits(shares.astype(np.uint32).ravel()), kept, rounded
+    return kept, rounded
 
 
-_PAIR = np.dtype([("space", "u1"), ("digits", "<u8")])  # " " and the eight bytes of "0.123456"
+_WORD = np.dtype([("space", "S1"), ("digits", "<u8")])  # " " and the eight bytes of "0.123456"
+_UPPER = np.array([f"{n // 1000}.{n % 1000:03d}".encode() for n in range(1001)], dtype="S8").view("<u8")
+_LOWER = np.array([b"\0" * 5 + f"{n:03d}".encode() for n in range(1000)], dtype="S8").view("<u8")
 
 
-@dataclass(frozen=True)
-class _Table:
-    """`_worked_out` of every hundredth of a pixel, first those across an image, then those down it."""
-
-    down: int  # where those down the image begin
-    digits: np.ndarray
-    kept: np.ndarray
-    rounded: np.ndarray
-
-
-_TABLES: dict[Size, _Table] = {}
-_SEEN: Counter[Size] = Counter()  # points of images of a size that has no table yet
-LARGEST = 1 << 18  # entries of a table, 4 MB: images of 2600 pixels, both sides together
-MOST = 8  # tables
-
-
-def _looked_up(points: np.ndarray, size: Size) -> Told | None:
-    """`_worked_out`, from a table; None where points have more than two decimals or a table does not pay."""
-    table = _TABLES.get(size)
-    if table is None:
-        _SEEN[size] += len(points)
-        entries = 100 * sum(size)
-        if entries > LARGEST or _SEEN[size] < entries:
-            return None
-        table = _make_table(size)
-    hundreds = np.rint(points * 100)
-    if not (hundreds / 100 == points).all():
-        return None
-    at = hundreds.astype(np.intp)
-    at[:, 1] += table.down
-    text = np.empty(at.shape, dtype=_PAIR)
-    text["space"], text["digits"] = ord(" "), table.digits[at]
-    return text, table.kept[at], table.rounded[at]
-
-
-def _make_table(size: Size) -> _Table:
-    if len(_TABLES) >= MOST:
-        _TABLES.clear()
-        _SEEN.clear()
-    height, width = size
-    count = 100 * max(size) + 1
-    line = np.arange(count) / 100
-    text, kept, rounded = _worked_out(np.stack((np.minimum(line, width), np.minimum(line, height)), axis=1), size)
-    part = [(slice(100 * width + 1), 0), (slice(100 * height + 1), 1)]
-    digits = np.ascontiguousarray(text.reshape(count, 2, SHORT + 3)[..., 1:]).view("<u8")[..., 0]
-    across = [np.concatenate([values[where] for where in part]) for values in (digits, kept, rounded)]
-    _TABLES[size] = table = _Table(100 * width + 1, *across)
-    return table
-
-
-def _digits(shares: np.ndarray) -> np.ndarray:
-    """" 0.123456" of each millionth, (N, 9) ASCII."""
-    out = np.empty((len(shares), SHORT + 3), dtype=np.uint8)
-    lead = shares // np.uint32(1_000_000)
-    rest = shares - lead * np.uint32(1_000_000)
-    upper = rest // np.uint32(1000)
-    lower = rest - upper * np.uint32(1000)
-    out[:, 0], out[:, 1], out[:, 2] = ord(" "), lead + ord("0"), ord(".")
-    out[:, 3:6], out[:, 6:9] = _THREE.take(upper, axis=0), _THREE.take(lower, axis=0)
-    return out
-
-
-_THREE = np.array([list(f"{n:03d}".encode()) for n in range(1000)], dtype=np.uint8)
+def _words(shares: np.ndarray) -> np.ndarray:
+    """" 0.123456" of each of N millionths, nine bytes of ASCII."""
+    whole = shares.astype(np.uint32)
+    upper = whole // np.uint32(1000)
+    words = np.empty(len(whole), dtype=_WORD)
+    words["space"] = b" "
+    words["digits"] = _UPPER.take(upper) | _LOWER.take(whole - upper * np.uint32(1000))
+    return words
 
 
 def plain_row(points: np.ndarray, index: int, size: Size) -> str:

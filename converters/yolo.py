@@ -94,34 +94,33 @@ def write(
     audit = Audit(categories)
     names, written, box_files = Names(), set(), []
     tops: set[str] = set()
-    with Target(path) as target:
-        for record in dataset.records:
-            kept: Sequence[Annotation] = record.annotations
-            crowd = sum([a.iscrowd for a in kept])
-            report.losses["crowd-lost"] += crowd
-            if crowd and crowds == "drop":
-                kept = [a for a in kept if not a.iscrowd]
-                report.losses["object-lost"] += crowd
-            audit.add(record if kept is record.annotations else ImageRecord(record.path, record.size, tuple(kept)))
-            check_listed(record, index)
-            name = names.take(record.path)
-            report.losses["image-renamed"] += name != record.path
-            tops.add(name.partition("/")[0] if "/" in name else "")
-            label = label_path(f"images/{name}")
-            rows = _rows(kept, index, record.size, how, report)
-            without = sum([a.mask is None for a in kept])
-            if without and without == len(kept):
-                box_files.append((label, record.size))
-            elif without:
-                rows = [box_row_as_polygon(row, record.size) if row and len(row.split()) == 5 else row for row in rows]
-            rows = [row for row in rows if row]
-            report.images += 1
-            report.objects += len(rows)
-            if images != "none":
-                place_image(dataset.image_root, record.path, target.file(f"images/{name}"), images)
-            target.write(label, "".join([f"{row}\n" for row in rows]))
-            written.add(label)
-        target.finish()
+    target = Target(path)
+    for record in dataset.records:
+        kept: Sequence[Annotation] = record.annotations
+        crowd = sum([a.iscrowd for a in kept])
+        report.losses["crowd-lost"] += crowd
+        if crowd and crowds == "drop":
+            kept = [a for a in kept if not a.iscrowd]
+            report.losses["object-lost"] += crowd
+        audit.add(record if kept is record.annotations else ImageRecord(record.path, record.size, tuple(kept)))
+        check_listed(record, index)
+        name = names.take(record.path)
+        report.losses["image-renamed"] += name != record.path
+        tops.add(name.partition("/")[0] if "/" in name else "")
+        label = label_path(f"images/{name}")
+        rows = _rows(kept, index, record.size, how, report)
+        without = sum([a.mask is None for a in kept])
+        if without and without == len(kept):
+            box_files.append((label, record.size))
+        elif without:
+            rows = [box_row_as_polygon(row, record.size) if row and len(row.split()) == 5 else row for row in rows]
+        rows = [row for row in rows if row]
+        report.images += 1
+        report.objects += len(rows)
+        if images != "none":
+            place_image(dataset.image_root, record.path, target.file(f"images/{name}"), images)
+        target.write(label, "".join([f"{row}\n" for row in rows]))
+        written.add(label)
     losses = audit.losses()
     if losses["box-became-mask"]:
         for label, size in box_files:
@@ -218,9 +217,10 @@ def _rows(
     if how.outline == "given":
         masks = [(place, a.mask) for place, a in enumerate(annotations) if _is_one_polygon(a.mask)]
         if masks:
-            simpler = [how.simpler(mask) if how.budget.is_set else mask for _, mask in masks]
-            indices = [index[annotations[place].category_id] for place, _ in masks]
-            for (place, _), row in zip(masks, polygon_rows(simpler, indices, size)):
+            places = [place for place, _ in masks]
+            polygons = [how.simpler(mask) for _, mask in masks] if how.budget.is_set else [mask for _, mask in masks]
+            indices = [index[annotations[place].category_id] for place in places]
+            for place, row in zip(places, polygon_rows(polygons, indices, size)):
                 rows[place] = row
     found = [
         _row(annotation, index[annotation.category_id], size, how, report) if row is None else row

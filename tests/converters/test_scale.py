@@ -70,29 +70,38 @@ def test_memory_does_not_grow_with_the_number_of_images(
     assert peaks[many] - peaks[few] < table
 
 
-@pytest.mark.parametrize("size", [(480, 640), (333, 500), (7, 9)], ids=str)
-def test_the_text_of_coordinates_is_the_same_looked_up_and_worked_out(
-    size: tuple[int, int], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(_yolo_rows, "_TABLES", {})
-    rng = np.random.default_rng(1)
-    points = rng.integers(0, np.array([100 * size[1] + 1, 100 * size[0] + 1]), (5000, 2)) / 100
-    points[:4] = [[0, 0], [size[1], size[0]], [size[1], 0], [0, size[0]]]
-    plain = _yolo_rows._worked_out(points, size)
-    _yolo_rows._make_table(size)
-    quick = _yolo_rows._looked_up(points, size)
-    assert quick is not None
-    assert quick[0].tobytes() == plain[0].tobytes()
-    assert np.array_equal(quick[1], plain[1]) and np.array_equal(quick[2], plain[2])
-    points[7, 0] += 0.001
-    assert _yolo_rows._looked_up(points, size) is None
+@pytest.mark.parametrize("size", [(480, 640), (333, 500), (7, 9), (_yolo_rows.LARGEST, 1999)], ids=str)
+def test_hundredths_of_a_pixel_come_back_from_six_digits_as_they_were(size: tuple[int, int]) -> None:
+    line = np.arange(100 * max(size) + 1) / 100
+    points = np.stack([np.minimum(line, size[1]), np.minimum(line, size[0])], axis=1)
+    shares = np.rint(points * (1e6 / size[1], 1e6 / size[0]))
+    kept, rounded = _yolo_rows._kept(points, shares, size)
+    assert kept.all() and np.array_equal(rounded, points)
 
 
-def test_tables_of_many_sizes_do_not_pile_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_yolo_rows, "_TABLES", {})
-    for width in range(20, 20 + 3 * _yolo_rows.MOST):
-        _yolo_rows._make_table((20, width))
-    assert len(_yolo_rows._TABLES) <= _yolo_rows.MOST
+def test_the_words_of_millionths_are_those_of_format() -> None:
+    shares = np.unique(np.concatenate([np.arange(0, 1_000_001, 97), [999, 1000, 999_999, 1_000_000]]))
+    plain = "".join(f" {share / 1e6:.6f}" for share in shares.tolist())
+    assert _yolo_rows._words(shares.astype(np.float64)).tobytes().decode() == plain
+
+
+@pytest.mark.parametrize(("decimals", "size"), [(2, SIZE), (2, (5000, 4500)), (3, SIZE), (1, SIZE)], ids=str)
+def test_rows_of_many_polygons_are_those_of_each_alone(decimals: int, size: tuple[int, int]) -> None:
+    rings = [np.round(np.array(ring(n, 5 + n)) * 1.1, decimals) for n in range(30)]
+    rings[3] = rings[3] - rings[3].max()  # leaves the image
+    masks = polygon_masks([[ring.tobytes()] for ring in rings], size)
+    assert masks is not None
+    found = _yolo_rows.polygon_rows(masks, list(range(30)), size)
+    assert found == [row for n, mask in enumerate(masks) for row in _yolo_rows.polygon_rows([mask], [n], size)]
+    for number, (mask, row) in enumerate(zip(masks, found)):
+        if row is not None:
+            index, *words = row.split(" ")
+            shares = mask.polygons[0] / (size[1], size[0])
+            digits = len(words[0]) - 2
+            assert index == str(number) and digits in (_yolo_rows.SHORT, _yolo_rows.LONG)
+            assert np.abs(np.array(words, dtype=float) - shares.ravel()).max() <= 0.51 * 10.0**-digits
+            assert _yolo_rows.read_polygon([float(word) for word in words], size) == mask
+    assert found[3] is None and sum(row is not None for row in found) > 20
 
 
 @pytest.mark.parametrize(("corners", "count"), [(4, 1000), (60, 1000), (998, 1000), (999, 1000), (1200, 1201)])
