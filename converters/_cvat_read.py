@@ -53,15 +53,12 @@ def recognise(path: Path) -> str | None:
 def _find(path: Path) -> Path:
     if path.is_file():
         return path
-    if (path / FILE).is_file():
-        return path / FILE
     found = [file for file in sorted(path.glob("*.xml")) if b"<annotations" in head_of(file)]
-    if len(found) != 1:
-        problem = (
-            f"several CVAT files ({', '.join(f.name for f in found)}); name one of them" if found else f"no {FILE}"
-        )
-        raise FormatError(f"{path}: {problem}")
-    return found[0]
+    if len(found) > 1:
+        raise FormatError(f"{path}: several CVAT files ({', '.join(f.name for f in found)}); name one of them")
+    if not found and not (path / FILE).is_file():
+        raise FormatError(f"{path}: no {FILE}")
+    return found[0] if found else path / FILE
 
 
 def read(path: Path, *, image_root: Path | None = None, lenient: Lenient | None = None) -> Dataset:

@@ -60,16 +60,16 @@ def _find(path: Path) -> Path | None:
     """The COCO file that `path` is or holds."""
     if path.is_file():
         return path if path.suffix.lower() == ".json" else None
+    if not path.is_dir():
+        return None
     named = [path / FILE, path / "_annotations.coco.json", path / "annotations" / FILE]
-    found = next((file for file in named if file.is_file()), None)
-    if found is None and path.is_dir():
-        files = sorted([*path.glob("instances_*.json"), *path.glob("annotations/instances_*.json")])
-        files = files or _of_other_names(path)
-        if len(files) > 1:
-            listing = ", ".join(file.name for file in files)
-            raise FormatError(f"{path}: several COCO files ({listing}); name one of them, or join them: samlabel merge")
-        found = files[0] if files else None
-    return found
+    files = [file for file in named if file.is_file()]
+    files += sorted([*path.glob("instances_*.json"), *path.glob("annotations/instances_*.json")])
+    files = files or _of_other_names(path)
+    if len(files) > 1:
+        listing = ", ".join(file.relative_to(path).as_posix() for file in files)
+        raise FormatError(f"{path}: several COCO files ({listing}); name one of them, or join them: samlabel merge")
+    return files[0] if files else None
 
 
 def _of_other_names(path: Path) -> list[Path]:

@@ -109,6 +109,23 @@ def test_a_folder_of_two_formats_is_asked_about(tmp_path: Path) -> None:
         converters.detect_format(tmp_path / "out")
 
 
+@pytest.mark.parametrize(
+    ("name", "file", "other"),
+    [
+        ("coco", "annotations.json", "annotations/instances_val.json"),
+        ("coco", "annotations.json", "instances_val.json"),
+        ("cvat", "annotations.xml", "second.xml"),
+    ],
+)
+def test_of_two_files_in_a_folder_none_is_passed_over(name: str, file: str, other: str, tmp_path: Path) -> None:
+    put(tmp_path / "in", name)
+    assert len(list(converters.read(tmp_path / "in").records)) == 1
+    (tmp_path / "in" / other).parent.mkdir(exist_ok=True)
+    (tmp_path / "in" / other).write_bytes((tmp_path / "in" / file).read_bytes())
+    with pytest.raises(FormatError, match=f"several .*{file}.*{other}.* name one"):
+        converters.read(tmp_path / "in")
+
+
 def put(folder: Path, name: str) -> None:
     converters.write(drawn("hole", folder.parent / "photos"), folder, name)
 
