@@ -145,24 +145,24 @@ def prepare(folder: Path, images: int, objects: int) -> Path:
     return source
 
 
-def run(code: str, python: str, folder: Path, small: Path, limits: tuple[float, float]) -> Run | str:
-    """One conversion in a process of its own, or why it came to nothing; limits are GB and seconds."""
-    with tempfile.TemporaryDirectory(dir=folder.parent) as out:
-        environment = {"YOLO_OFFLINE": "true", "YOLO_CONFIG_DIR": out, **os.environ, "PYTHONPATH": _path()}
-        words = [python, "-c", FRAME.format(code=code), str(int(limits[0] * 1e9)), str(folder), str(small), out]
-        try:
-            done = subprocess.run(words, capture_output=True, text=True, env=environment, cwd=out, timeout=limits[1])
-        except subprocess.TimeoutExpired:
-            return f"not done after {limits[1]:g} s, and stopped"
-        for line in done.stdout.splitlines():
-            if line.startswith("RESULT ["):
-                return Run(*json.loads(line[7:]), *_counted(Path(out) / "out"))
-        text = (done.stdout + done.stderr).lower()
-        out_of_memory = ("result null", "memoryerror", "bad_alloc", "cannot allocate", "insufficient memory")
-        if done.returncode in (-9, -6) or any(words in text for words in out_of_memory):
-            return f"ran out of {limits[0]:g} GB"
-        print(done.stderr[-2000:], file=sys.stderr)
-        return f"failed with exit code {done.returncode}"
+def run(code: str, python: str, folder: Path, small: Path, limits: tuple[float, float], out: Path) -> Run | str:
+    """One conversion into `out` in a process of its own, or why it came to nothing; limits are GB and seconds."""
+    environment = {"YOLO_OFFLINE": "true", "YOLO_CONFIG_DIR": str(out), **os.environ, "PYTHONPATH": _path()}
+    words = [python, "-c", FRAME.format(code=code), str(int(limits[0] * 1e9)), str(folder), str(small), str(out)]
+    os.sync()  # what the run before left to be written is not this one's work
+    try:
+        done = subprocess.run(words, capture_output=True, text=True, env=environment, cwd=out, timeout=limits[1])
+    except subprocess.TimeoutExpired:
+        return f"not done after {limits[1]:g} s, and stopped"
+    for line in done.stdout.splitlines():
+        if line.startswith("RESULT ["):
+            return Run(*json.loads(line[7:]), *_counted(out / "out"))
+    text = (done.stdout + done.stderr).lower()
+    out_of_memory = ("result null", "memoryerror", "bad_alloc", "cannot allocate", "insufficient memory")
+    if done.returncode in (-9, -6) or any(words in text for words in out_of_memory):
+        return f"ran out of {limits[0]:g} GB"
+    print(done.stderr[-2000:], file=sys.stderr)
+    return f"failed with exit code {done.returncode}"
 
 
 def _path() -> str:
@@ -183,8 +183,11 @@ def _lines(out: Path) -> Iterator[bytes]:
         yield from file.read_bytes().splitlines()
 
 
-def compare(task: str, chosen: argparse.Namespace, folder: Path, small: Path) -> dict[str, list[Run]]:
-    """The runs of every converter at hand, in turns; what each took is printed."""
+def compare(task: str, chosen: argparse.Namespace, folder: Path, small: Path, outs: Path) -> dict[str, list[Run]]:
+    """The runs of every converter at hand, in turns, each into a new folder in `outs`; what each took is printed.
+
+    Nothing is deleted meanwhile: a file system looks long for a place among those that were just given free.
+    """
     pythons = {"supervision": chosen.supervision, "datumaro": chosen.datumaro}
     found: dict[str, list[Run]] = {}
     for turn in range(1 if chosen.large else chosen.rounds):
@@ -197,7 +200,8 @@ def compare(task: str, chosen: argparse.Namespace, folder: Path, small: Path) ->
                 if known.returncode:
                     print(f"{name:22} not installed for {python}")
                     continue
-            done = run(code, python, folder, small, (chosen.limit, chosen.seconds))
+            out = Path(tempfile.mkdtemp(dir=outs))
+            done = run(code, python, folder, small, (chosen.limit, chosen.seconds), out)
             if isinstance(done, str):
                 print(f"{name:22} {done}")
                 found.pop(name, None)
@@ -256,7 +260,8 @@ def main() -> None:
         print(f"{images} images, {objects} polygons, {source.stat().st_size / 1e6:.0f} MB")
         for task in chosen.tasks:
             print(f"\nCOCO to {task}")
-            found = compare(task, chosen, folder, small)
+            with tempfile.TemporaryDirectory(dir=home) as outs:
+                found = compare(task, chosen, folder, small, Path(outs))
             most = MOST_MB_LARGE if chosen.large else MOST_MB
             for name in TASKS[task]:
                 if not name.startswith("samlabel") or name not in chosen.only or (chosen.large and name != "samlabel"):
