@@ -47,7 +47,7 @@ class Recipe:
     average: float = 0.998  # decay of the averaged weights
     paste: float = 0.4  # share of windows with objects of another photo
     shapes: float = 0.25  # share of windows with drawn shapes
-    boxes: float = 0.55  # share of boxes among first prompts; the others are clicks
+    boxes: float = 0.65  # share of boxes among first prompts; the others are clicks
     seed: int = 0
 
     def lr_at(self, step: int) -> float:
@@ -301,7 +301,7 @@ def _step(
     batch["pixels"] = prepare(batch["pixels"], generator=generator)
     with torch.autocast("cpu", torch.bfloat16):
         losses = model.loss(batch, boxes=recipe.boxes, generator=generator)
-    total = 1.5 * losses["boxes"] + losses.get("masks", 0.0) + losses.get("iou", 0.0)
+    total = 1.2 * losses["boxes"] + losses.get("masks", 0.0) + losses.get("iou", 0.0)
     model.zero_grad(set_to_none=False)
     total.backward()
     if processes > 1:

@@ -10,10 +10,10 @@ from torch import Tensor
 
 
 def noisy_boxes(boxes: Tensor, *, generator: torch.Generator) -> Tensor:
-    """Boxes (N, 4) whose corners moved: a third stay, the others by up to 5 % of the side (one sigma)."""
+    """Boxes (N, 4) whose corners moved: half stay, the others by up to 5 % of the side (one sigma)."""
     side = (boxes[:, 2:] - boxes[:, :2]).repeat(1, 2)
     noise = torch.randn(boxes.shape, generator=generator).clamp(-2, 2) * (0.05 * side).clamp(max=12)
-    moved = torch.rand(len(boxes), 1, generator=generator) > 0.33
+    moved = torch.rand(len(boxes), 1, generator=generator) > 0.5
     return torch.where(moved, boxes + noise, boxes)
 
 
