@@ -76,7 +76,7 @@ def spread(values: list[float]) -> str:
 def measure(stage: Stage, peer: str, chosen: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """Seconds and peak memory of each side over all rounds, and what our side says of itself."""
     common = {"stage": stage.name, "folder": str(folder), "points": 8 if chosen.quick else 32,
-              "photos": 2 if chosen.quick else 4, "backend": chosen.backend, **dict(stage.more)}  # fmt: skip
+              "photos": 2 if chosen.quick else 8, "backend": chosen.backend, **dict(stage.more)}  # fmt: skip
     paths = [str(path) for path in (chosen.segment_anything, chosen.mobile_sam) if path]
     threads = None if stage.name == "folder-shipped" else chosen.threads
     wanted = {
