@@ -31,8 +31,8 @@ def compared() -> dict[str, quality.Scores]:
 def test_masks_beat_the_filled_box_and_grabcut_overall(
     reached: dict[str, quality.Scores], compared: dict[str, quality.Scores]
 ) -> None:
-    assert reached["box"].mean("all") > compared["filled box"].mean("all") + 0.02
-    assert reached["box"].mean("all") > compared["GrabCut"].mean("all") + 0.1
+    assert reached["box"].mean("all") > compared["filled box"].mean("all") + 0.08
+    assert reached["box"].mean("all") > compared["GrabCut"].mean("all") + 0.15
 
 
 def test_a_corrective_click_makes_masks_better(reached: dict[str, quality.Scores]) -> None:
@@ -41,10 +41,10 @@ def test_a_corrective_click_makes_masks_better(reached: dict[str, quality.Scores
 
 def test_predicted_iou_ranks_good_masks_first(reached: dict[str, quality.Scores]) -> None:
     truth, predicted = (np.array(reached[k].values["all"]) for k in ("box", "predicted"))
-    assert np.abs(truth - predicted).mean() < 0.15
-    assert quality.auc(predicted, truth > 0.75) > 0.65
+    assert np.abs(truth - predicted).mean() < 0.1
+    assert quality.auc(predicted, truth > 0.75) > 0.75
 
 
 def test_the_detector_finds_what_ordinary_photos_show() -> None:
     found = quality.detection(DATA)  # all of val: a third of it holds too few people to judge
-    assert found["AP50"]["person"] > 0.15 and found["AP50"]["animal"] > 0.15
+    assert found["AP50"]["person"] > 0.17 and found["AP50"]["animal"] > 0.4
