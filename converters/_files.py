@@ -228,12 +228,18 @@ def place_image(root: Path | None, name: str, target: Path, images: str) -> None
     if images == "none":
         return
     if root is None:
-        raise UsageError(f"the images of this dataset are unknown: name their folder (--image-root), or place none (--images none; image {name})")
+        raise UsageError(
+            f"the images of this dataset are unknown: name their folder (--image-root), or place none (--images none; "
+            f"image {name})"
+        )
     source = root / name
     if images == "symlink" and root.name.startswith(EXTRACTED):
         raise UsageError(f"{name} lies inside a label file; no link can lead to it, so copy the pictures")
     if not source.is_file():
-        raise UsageError(f"{source}: no such image; name the folder of the images (--image-root), or place none of them (--images none)")
+        raise UsageError(
+            f"{source}: no such image; name the folder of the images (--image-root), or place none of them "
+            "(--images none)"
+        )
     if target.is_file() and os.path.samefile(source, target):
         if images == "symlink" or not target.is_symlink():
             return  # already there, or the dataset is written around its own images

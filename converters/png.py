@@ -38,7 +38,18 @@ from ._folders import Once, files_below, head_of
 from ._lenient import Lenient, broken, coded, passing_over, unbroken
 from ._report import FEATURES, WriteReport
 from ._shapes import check_bitmap
-from ._values import category_table, check_listed, further, further_of, numbers, plain, read_categories, read_mask, size_of, whole
+from ._values import (
+    category_table,
+    check_listed,
+    further,
+    further_of,
+    numbers,
+    plain,
+    read_categories,
+    read_mask,
+    size_of,
+    whole,
+)
 
 KEEPS = frozenset(FEATURES)
 TABLE = "objects.json"

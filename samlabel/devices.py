@@ -16,7 +16,7 @@ def resolve_device(device: str) -> str:
     name = f"cuda:{device}" if device.isdecimal() else device
     try:
         torch.zeros(1, device=name)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
+    except (RuntimeError, AssertionError) as error:  # the latter from a torch without CUDA
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise UsageError(f"device {device!r} cannot be used: {reason[:200]}; wanted cpu, cuda, cuda:1, mps") from error
     return name

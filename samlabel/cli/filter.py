@@ -37,7 +37,10 @@ def filter_(
     to: To = None,
     from_: From = None,
     classes: Annotated[
-        list[str] | None, typer.Option(help='Names of classes that stay, by comma or repeated; "a, b" in quotes is one.', show_default="all")
+        list[str] | None,
+        typer.Option(
+            help='Names of classes that stay, by comma or repeated; "a, b" in quotes is one.', show_default="all"
+        ),
     ] = None,
     without: Annotated[
         list[str] | None, typer.Option(help="Names of classes that go.", show_default="none")

@@ -113,7 +113,7 @@ def load(
     names = dict(enumerate(CLASS_NAMES))
     # A number means the category id that the labels show, which counts from 1.
     keep = frozenset(i - 1 for i in chosen(classes, {i + 1: name for i, name in names.items()}))
-    device = device or resolve_device("")
+    device = resolve_device(device)
     return NanoDetector(
         head.eval().to(device), hash_file(path), keep=keep, conf=conf, iou=min(iou, 0.6), max_det=max_det, device=device
     )

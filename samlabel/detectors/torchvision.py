@@ -121,7 +121,7 @@ def load(
         with _plain_weights_only():
             model = get_model(name, weights=published)
     keep = chosen(classes, names)
-    device = device or resolve_device("")
+    device = resolve_device(device)
     detector = TorchvisionDetector(model.eval().to(device), name, weights, names=names, keep=keep, device=device)
     detector.limit(conf=conf, iou=iou, imgsz=imgsz, max_det=max_det, everything=len(keep) == len(names))
     return detector
