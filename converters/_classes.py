@@ -38,5 +38,8 @@ class RenumberedAudit:
     def add(self, record: ImageRecord) -> None:
         """Nothing: records carry no table of classes."""
 
+    def join(self, other: RenumberedAudit) -> None:
+        """Nothing, too."""
+
     def losses(self) -> Mapping[str, int]:
         return {"category-ids-changed": sum(c.id != place for place, c in enumerate(self._categories, start=1))}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -18,7 +18,8 @@ from samlabel.types import Annotation, Box, Category, Dataset, ImageRecord, Mask
 from ._files import find_image_root, relative_name
 from ._json_stream import JsonFile
 from ._lenient import Lenient, broken
-from ._spool import FAR, Spool
+from ._parts import Part
+from ._spool import FAR, Spool, SpoolPart
 from ._values import id_of, numbers, read_categories, read_mask, score_of, size_of, whole
 
 _IMAGE_KEYS = frozenset(("id", "file_name", "width", "height"))
@@ -136,15 +137,29 @@ def _doubles(count: int) -> Callable[..., bytes]:
 
 
 @dataclass(frozen=True)
-class _Records:
+class _Records(Part):
     """Records in order of their names; iterate as often as you like."""
 
     file: Path
     categories: frozenset[int]
     images: dict[Any, dict[str, Any]]
     names: list[tuple[str, Any]]
-    spool: Spool
+    spool: Spool | SpoolPart
     lenient: Lenient | None
+    paths_before: Sequence[str] = ()
+    masks_before: int = 0
+    files: Sequence[int] = ()
+
+    def divided(self, count: int) -> list[_Records]:
+        if self.lenient is not None or count < 2 or not isinstance(self.spool, Spool):
+            return []
+        found = []
+        for places, masks, part in self.spool.divided(count):
+            names = self.names[places]
+            images = {key: self.images[key] for _, key in names}
+            before = [name for name, _ in self.names[: places.start]]
+            found.append(_Records(self.file, self.categories, images, names, part, None, before, masks, [part.file]))
+        return found
 
     def __iter__(self) -> Iterator[ImageRecord]:
         if self.lenient is not None:

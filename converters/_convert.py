@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import inspect
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,11 @@ from samlabel.errors import LossyConversion, UsageError
 from samlabel.types import Dataset, ImageRecord
 
 from ._lenient import Lenient
-from ._measure import Measure, MaskIou, down
+from ._measure import MaskIou, down
+from ._parts import in_parts
 from ._registry import checked_options, detect_format, get
-from ._report import FEATURES, NOTED, REFUSED, Losses, Receipt, Tally, WriteReport
+from ._report import NOTED, REFUSED, Receipt, WriteReport
+from ._watch import Passing, Watch
 
 
 def read(
@@ -139,14 +142,13 @@ def transfer(
     chosen = checked_options(module.write, to, options)
     dataset = source()
     receipt.dry_run = dry_run
-    watch = _Watch(dataset, module, chosen, "all" if min_iou is not None else measure)
+    watch = Watch(to, chosen, dataset.categories, "all" if min_iou is not None else measure)
     before: Counter[str] | None = None
     # A file that appears whole or not at all, in a format that loses nothing, need not be foretold.
     sure = getattr(module, "ONE_FILE", False) and images in (None, "none") and watch.loses_nothing
     if dry_run or min_iou is not None or not (allow_lossy or sure):
-        for record in dataset.records:
-            watch.add(record)
-        before = watch.losses()
+        in_parts(_go_by, Passing(dataset.records, watch))
+        before = watch.losses(dataset)
         if not dry_run:
             way = f"{receipt.source_format} to {to}"
             _refuse(way, _split(before)[0], watch.mask_iou(), allow_lossy=allow_lossy, min_iou=min_iou)
@@ -157,10 +159,10 @@ def transfer(
         images_out, objects_out = watch.found.images, watch.found.objects - sum(before[code] for code in DROPPED)
         written: Counter[str] = Counter()
     else:
-        passing = dataset if before is not None else watch.passing(dataset)
+        passing = dataset if before is not None else replace(dataset, records=Passing(dataset.records, watch))
         report = write(passing, target, to, overwrite=overwrite, images=images, **chosen)
         images_out, objects_out, written = report.images, report.objects, report.losses
-        before = watch.losses() if before is None else before
+        before = watch.losses(dataset) if before is None else before
     receipt.found, receipt.mask_iou = watch.found, watch.mask_iou()
     receipt.images_in, receipt.objects_in = watch.found.images, watch.found.objects
     receipt.images_out, receipt.objects_out = images_out, objects_out
@@ -171,55 +173,9 @@ def transfer(
     return receipt
 
 
-class _Watch:
-    """What passes by on the way to a format: counted, its losses foretold, its masks measured."""
-
-    def __init__(self, dataset: Dataset, module: Any, options: Mapping[str, Any], measure: str) -> None:
-        self.found = Tally()
-        self._keeps = module.keeps(**options) if hasattr(module, "keeps") else module.KEEPS
-        self._losses = Losses(self._keeps, getattr(module, "dropped", None))
-        if "supercategories" not in self._keeps:
-            self._losses.found["supercategory-lost"] += sum(c.supercategory is not None for c in dataset.categories)
-        if "dataset_fields" not in self._keeps:
-            further = len(dataset.extra) + sum([bool(c.extra) for c in dataset.categories])
-            self._losses.found["dataset-fields-lost"] += further
-        self._audit = module.Audit(dataset.categories) if hasattr(module, "Audit") else None
-        self._measure = Measure(module, options, self._keeps, dataset.categories, measure)
-        self._budget = "exact_masks" in module.KEEPS and "exact_masks" not in self._keeps
-        self._options, self._module = options, module
-        self.loses_nothing = self._keeps >= FEATURES.keys() and self._audit is None and not hasattr(module, "dropped")
-
-    def add(self, record: ImageRecord) -> None:
-        self.found.add(record)
-        self._losses.add(record)
-        if self._audit is not None:
-            self._audit.add(record)
-        self._measure.add(record)
-
-    def passing(self, dataset: Dataset) -> Dataset:
-        """The same dataset, watched while its records go by."""
-
-        def records() -> Iterator[ImageRecord]:
-            for record in dataset.records:
-                self.add(record)
-                yield record
-
-        return Dataset(dataset.categories, records(), dataset.image_root, dataset.extra)
-
-    def losses(self) -> Counter[str]:
-        """What writing loses, known before anything is written."""
-        lost = Counter(self._losses.found)
-        if self._audit is not None:
-            lost.update(self._audit.losses())
-        measured = self._measure.result()
-        if self._budget:  # the format could be exact, these options are not
-            lost["mask-changed"] = measured.under_1
-        elif "mask-changed" not in lost:
-            lost["reader-differs"] = measured.under_1
-        return +lost
-
-    def mask_iou(self) -> MaskIou:
-        return self._measure.result()
+def _go_by(records: Iterable[ImageRecord]) -> None:
+    for _ in records:
+        pass
 
 
 DROPPED = ("object-lost", "empty-mask-lost", "no-mask-lost")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from samlabel.geometry import PolygonMask, any_sewn
@@ -125,6 +125,11 @@ class Tally:
             parts, holes = count_parts_and_holes(mask)
             self.parts += parts > 1
             self.holes += holes > 0
+
+    def join(self, other: Tally) -> None:
+        """Add what passed by elsewhere."""
+        for one in fields(self):
+            setattr(self, one.name, getattr(self, one.name) + getattr(other, one.name))
 
 
 @dataclass

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import marshal
+import os
 import tempfile
 import weakref
 from array import array
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,8 @@ from ._lenient import Lenient, broken
 from ._values import id_of
 
 SPOOL_MEMORY = 16 << 20  # objects of small files stay in memory; above that they go to a temporary file
+MUCH = 24 << 20  # bytes of objects that are worth a second process
+BEGINNING = 8 << 20  # bytes that one process has done when another has begun
 FAR = 2**62  # stands for an id that is no whole number of this reach
 
 
@@ -27,6 +31,7 @@ class Spool:
         self._images: dict[Any, int] = {}  # image id -> its number here, by first use
         self._owner = array("q")  # of each run of objects
         self._counts = array("q")
+        self._masks = array("q")  # how many of them have one
         self._offsets = array("q", [0])
         self._pending: list[bytes] = []
         self._pending_size = 0
@@ -44,6 +49,7 @@ class Spool:
         data = marshal.dumps(run)
         self._owner.append(self._images.setdefault(image, len(self._images)))
         self._counts.append(len(run))
+        self._masks.append(sum([bool(entry.get("segmentation")) for entry in run]))
         self._offsets.append(self._offsets[-1] + len(data))
         self._pending.append(data)
         self._pending_size += len(data)
@@ -98,3 +104,43 @@ class Spool:
         if len(runs) == 1:
             return self._run(runs[0])
         return [entry for number in runs for entry in self._run(number)]
+
+    def divided(self, count: int) -> list[tuple[slice, int, SpoolPart]]:
+        """The images in at most `count` parts of about as much work, each with how many masks come before it.
+
+        None where they are few, or something was left out.
+        """
+        size = self._offsets[-1]
+        if size < MUCH or self._left_out:
+            return []
+        self._data.flush()
+        offsets, masks = np.array(self._offsets), np.array(self._masks)[self._order]
+        lows, highs = offsets[:-1][self._order], offsets[1:][self._order]
+        done = np.concatenate(([0], np.cumsum(highs - lows)))[self._bounds[1:]]  # bytes of each image and those before
+        share = (size - BEGINNING) / count
+        cuts = np.searchsorted(done, [BEGINNING + share * number for number in range(1, count)]).tolist()
+        parts = []
+        for start, stop in zip([0, *cuts], [*cuts, len(done)]):
+            runs = slice(self._bounds[start], self._bounds[stop])
+            bounds = self._bounds[start : stop + 1] - self._bounds[start]
+            part = SpoolPart(self._data.fileno(), lows[runs], highs[runs], bounds)
+            parts.append((slice(start, stop), int(masks[: runs.start].sum()), part))
+        return parts
+
+
+@dataclass(frozen=True)
+class SpoolPart:
+    """Objects of images that follow one another, in the file of a spool that another process may have opened."""
+
+    file: int
+    lows: np.ndarray  # of each run of objects
+    highs: np.ndarray
+    bounds: np.ndarray  # of the runs of each image
+
+    def of_image(self, place: int) -> list[dict[str, Any]]:
+        """The objects of the image at `place` of this part."""
+        found: list[dict[str, Any]] = []
+        for number in range(self.bounds[place], self.bounds[place + 1]):
+            low, high = int(self.lows[number]), int(self.highs[number])
+            found += marshal.loads(os.pread(self.file, high - low, low))
+        return found

@@ -8,7 +8,7 @@ zero-width seams; samlabel reads its own rows back bit for bit.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from samlabel.types import Annotation, Category, Dataset, ImageRecord, Mask, Siz
 
 from ._budget import Budget
 from ._files import Names, Target, check_transfer, files_below, inside, place_image, refuse_existing, write_text
+from ._parts import in_parts
 from ._report import WriteReport
 from ._values import check_listed
 from ._yolo_fill import as_ultralytics_fills, iou_in_ultralytics
@@ -50,6 +51,10 @@ class Audit:
         without = sum([annotation.mask is None for annotation in record.annotations])
         self._boxes += without
         self._masks += len(record.annotations) - without
+
+    def join(self, other: Audit) -> None:
+        self._boxes += other._boxes
+        self._masks += other._masks
 
     def losses(self) -> Mapping[str, int]:
         renumbered = sum(category.id != index for index, category in enumerate(self._categories))
@@ -88,47 +93,18 @@ def write(
     refuse_existing(_existing(path), overwrite)
     for folder in ("images", "labels"):
         (path / folder).mkdir(parents=True, exist_ok=True)
-    categories = sorted(dataset.categories, key=lambda c: c.id)
-    index = {category.id: place for place, category in enumerate(categories)}
-    report = WriteReport("yolo", str(path))
-    audit = Audit(categories)
-    names, written, box_files = Names(), set(), []
-    tops: set[str] = set()
-    target = Target(path)
-    for record in dataset.records:
-        kept: Sequence[Annotation] = record.annotations
-        crowd = sum([a.iscrowd for a in kept])
-        report.losses["crowd-lost"] += crowd
-        if crowd and crowds == "drop":
-            kept = [a for a in kept if not a.iscrowd]
-            report.losses["object-lost"] += crowd
-        audit.add(record if kept is record.annotations else ImageRecord(record.path, record.size, tuple(kept)))
-        check_listed(record, index)
-        name = names.take(record.path)
-        report.losses["image-renamed"] += name != record.path
-        tops.add(name.partition("/")[0] if "/" in name else "")
-        label = label_path(f"images/{name}")
-        rows = _rows(kept, index, record.size, how, report)
-        without = sum([a.mask is None for a in kept])
-        if without and without == len(kept):
-            box_files.append((label, record.size))
-        elif without:
-            rows = [box_row_as_polygon(row, record.size) if row and len(row.split()) == 5 else row for row in rows]
-        rows = [row for row in rows if row]
-        report.images += 1
-        report.objects += len(rows)
-        if images != "none":
-            place_image(dataset.image_root, record.path, target.file(f"images/{name}"), images)
-        target.write(label, "".join([f"{row}\n" for row in rows]))
-        written.add(label)
-    losses = audit.losses()
+    categories = tuple(sorted(dataset.categories, key=lambda c: c.id))
+    done, *others = in_parts(_Labels(path, categories, dataset.image_root, images, crowds, how), dataset.records)
+    for other in others:
+        done.join(other)
+    report, losses = done.report, done.audit.losses()
     if losses["box-became-mask"]:
-        for label, size in box_files:
+        for label, size in done.box_files:
             rows = (path / label).read_text(encoding="utf-8").splitlines()
             write_text(inside(path, label), "".join(f"{box_row_as_polygon(row, size)}\n" for row in rows))
     report.losses.update(losses)
-    report.losses["left-over-label"] += sum(name not in written for name in files_below(path, "labels", ".txt"))
-    write_text(inside(path, "data.yaml"), _data_yaml(categories, tops))
+    report.losses["left-over-label"] += sum(name not in done.written for name in files_below(path, "labels", ".txt"))
+    write_text(inside(path, "data.yaml"), _data_yaml(categories, done.tops))
     report.losses = +report.losses
     return report
 
@@ -209,6 +185,78 @@ class _How:
             raise UsageError(f"unknown outline {self.outline!r}; known: given, traced")
 
 
+@dataclass
+class _Done:
+    """What was written, as far as the files beside the labels and the report need to know."""
+
+    report: WriteReport
+    audit: Audit
+    written: set[str] = field(default_factory=set)  # label files
+    box_files: list[tuple[str, Size]] = field(default_factory=list)  # those of them that hold boxes alone
+    tops: set[str] = field(default_factory=set)  # first folders of the images' names
+
+    def join(self, other: _Done) -> None:
+        self.report.images += other.report.images
+        self.report.objects += other.report.objects
+        self.report.losses.update(other.report.losses)
+        self.audit.join(other.audit)
+        self.written |= other.written
+        self.box_files += other.box_files
+        self.tops |= other.tops
+
+
+@dataclass(frozen=True)
+class _Labels:
+    """Writes the label files of records, and places their images."""
+
+    path: Path
+    categories: tuple[Category, ...]  # sorted by id
+    image_root: Path | None
+    images: str
+    crowds: str
+    how: _How
+
+    def __call__(self, records: Iterable[ImageRecord]) -> _Done:
+        index = {category.id: place for place, category in enumerate(self.categories)}
+        done = _Done(WriteReport("yolo", str(self.path)), Audit(self.categories))
+        names, target = Names(), Target(self.path)
+        for before in getattr(records, "paths_before", ()):
+            names.take(before)
+        for record in records:
+            self._write(record, index, names, target, done)
+        return done
+
+    def _write(
+        self, record: ImageRecord, index: Mapping[int, int], names: Names, target: Target, done: _Done
+    ) -> None:
+        report = done.report
+        kept: Sequence[Annotation] = record.annotations
+        crowd = sum([a.iscrowd for a in kept])
+        report.losses["crowd-lost"] += crowd
+        if crowd and self.crowds == "drop":
+            kept = [a for a in kept if not a.iscrowd]
+            report.losses["object-lost"] += crowd
+        done.audit.add(record if kept is record.annotations else ImageRecord(record.path, record.size, tuple(kept)))
+        check_listed(record, index)
+        name = names.take(record.path)
+        report.losses["image-renamed"] += name != record.path
+        done.tops.add(name.partition("/")[0] if "/" in name else "")
+        label = label_path(f"images/{name}")
+        rows = _rows(kept, index, record.size, self.how, report)
+        without = sum([a.mask is None for a in kept])
+        if without and without == len(kept):
+            done.box_files.append((label, record.size))
+        elif without:
+            rows = [box_row_as_polygon(row, record.size) if row and len(row.split()) == 5 else row for row in rows]
+        rows = [row for row in rows if row]
+        report.images += 1
+        report.objects += len(rows)
+        if self.images != "none":
+            place_image(self.image_root, record.path, target.file(f"images/{name}"), self.images)
+        target.write(label, "".join([f"{row}\n" for row in rows]))
+        done.written.add(label)
+
+
 def _rows(
     annotations: Sequence[Annotation], index: Mapping[int, int], size: Size, how: _How, report: WriteReport
 ) -> list[str]:
@@ -253,7 +301,7 @@ def _row(annotation: Annotation, index: int, size: Size, how: _How, report: Writ
     return mask_row(contours, index, size, how.budget)
 
 
-def _data_yaml(categories: list[Category], tops: set[str]) -> str:
+def _data_yaml(categories: Sequence[Category], tops: set[str]) -> str:
     """The dataset file; without `path`, which ultralytics then takes to be the file's own folder, wherever it is."""
     import yaml
 

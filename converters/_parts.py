@@ -1,0 +1,151 @@
+"""Work on a dataset's images shared with other processes of ours, where there is so much that it pays.
+
+What comes of it does not depend on how many processes there were: each works on images that follow one another, and
+what one of them does not bring to its end, for whatever reason, this process does itself, errors included.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import select
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from typing import IO, Any, NoReturn, TypeVar
+
+from samlabel.types import ImageRecord
+
+MOST = 3  # processes at once; each takes 60 MB
+PATIENCE = 10.0  # seconds from when this process has done its part to the first sign of life from another
+T = TypeVar("T")
+
+
+class Part:
+    """Records of images that follow one another, as `divided(count)` of a dataset's records gives them.
+
+    Records that can be divided have `divided(count)`, which gives at most so many parts, or none where that would not
+    pay, and `join(seen)`, which takes what each part has `seen()` when all are done, in their order.
+    """
+
+    paths_before: Sequence[str] = ()  # of the images that come before them
+    masks_before: int = 0  # and how many masks these hold
+    files: Sequence[int] = ()  # open files, by number, that another process needs
+
+    def __iter__(self) -> Any:
+        raise NotImplementedError
+
+    def seen(self) -> Any:
+        """What its iteration found out, to be sent to the process that has the whole."""
+        return None
+
+    def join(self, seen: Sequence[Any]) -> None:
+        """Nothing was seen."""
+
+
+def in_parts(work: Callable[[Iterable[ImageRecord]], T], records: Iterable[ImageRecord]) -> list[T]:
+    """What `work` makes of the records, part after part; once, of all of them, where they are few or this core is alone.
+
+    `work` and the parts are pickled for the other processes.
+    """
+    divided = getattr(records, "divided", None)
+    parts: Sequence[Part] = divided(processes()) if divided is not None else ()
+    if len(parts) < 2:
+        return [work(records)]
+    helpers: list[_Helper | None] = [None]
+    try:
+        for part in parts[1:]:
+            helpers.append(_Helper.started(work, part))
+        answers = [(helper and helper.answer()) or (work(part), part.seen()) for helper, part in zip(helpers, parts)]
+    finally:
+        for helper in helpers:
+            if helper is not None:
+                helper.end()
+    records.join([seen for _, seen in answers])  # type: ignore[attr-defined]
+    return [made for made, _ in answers]
+
+
+def processes() -> int:
+    """How many may work at once: as many as there are cores for us, few; OMP_NUM_THREADS is heeded, as by torch."""
+    ours = os.path.basename(sys.executable or "").startswith(("python", "pypy"))  # not an application with Python inside
+    if os.name != "posix" or not ours or getattr(sys, "frozen", False):
+        return 1
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    asked = os.environ.get("OMP_NUM_THREADS", "")
+    return min(cores, MOST, int(asked) if asked.isdigit() and int(asked) else MOST)
+
+
+_BEGIN = "import sys; sys.path[:] = sys.argv[2:]; from converters._parts import main; main(int(sys.argv[1]))"
+
+
+class _Helper:
+    """A process that works on a part. It is started anew and not forked, since a fork of one with threads may hang."""
+
+    def __init__(self, job: IO[bytes], files: Sequence[int]) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", _BEGIN, str(os.getpid()), *map(str, sys.path)],
+            stdin=job,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env={**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
+            pass_fds=files,
+        )
+
+    @classmethod
+    def started(cls, work: Callable[..., Any], part: Part) -> _Helper | None:
+        """None where it cannot be: no more processes, no room for its job, something that no other process can have."""
+        try:
+            with tempfile.TemporaryFile() as job:
+                pickle.dump((work, part), job, protocol=pickle.HIGHEST_PROTOCOL)
+                job.seek(0)
+                return cls(job, part.files)
+        except (OSError, pickle.PicklingError, TypeError, AttributeError):
+            return None
+
+    def answer(self) -> Any:
+        """What it made of its part; None when it came to nothing."""
+        pipe = self._process.stdout
+        assert pipe is not None
+        if not select.select([pipe], [], [], PATIENCE)[0]:
+            return None
+        data = pipe.read()
+        return pickle.loads(memoryview(data)[1:]) if self._process.wait() == 0 else None
+
+    def end(self) -> None:
+        """It is gone afterwards; what it was writing is whole or not there."""
+        assert self._process.stdout is not None
+        self._process.terminate()
+        try:
+            self._process.wait(timeout=PATIENCE)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._process.stdout.close()
+
+
+def main(parent: int) -> None:
+    """Work on the part that stdin holds and write what came of it to stdout, while the process `parent` lives."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # of Ctrl-C the parent tells us
+    signal.signal(signal.SIGTERM, _end)
+    threading.Thread(target=_watch, args=(parent,), daemon=True).start()
+    answers = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    answers.write(b"+")
+    answers.flush()
+    work, part = pickle.load(sys.stdin.buffer)
+    pickle.dump((work(part), part.seen()), answers, protocol=pickle.HIGHEST_PROTOCOL)
+    answers.close()
+
+
+def _end(*_: object) -> NoReturn:
+    raise SystemExit(1)
+
+
+def _watch(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(0.25)
+    os.kill(os.getpid(), signal.SIGTERM)
