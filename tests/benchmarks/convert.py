@@ -3,7 +3,7 @@
 Draws a set of 5,000 images with 100,000 polygons (`--images`, `--objects`) and converts it with samlabel, ultralytics'
 convert_coco, supervision and Datumaro: each run in a process of its own that has converted a small set before, so that
 imports do not count, under a limit of memory (`--limit`) and of time (`--seconds`), in turns. Prints medians, spread,
-peaks of resident memory, objects that came out, and ratios; only the ratios mean something on a busy machine. A
+peaks of resident memory (of all its processes together), objects that came out, and ratios; only the ratios mean something on a busy machine. A
 converter that meets a limit, or fails, is a row that says so. A peer that is not installed here is named by the
 interpreter of its own environment: `--datumaro PYTHON`, `--supervision PYTHON`.
 
@@ -69,22 +69,39 @@ COCO = {
 }
 TASKS = {"yolo": YOLO, "coco": COCO}
 FRAME = """
-import json, os, resource, sys, time
+import json, os, resource, sys, threading, time
 {code}
+def watch():  # memory of processes that this one starts
+    while True:
+        for child in open(f"/proc/self/task/{{os.getpid()}}/children").read().split():
+            try:
+                children[child] = peak_of(child)
+            except (OSError, IndexError):  # it has ended
+                pass
+        time.sleep(0.05)
+def peak_of(process):
+    return int(open(f"/proc/{{process}}/status").read().partition("VmHWM:")[2].split()[0]) / 1024
+def processor():
+    all_of = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(one.ru_utime + one.ru_stime for one in all_of)
+children = {{}}
+if os.path.exists(f"/proc/self/task/{{os.getpid()}}/children"):
+    threading.Thread(target=watch, daemon=True).start()
 limit, folder, small, target = int(sys.argv[1]), *sys.argv[2:]
 try:
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
     name = "/annotations/instances_drawn.json"
     convert(small, small + name, target + "/small")
-    wall, cpu = time.perf_counter(), time.process_time()
+    wall, cpu = time.perf_counter(), processor()
     convert(folder, folder + name, target + "/out")
-    taken = time.perf_counter() - wall, time.process_time() - cpu
+    taken = time.perf_counter() - wall, processor() - cpu
 except MemoryError:
     print("RESULT null")
 else:
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1024 if sys.platform != "darwin" else 1 << 20)
     if os.path.exists("/proc/self/status"):  # of this process alone; the other figure is at least its parent's size
-        peak = int(open("/proc/self/status").read().partition("VmHWM:")[2].split()[0]) / 1024
+        peak = peak_of("self")
+    peak += sum(children.values())
     print("RESULT " + json.dumps([*taken, peak]))
 """
 
