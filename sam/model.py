@@ -158,7 +158,7 @@ class Sam(nn.Module):
             return []
         arrays = [check_image(image) for image in images]
         inputs = [to_tensor(resize(array, self.image_size), self.device) for array in arrays]
-        batch = torch.stack([self.preprocess(pixels) for pixels in inputs])  # (B, 3, S, S)
+        batch = torch.cat([self.preprocess(pixels[None]) for pixels in inputs])  # (B, 3, S, S)
         sizes = [(array.shape[0], array.shape[1]) for array in arrays]
         return self._split(self._encode(batch), sizes, [tuple(pixels.shape[-2:]) for pixels in inputs])
 

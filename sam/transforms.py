@@ -68,7 +68,11 @@ def normalise_and_pad(pixels: Tensor, *, mean: Tensor, std: Tensor, side: int) -
     height, width = pixels.shape[-2:]
     if height > side or width > side:
         raise ImageError(f"input of {height} x {width} pixels; this model reads at most {side} x {side}")
-    return F.pad((pixels - mean) / std, (0, side - width, 0, side - height))
+    normal = (pixels - mean).div_(std)
+    # Channels last, as decoded pixels and the convolutions on a CPU are.
+    padded = normal.new_zeros(*pixels.shape[:-3], side, side, 3).movedim(-1, -3)
+    padded[..., :height, :width] = normal
+    return padded
 
 
 def scale_coords(coords: Tensor, size: tuple[int, int], input_size: tuple[int, int]) -> Tensor:

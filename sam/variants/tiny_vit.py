@@ -104,8 +104,8 @@ class Attention(nn.Module):
         def by_heads(qkv: Tensor) -> Tensor:
             return qkv.unflatten(-1, (self.heads, 3, -1)).transpose(-3, -2)  # (..., 3, heads, d)
 
-        count = len(self.bias_index)
-        bias = self.attention_biases.index_select(1, self.bias_index.flatten()).view(1, self.heads, count, count)
+        bias = self.attention_biases.index_select(1, self.bias_index.flatten()).view(1, self.heads, *self.bias_index.shape)
+        bias = bias.expand(-(-x.shape[2] // self.window), -1, -1, -1).contiguous()  # once for all rows of windows
         qkv, fill = (by_heads(linear(tokens, self.qkv)) for tokens in (self.norm(x), self.norm.bias[None]))
         mixed = attend_in_windows(partial(attend, bias=bias), qkv, fill[0], self.window)  # zeros become the norm's bias
         return linear(mixed.flatten(3), self.proj)
@@ -157,6 +157,27 @@ class Stage(nn.Module):
         return x if self.downsample is None else self.downsample(x)
 
 
+def padding_once(convolutions: nn.Module, x: Tensor, *, stride: int, reach: int) -> Tensor:
+    """`convolutions(x)`, where no result sees further than `reach` pixels of `x` (B, C, S, S) to any side.
+
+    A result that sees nothing but the zeros below or right of a picture, and not the border either, is the same in
+    every row or column: it is computed once and copied.
+    """
+    for dim in (2, 3):
+        side = inside = x.shape[dim]
+        while inside > 0 and not x.narrow(dim, inside - min(stride, inside), min(stride, inside)).any():
+            inside -= min(stride, inside)
+        blank = -(-(inside + reach) // stride)
+        again = (side - reach) // stride - blank
+        if again > 0:
+            short = x.narrow(dim, 0, side - again * stride).contiguous(memory_format=torch.channels_last)
+            above, below = convolutions(short).tensor_split([blank + 1], dim)
+            repeated = [again if axis == dim else -1 for axis in range(4)]
+            same = above.narrow(dim, blank, 1).expand(repeated).contiguous(memory_format=torch.channels_last)
+            return torch.cat([above, same, below], dim)
+    return convolutions(x)
+
+
 class TinyViTEncoder(nn.Module):
     """The image embedding (B, 256, S/16, S/16) of a (B, 3, S, S) image."""
 
@@ -185,10 +206,12 @@ class TinyViTEncoder(nn.Module):
         )
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        convolutions = nn.Sequential(self.patch_embed, self.layers[0])
         if on_cpu_without_grad(x):
-            x = x.contiguous(memory_format=torch.channels_last)
-        x = self.patch_embed(x)
-        for stage in self.layers:
+            x = padding_once(convolutions, x.contiguous(memory_format=torch.channels_last), stride=8, reach=16)
+        else:
+            x = convolutions(x)
+        for stage in self.layers[1:]:
             x = stage(x)
         return (refine(self.neck, x) if on_cpu_without_grad(x) else self.neck(x),)
 

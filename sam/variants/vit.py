@@ -169,14 +169,13 @@ class Block(nn.Module):
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor) -> Tensor:
-    """Attention (B, heads, N, d) with `bias` (B or 1, heads, N, N), by whichever way a CPU finds faster."""
-    if q.dtype == torch.float32:
-        return F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
-    # torch's fused kernel multiplies bfloat16 at half the rate of plain products.
-    scores_shape = (*q.shape[:3], k.shape[2])
-    bias, q, k, v = (x.flatten(0, 1) for x in (bias.expand(scores_shape), q, k, v))
-    scores = torch.baddbmm(bias, q, k.transpose(1, 2), alpha=q.shape[-1] ** -0.5)
-    return (torch.softmax(scores, dim=-1) @ v).unflatten(0, scores_shape[:2])
+    """Attention (B, heads, N, d) with `bias` (B, heads, N, N).
+
+    Plain products: in windows they are as fast as torch's fused kernel or faster, in bfloat16 twice as fast.
+    """
+    bias, queries, keys, values = (x.flatten(0, 1) for x in (bias, q, k, v))
+    scores = torch.baddbmm(bias, queries, keys.transpose(1, 2), alpha=q.shape[-1] ** -0.5)
+    return (torch.softmax(scores, dim=-1) @ values).unflatten(0, q.shape[:2])
 
 
 def refine(neck: nn.Sequential, x: Tensor) -> Tensor:
@@ -193,8 +192,7 @@ def attend_in_windows(each: Attend, qkv: Tensor, fill: Tensor, window: int) -> T
     """
     batch, height, width, _, heads, d = qkv.shape
     whole, rest = divmod(width, window)
-    fill = fill[:, :, None, None]
-    fill = fill[:, None]
+    fill = fill[:, None, :, None, None]
     tiles = fill.expand(3, whole + (rest > 0), heads, window, window, d).clone()
     out = qkv.new_empty(batch, height, width, heads, d)
     inside, beyond = slice(0, whole * window), slice(whole * window, width)

@@ -55,6 +55,29 @@ def test_an_encoder_without_gradients_gives_what_it_gives_with_them(scramble, ma
         assert found.is_floating_point() and distance(found, wanted) < EXACT
 
 
+PICTURES = {  # pixels of a square of 160 that a picture covers, and the rows and columns that are then computed
+    "wide": ((60, 160), (96, 160)),
+    "tall": ((160, 60), (160, 96)),
+    "one row": ((1, 160), (40, 160)),
+    "padding too narrow to save anything": ((121, 160), (160, 160)),
+    "no padding": ((160, 160), (160, 160)),
+    "nothing at all": ((0, 0), (32, 160)),
+}
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(("covered", "computed"), PICTURES.values(), ids=PICTURES.keys())
+def test_padding_is_convolved_once_and_its_values_are_those_of_the_whole(scramble, covered, computed):
+    encoder = scramble(TinyViTEncoder()).eval().requires_grad_(False)
+    pixels, seen = torch.zeros(2, 3, 160, 160), []
+    height, width = covered
+    pixels[1, :, :height, :width] = noise(3, height, width)
+    encoder.patch_embed.register_forward_pre_hook(lambda _, inputs: seen.append(tuple(inputs[0].shape[2:])))
+    found = encoder(pixels)[0]
+    assert seen == [computed]
+    assert distance(found, plainly(encoder, pixels)[0]) < EXACT
+
+
 @torch.no_grad()
 @pytest.mark.parametrize("scores", [3000, 1], ids=["three rows", "one row"])
 def test_global_attention_does_not_depend_on_how_many_rows_go_at_once(scramble, monkeypatch, scores):
