@@ -22,6 +22,7 @@ from samlabel.types import ImageRecord
 
 MOST = 3  # processes at once; each takes 60 MB
 PATIENCE = 10.0  # seconds from when this process has done its part to the first sign of life from another
+LIFE = b"+"  # its first sign
 T = TypeVar("T")
 
 
@@ -113,7 +114,7 @@ class _Helper:
         if not select.select([pipe], [], [], PATIENCE)[0]:
             return None
         data = pipe.read()
-        return pickle.loads(memoryview(data)[1:]) if self._process.wait() == 0 else None
+        return pickle.loads(data[1:]) if self._process.wait() == 0 and data[:1] == LIFE else None
 
     def end(self) -> None:
         """It is gone afterwards; what it was writing is whole or not there."""
@@ -134,7 +135,7 @@ def main(parent: int) -> None:
     threading.Thread(target=_watch, args=(parent,), daemon=True).start()
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
-    answers.write(b"+")
+    answers.write(LIFE)
     answers.flush()
     work, part = pickle.load(sys.stdin.buffer)
     pickle.dump((work(part), part.seen()), answers, protocol=pickle.HIGHEST_PROTOCOL)
