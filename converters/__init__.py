@@ -7,7 +7,7 @@ last two are keyword-only; OPTIONS says in a line what those of `write` do. Othe
 
 from __future__ import annotations
 
-from ._convert import convert, read, transfer, write
+from ._convert import convert, read, transfer, wants_pictures, write
 from ._lenient import SKIPPED, Lenient
 from ._measure import MaskIou
 from ._registry import FormatInfo, OptionInfo, detect_format, formats, get, names, options_of, parsed_options
@@ -34,5 +34,6 @@ __all__ = [
     "parsed_options",
     "read",
     "transfer",
+    "wants_pictures",
     "write",
 ]

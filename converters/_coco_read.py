@@ -208,9 +208,12 @@ def _read_object(
     key = raw.get("id")
     if type(key) is not int:
         key = id_of(key)
+    area = raw.get("area")
+    if (type(area) is not float and type(area) is not int) or not 0 <= area < 1e15:
+        area = None
     if raw.keys() <= _PLAIN_KEYS and type(key) is int:
-        return Annotation(category, box, mask, iscrowd=bool(raw.get("iscrowd", 0)), id=key)
-    return _with_fields(raw, key, category, box, mask, _place(raw, file))
+        return Annotation(category, box, mask, iscrowd=bool(raw.get("iscrowd", 0)), id=key, area=area)
+    return _with_fields(raw, key, category, box, mask, area, _place(raw, file))
 
 
 def _place(raw: dict[str, Any], file: Path) -> str:
@@ -249,7 +252,7 @@ def _read_box(raw: dict[str, Any], mask: Mask | None, file: Path) -> Box:
 
 
 def _with_fields(
-    raw: dict[str, Any], key: Any, category: int, box: Box, mask: Mask | None, where: str
+    raw: dict[str, Any], key: Any, category: int, box: Box, mask: Mask | None, area: float | None, where: str
 ) -> Annotation:
     extra = {k: v for k, v in raw.items() if k not in _READ_KEYS}
     if key is not None and not isinstance(key, int):
@@ -276,4 +279,5 @@ def _with_fields(
         crop_box=None if crop is None else box_from_xywh(numbers(crop, where, "crop_box", length=4)),
         id=key if isinstance(key, int) else None,
         extra=extra,
+        area=area,
     )

@@ -94,7 +94,7 @@ def convert(
     """
     name, why = (from_, "as told") if from_ else detect_format(source)
     skipped = Lenient() if lenient else None
-    pictures = not dry_run and _wants_pictures(to, images, options)
+    pictures = not dry_run and wants_pictures(to, images, options)
     return transfer(
         lambda: read(source, name, image_root=image_root, lenient=skipped, pictures=pictures),
         target,
@@ -111,7 +111,7 @@ def convert(
     )
 
 
-def _wants_pictures(to: str, images: str | None, options: Mapping[str, Any]) -> bool:
+def wants_pictures(to: str, images: str | None, options: Mapping[str, Any]) -> bool:
     """Whether writing will ask for the images themselves."""
     usual = inspect.signature(get(to).write).parameters.get("images")
     return (images or (usual.default if usual else "none")) != "none" or options.get("pictures") == "embed"

@@ -117,7 +117,7 @@ def write(
     `segmentation` is "rle" (exact) or "polygons" (exact too: those of the source as they are, others on pixel edges).
     `max_points` a polygon and `tolerance` in pixels make polygons smaller at a cost, counted as mask-changed. Ids of
     the source are kept while they are free; an image or object without one gets the next free number, from 1 in the
-    order of the records.
+    order of the records. So are areas that a COCO file gave, except of polygons made smaller; others are the mask's.
     """
     budget = _budget(segmentation, max_points, tolerance)
     check_transfer(images)
@@ -141,7 +141,8 @@ def write(
             report.images += 1
             for annotation in record.annotations:
                 segments = _segmentation(annotation, segmentation, budget, report)
-                entry = _object_entry(annotation, ids.annotation(annotation), number, segments)
+                area = None if budget.is_set and annotation.mask is not None else annotation.area
+                entry = _object_entry(annotation, ids.annotation(annotation), number, segments, area)
                 _write_line(out, report.objects, entry)
                 report.objects += 1
             if images != "none":
@@ -251,13 +252,17 @@ def _image_entry(record: ImageRecord, number: int | str) -> dict[str, Any]:
     return {**entry, **{k: v for k, v in record.extra.items() if k not in entry}}
 
 
-def _object_entry(annotation: Annotation, number: int | str, image: int | str, segmentation: Any) -> dict[str, Any]:
+def _object_entry(
+    annotation: Annotation, number: int | str, image: int | str, segmentation: Any, area: float | None
+) -> dict[str, Any]:
     mask = annotation.mask
     entry: dict[str, Any] = {"id": number, "image_id": image, "category_id": annotation.category_id}
     # A box that came with its object from a file is somebody's; one of our own runs is the mask's.
     box = annotation.box if mask is None or annotation.id is not None else mask.box
     entry["segmentation"] = segmentation
-    entry["area"] = mask.area if mask is not None else plain((box[2] - box[0]) * (box[3] - box[1]))
+    if area is None:
+        area = mask.area if mask is not None else plain((box[2] - box[0]) * (box[3] - box[1]))
+    entry["area"] = area
     entry["bbox"] = [plain(v) for v in box_to_xywh(box)]
     entry["iscrowd"] = int(annotation.iscrowd)
     for key in ("score", "predicted_iou", "stability_score"):

@@ -158,6 +158,7 @@ class Annotation:
     crop_box: Box | None = None  # the crop that the mask was predicted in, XYXY
     id: int | None = None  # the id it had in the file it came from
     extra: Mapping[str, Any] = field(default_factory=lambda: _NOTHING)  # fields we carry without reading
+    area: float | None = field(default=None, compare=False)  # as its file gave it: a polygon's, say, not its pixels'
 
     def __post_init__(self) -> None:
         box: tuple[float, ...] = self.box

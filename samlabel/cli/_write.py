@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -62,24 +62,33 @@ class Opened:
     format: str
     why: str
     image_root: Path | None
+    noted: Path | None  # the folder of the pictures that an annotate run noted, whatever the format
     skipped: Lenient | None  # what is broken and left out, where that was asked for
+    pictures: bool  # whether those inside label files are wanted
+
+    @property
+    def told(self) -> str:
+        """The line that says what is read, why, and which label files below are not."""
+        return f"{self.format} ({' '.join(self.why.split())})"
 
     def __call__(self) -> Dataset:
         import converters
 
         return converters.read(
-            self.labels, self.format, image_root=self.image_root, lenient=self.skipped, pictures=True
+            self.labels, self.format, image_root=self.image_root, lenient=self.skipped, pictures=self.pictures
         )
 
 
-def opened(source: Path, format: str | None, image_root: Path | None, *, lenient: bool) -> Opened:
+def opened(
+    source: Path, format: str | None, image_root: Path | None = None, *, lenient: bool = False, pictures: bool = True
+) -> Opened:
     """The dataset at `source`, not read yet."""
     import converters
 
     labels, noted = find(source, format)
     name, why = (format, "as told") if format else converters.detect_format(labels)
     root = own_root(name, noted) if image_root is None else image_root
-    return Opened(labels, name, why, root, converters.Lenient() if lenient else None)
+    return Opened(labels, name, why, root, noted, converters.Lenient() if lenient else None, pictures)
 
 
 def write(
@@ -93,8 +102,9 @@ def write(
     overwrite: bool,
     dry_run: bool,
     option: list[str] | None = None,
+    **further: Any,
 ) -> Receipt:
-    """Write the dataset with a receipt; masks that go from a format to itself are not measured again."""
+    """Write the dataset with a receipt; `further` are options of `converters.transfer` and of the format."""
     import converters
 
     return converters.transfer(
@@ -107,6 +117,7 @@ def write(
         overwrite=overwrite,
         dry_run=dry_run,
         images=images,
+        **further,
         **converters.parsed_options(receipt.target_format, option or ()),
     )
 

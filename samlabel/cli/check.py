@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..errors import UnknownName, UsageError
+from ..errors import FormatError, UnknownName, UsageError
 from ._console import print_json
-from ._dataset import find, image_root
+from ._dataset import find
+from ._write import opened
 
 if TYPE_CHECKING:
     from ..check import Report
@@ -52,8 +54,13 @@ def check(
         raise UnknownName("output", output, list(OUTPUTS))
     counts = {code: _whole(code, number) for code, number in _pairs("--allow", allow).items()}
     limits = Limits(min_area, duplicate_iou, max_imbalance, fail_on, counts, _pairs("--severity", severity))
-    labels, root = find(dataset, format)
-    report = run(labels, format=format, image_root=images or _where(labels, format, root), limits=limits)
+    try:
+        source = opened(dataset, format)
+        labels, format, images = source.labels, source.format, images or source.image_root
+        print(source.told, file=sys.stdout if output == "text" else sys.stderr)
+    except FormatError:  # a format that nobody knows is told by the check itself
+        labels, _ = find(dataset, format)
+    report = run(labels, format=format, image_root=images, limits=limits)
     if output == "json":
         print_json(report.to_json())
     elif output == "sarif":
@@ -63,17 +70,6 @@ def check(
     else:
         _print_text(report)
     raise typer.Exit(report.exit_code)
-
-
-def _where(labels: Path, format: str | None, root: Path | None) -> Path | None:
-    """The folder of the pictures that an annotate run noted; the check itself tells a format that nobody knows."""
-    import converters
-    from ..errors import FormatError
-
-    try:
-        return image_root(format or converters.detect_format(labels)[0], root)
-    except FormatError:
-        return None
 
 
 def _pairs(flag: str, values: list[str] | None) -> dict[str, str]:

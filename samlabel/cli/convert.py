@@ -7,10 +7,7 @@ from typing import Annotated
 
 import typer
 
-from ._console import print_json
-from ._dataset import find
-from ._dataset import image_root as own_root
-from ._write import LenientFlag, Option
+from ._write import LenientFlag, Option, opened, show, write
 
 
 def convert(
@@ -84,27 +81,22 @@ def convert(
     """Convert labels; what the target cannot hold is named, and refused unless allowed."""
     import converters
 
-    labels, noted = find(source, from_)
-    if image_root is None and noted is not None:
-        image_root = own_root(from_ or converters.detect_format(labels)[0], noted)
-    chosen = {"segmentation": segmentation, "outline": outline, "max_points": max_points, "tolerance": tolerance}
-    receipt = converters.convert(
-        labels,
+    given = {"segmentation": segmentation, "outline": outline, "max_points": max_points, "tolerance": tolerance}
+    chosen = {name: value for name, value in given.items() if value is not None}
+    options = {**chosen, **converters.parsed_options(to, option or ())}
+    pictures = not dry_run and converters.wants_pictures(to, images, options)
+    dataset = opened(source, from_, image_root, lenient=lenient, pictures=pictures)
+    receipt = write(
+        dataset,
         target,
-        to=to,
-        from_=from_,
+        receipt=converters.Receipt(str(dataset.labels), str(target), dataset.format, dataset.why, to),
+        skipped=[dataset.skipped],
+        images=images,
         allow_lossy=allow_lossy,
-        min_iou=min_iou,
         overwrite=overwrite,
         dry_run=dry_run,
-        images=images,
-        image_root=image_root,
-        lenient=lenient,
+        min_iou=min_iou,
         measure=measure,
-        **{name: value for name, value in chosen.items() if value is not None},
-        **converters.parsed_options(to, option or ()),
+        **options,
     )
-    if as_json:
-        print_json(receipt.to_dict())
-    else:
-        print("\n".join(receipt.lines()))
+    show(receipt, as_json=as_json)

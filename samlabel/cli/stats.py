@@ -49,7 +49,7 @@ def stats(
     if as_json:
         print_json({"source": str(source), "format": dataset.format, **found.to_dict(), **skipped.to_dict()})
         return
-    print(f"{dataset.format} ({dataset.why})")
+    print(dataset.told)
     print("\n".join([*found.lines(), *skipped.lines()]))
     print_table(
         ("class", "objects", "images", "median area"),

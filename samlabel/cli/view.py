@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import asdict, replace
 from itertools import chain, islice
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ._console import print_json, print_table
-from ._dataset import find
+from ._write import opened
 
 if TYPE_CHECKING:
     from ..types import Dataset
@@ -36,8 +37,9 @@ def view(
 
     from ..view import write_view
 
-    labels, root = find(dataset, format)
-    found, own = _with_root(converters.read(labels, format, pictures=True), images or root)
+    source = opened(dataset, format)
+    found, own = _with_root(converters.read(source.labels, source.format, pictures=True), images or source.noted)
+    print(source.told, file=sys.stderr if as_json else sys.stdout)
     report = write_view(found, out, image_root=own, limit=limit)
     if as_json:
         print_json({**asdict(report), "index": str(report.index)})

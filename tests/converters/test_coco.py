@@ -264,3 +264,36 @@ def test_a_stream_is_written_without_keeping_it(tmp_path: Path) -> None:
         tracemalloc.stop()
     # 3,600 further objects of about 200 bytes of JSON would be 0.7 MB.
     assert peaks[1] - peaks[0] < 200_000
+
+
+AREA = 702.1057499999998  # of a polygon, as official files have it: no whole number of pixels
+
+
+@pytest.mark.parametrize(
+    ("options", "kept"),
+    [({}, True), ({"segmentation": "polygons"}, True), ({"segmentation": "polygons", "tolerance": 2.0}, False)],
+    ids=["rle", "polygons", "polygons made smaller"],
+)
+@pytest.mark.parametrize("iscrowd", [0, 1])
+def test_an_area_that_the_file_gave_is_kept_with_its_mask(
+    options: dict[str, Any], kept: bool, iscrowd: int, tmp_path: Path
+) -> None:
+    ring = [1, 1, 12, 2, 30, 1, 30, 20, 1, 20]
+    file = coco_file(tmp_path, {"segmentation": [ring], "bbox": [1, 1, 29, 19], "area": AREA, "iscrowd": iscrowd})
+    converters.convert(file, tmp_path / "out.json", to="coco", allow_lossy=True, **options)
+    (entry,) = json.loads((tmp_path / "out.json").read_text())["annotations"]
+    assert entry["area"] == (AREA if kept else read_one(file).mask.area)
+
+
+def test_an_area_of_a_box_alone_is_kept_too(tmp_path: Path) -> None:
+    file = coco_file(tmp_path, {"bbox": [1, 1, 29, 19], "area": 300})
+    converters.convert(file, tmp_path / "out.json", to="coco")
+    assert json.loads((tmp_path / "out.json").read_text())["annotations"][0]["area"] == 300
+
+
+@pytest.mark.parametrize("area", [None, "9", True, -1, 1e300, [4]], ids=repr)
+def test_what_is_no_area_gives_way_to_that_of_the_mask(area: Any, tmp_path: Path) -> None:
+    file = coco_file(tmp_path, {"segmentation": [[1, 1, 30, 1, 30, 20]], "bbox": [1, 1, 29, 19], "area": area})
+    converters.convert(file, tmp_path / "out.json", to="coco")
+    (entry,) = json.loads((tmp_path / "out.json").read_text())["annotations"]
+    assert entry["area"] == read_one(file).mask.area and type(entry["area"]) is int

@@ -53,6 +53,11 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return coco_file(tmp_path_factory.mktemp("coco") / "set.json")
 
 
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return coco_file(tmp_path_factory.mktemp("coco") / "set.json", objects=16)
+
+
 @pytest.fixture
 def answers(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     """Small sets are divided among three processes; of each of the others, whether it brought its part to an end."""
@@ -91,10 +96,9 @@ YOLO = {"to": "yolo", "images": "none", "allow_lossy": True}
         ({**YOLO, "outline": "traced", "crowds": "drop", "measure": "none"}, 2),
         ({**YOLO, "tolerance": 1.0, "measure": "all"}, 2),
         ({**YOLO, "allow_lossy": False, "min_iou": 0.0, "measure": "all"}, 4),
-        ({**YOLO, "dry_run": True, "measure": "none"}, 2),
         ({"to": "labelme", "images": "none", "dry_run": True}, 2),
     ],
-    ids=["yolo", "traced", "all measured", "two passes", "dry run", "labelme"],
+    ids=["yolo", "traced", "all measured", "two passes", "labelme"],
 )
 def test_several_processes_write_and_tell_what_one_does(
     options: dict[str, Any], helpers: int, source: Path, tmp_path: Path, answers: list[bool]
@@ -130,9 +134,9 @@ def test_a_lenient_reader_works_alone(source: Path, tmp_path: Path, answers: lis
 
 @pytest.mark.parametrize("script", ["exit 3", "kill -9 $$", "echo nothing", "exec sleep 60", None], ids=str)
 def test_what_another_process_does_not_finish_this_one_does(
-    script: str | None, source: Path, tmp_path: Path, answers: list[bool], monkeypatch: pytest.MonkeyPatch
+    script: str | None, small: Path, tmp_path: Path, answers: list[bool], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    told = in_one(source, tmp_path / "one", measure="none", **YOLO)
+    told = in_one(small, tmp_path / "one", measure="none", **YOLO)
     other = tmp_path / "python"
     if script is not None:
         other.write_text(f"#!/bin/sh\n{script}\n")
@@ -142,7 +146,7 @@ def test_what_another_process_does_not_finish_this_one_does(
     started: list[subprocess.Popen] = []
     real = subprocess.Popen
     monkeypatch.setattr(subprocess, "Popen", lambda *a, **k: started.append(real(*a, **k)) or started[-1])
-    receipt = converters.convert(source, tmp_path / "three", measure="none", **YOLO)
+    receipt = converters.convert(small, tmp_path / "three", measure="none", **YOLO)
     assert answers == ([] if script is None else [False, False])
     assert all(process.returncode is not None for process in started)
     assert files(tmp_path / "three") == files(tmp_path / "one")
@@ -206,10 +210,10 @@ def is_gone(process: int) -> bool:
     ids=["interrupt", "terminate", "kill", "helper killed"],
 )
 def test_an_end_at_any_moment_leaves_no_process_and_no_half_file(
-    number: int, whom: str, code: int, source: Path, tmp_path: Path
+    number: int, whom: str, code: int, small: Path, tmp_path: Path
 ) -> None:
     target, noted = tmp_path / "out", tmp_path / "helper"
-    words = ["convert", str(source), str(target), "--to", "yolo", "--images", "none", "--allow-lossy"]
+    words = ["convert", str(small), str(target), "--to", "yolo", "--images", "none", "--allow-lossy"]
     words += ["--outline", "traced", "--measure", "all"]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))}
     process = subprocess.Popen(
@@ -227,13 +231,13 @@ def test_an_end_at_any_moment_leaves_no_process_and_no_half_file(
         os.kill(process.pid if whom == "parent" else helper, number)
     said = process.communicate(timeout=60)[1]
     assert process.returncode == code, said
-    assert said.count("\n") == (code == 130), said
+    assert said.count("\n") <= 1 and "Traceback" not in said, said
     until = time.monotonic() + 20
     while not is_gone(helper):
         assert time.monotonic() < until
         time.sleep(0.05)
     if whom == "helper":
-        in_one(source, tmp_path / "one", outline="traced", measure="all", **YOLO)
+        in_one(small, tmp_path / "one", outline="traced", measure="all", **YOLO)
         assert {n: d for n, d in files(target).items() if not n.endswith(".tmp")} == files(tmp_path / "one")
     elif code > 0:
         assert not list(target.rglob("*.tmp"))

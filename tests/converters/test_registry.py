@@ -6,6 +6,7 @@ import json
 import sys
 from importlib.metadata import EntryPoint
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -223,3 +224,37 @@ def test_the_command_takes_options_of_a_format(tmp_path: Path) -> None:
     assert not end.value.code
     (task,) = json.loads((tmp_path / "out" / "tasks.json").read_text(encoding="utf-8"))
     assert task["annotations"] == [] and task["predictions"][0]["result"][0]["type"] == "polygonlabels"
+
+
+@pytest.mark.parametrize("words", [["stats"], ["check"], ["check", "--output", "github"], ["view", "--out", "seen"],
+                                   ["convert", "{}", "--to", "labelme", "--dry-run"]], ids=" ".join)  # fmt: skip
+def test_commands_say_which_label_files_below_are_not_read(
+    words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    put(tmp_path / "in", "yolo")
+    put(tmp_path / "in" / "older", "coco")
+    with pytest.raises(SystemExit):
+        main([words[0], "in", *[word.replace("{}", "out") for word in words[1:]]])
+    said = "".join(capsys.readouterr())
+    assert said.count("not read: older (coco) below, name such a folder to read it") == 1
+
+
+def test_the_format_of_a_run_is_recognised_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from converters import _convert
+
+    (tmp_path / "run" / ".samlabel").mkdir(parents=True)
+    put(tmp_path / "run" / "coco", "coco")
+    for name, content in (("settings", {"images": "../run/photos"}), ("outputs", {"coco": {}})):
+        (tmp_path / "run" / ".samlabel" / f"{name}.json").write_text(json.dumps(content), encoding="utf-8")
+    asked: list[Any] = []
+    real = converters.detect_format
+    for module in (converters, _convert):
+        monkeypatch.setattr(module, "detect_format", lambda path: asked.append(path) or real(path))
+    with pytest.raises(SystemExit) as end:
+        main(["convert", str(tmp_path / "run"), str(tmp_path / "out"), "--to", "labelme", "--images", "copy"])
+    assert end.value.code == 0, capsys.readouterr().err
+    assert asked == [tmp_path / "run" / "coco"]
+    assert len(list((tmp_path / "out").rglob("*.png"))) == 1
