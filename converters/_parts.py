@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import os
 import pickle
-import select
 import signal
-import subprocess
 import sys
 import tempfile
 import threading
@@ -49,7 +47,7 @@ class Part:
 
 
 def in_parts(work: Callable[[Iterable[ImageRecord]], T], records: Iterable[ImageRecord]) -> list[T]:
-    """What `work` makes of the records, part after part; once, of all of them, where they are few or this core is alone.
+    """What `work` makes of the records, part after part; of all at once where they are few or there is one core.
 
     `work` and the parts are pickled for the other processes.
     """
@@ -72,7 +70,8 @@ def in_parts(work: Callable[[Iterable[ImageRecord]], T], records: Iterable[Image
 
 def processes() -> int:
     """How many may work at once: as many as there are cores for us, few; OMP_NUM_THREADS is heeded, as by torch."""
-    ours = os.path.basename(sys.executable or "").startswith(("python", "pypy"))  # not an application with Python inside
+    name = os.path.basename(sys.executable or "").lower()
+    ours = name.startswith(("python", "pypy"))  # not an application with Python inside
     if os.name != "posix" or not ours or getattr(sys, "frozen", False):
         return 1
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -87,6 +86,8 @@ class _Helper:
     """A process that works on a part. It is started anew and not forked, since a fork of one with threads may hang."""
 
     def __init__(self, job: IO[bytes], files: Sequence[int]) -> None:
+        import subprocess
+
         self._process = subprocess.Popen(
             [sys.executable, "-c", _BEGIN, str(os.getpid()), *map(str, sys.path)],
             stdin=job,
@@ -98,34 +99,38 @@ class _Helper:
 
     @classmethod
     def started(cls, work: Callable[..., Any], part: Part) -> _Helper | None:
-        """None where it cannot be: no more processes, no room for its job, something that no other process can have."""
+        """None where it cannot be."""
         try:
             with tempfile.TemporaryFile() as job:
                 pickle.dump((work, part), job, protocol=pickle.HIGHEST_PROTOCOL)
                 job.seek(0)
                 return cls(job, part.files)
-        except (OSError, pickle.PicklingError, TypeError, AttributeError):
+        except Exception:  # no more processes, no room for its job, something of a plug-in that cannot be pickled
             return None
 
     def answer(self) -> Any:
         """What it made of its part; None when it came to nothing."""
+        from multiprocessing.connection import wait
+
         pipe = self._process.stdout
         assert pipe is not None
-        if not select.select([pipe], [], [], PATIENCE)[0]:
+        if not wait([pipe], PATIENCE):
             return None
         data = pipe.read()
         return pickle.loads(data[1:]) if self._process.wait() == 0 and data[:1] == LIFE else None
 
     def end(self) -> None:
         """It is gone afterwards; what it was writing is whole or not there."""
+        import subprocess
+
         assert self._process.stdout is not None
+        self._process.stdout.close()  # it may be about to answer, which nobody waits for any more
         self._process.terminate()
         try:
             self._process.wait(timeout=PATIENCE)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
-        self._process.stdout.close()
 
 
 def main(parent: int) -> None:
@@ -148,5 +153,5 @@ def _end(*_: object) -> NoReturn:
 
 def _watch(parent: int) -> None:
     while os.getppid() == parent:
-        time.sleep(0.25)
+        time.sleep(0.1)
     os.kill(os.getpid(), signal.SIGTERM)

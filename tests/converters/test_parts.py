@@ -64,6 +64,7 @@ def answers(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     monkeypatch.setattr(_spool, "MUCH", 1)
     monkeypatch.setattr(_spool, "BEGINNING", 0)
     monkeypatch.setattr(_parts, "processes", lambda: 3)
+    monkeypatch.setattr(_parts, "PATIENCE", 60.0)
     given: list[bool] = []
     real = _parts._Helper.answer
 
@@ -177,8 +178,29 @@ def test_an_error_in_a_later_part_is_the_error_of_one_process(
     assert answers and not all(answers)
 
 
-RUN = """
+def much(_: Any) -> bytes:
+    return bytes(1_000_000)  # more than a pipe holds
+
+
+def test_an_answer_that_nobody_waits_for_holds_nothing_up() -> None:
+    helper = _parts._Helper.started(much, _parts.Part())
+    assert helper is not None and helper._process.stdout.read(1) == _parts.LIFE
+    time.sleep(0.5)
+    start = time.monotonic()
+    helper.end()
+    assert helper._process.returncode is not None and time.monotonic() - start < _parts.PATIENCE / 2
+
+
+SLOW = """
+import time
+from converters import yolo
+quick = yolo._Labels._write
+yolo._Labels._write = lambda *arguments: (time.sleep(0.05), quick(*arguments))
+"""  # a sleep ends cleanly wherever a signal comes; numpy makes a TypeError of one inside pycocotools' __array__
+RUN = SLOW + """
 import sys, converters._parts as parts, converters._spool as spool
+path, begin = parts._BEGIN.split("; from ")
+parts._BEGIN = path + chr(10) + SLOW + "from " + begin
 spool.MUCH, spool.BEGINNING, parts.processes = 1, 0, lambda: 2
 real = parts._Helper.__init__
 def noted(self, *arguments):
@@ -214,10 +236,10 @@ def test_an_end_at_any_moment_leaves_no_process_and_no_half_file(
 ) -> None:
     target, noted = tmp_path / "out", tmp_path / "helper"
     words = ["convert", str(small), str(target), "--to", "yolo", "--images", "none", "--allow-lossy"]
-    words += ["--outline", "traced", "--measure", "all"]
+    words += ["--measure", "none"]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))}
     process = subprocess.Popen(
-        [sys.executable, "-c", RUN, str(noted), *words],
+        [sys.executable, "-c", f"SLOW = {SLOW!r}\n{RUN}", str(noted), *words],
         stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=environment, start_new_session=True,
     )  # fmt: skip
     until = time.monotonic() + 60
@@ -237,7 +259,7 @@ def test_an_end_at_any_moment_leaves_no_process_and_no_half_file(
         assert time.monotonic() < until
         time.sleep(0.05)
     if whom == "helper":
-        in_one(small, tmp_path / "one", outline="traced", measure="all", **YOLO)
+        in_one(small, tmp_path / "one", measure="none", **YOLO)
         assert {n: d for n, d in files(target).items() if not n.endswith(".tmp")} == files(tmp_path / "one")
     elif code > 0:
         assert not list(target.rglob("*.tmp"))
