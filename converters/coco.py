@@ -117,7 +117,7 @@ def write(
     `segmentation` is "rle" (exact) or "polygons" (exact too: those of the source as they are, others on pixel edges).
     `max_points` a polygon and `tolerance` in pixels make polygons smaller at a cost, counted as mask-changed. Ids of
     the source are kept while they are free; an image or object without one gets the next free number, from 1 in the
-    order of the records. So are areas that a COCO file gave, except of polygons made smaller; others are the mask's.
+    order of the records. An area that a COCO file gave is kept unless polygons are made smaller; others are the mask's.
     """
     budget = _budget(segmentation, max_points, tolerance)
     check_transfer(images)

@@ -3,9 +3,9 @@
 Draws a set of 5,000 images with 100,000 polygons (`--images`, `--objects`) and converts it with samlabel, ultralytics'
 convert_coco, supervision and Datumaro: each run in a process of its own that has converted a small set before, so that
 imports do not count, under a limit of memory (`--limit`) and of time (`--seconds`), in turns. Prints medians, spread,
-peaks of resident memory (of all its processes together), objects that came out, and ratios; only the ratios mean something on a busy machine. A
-converter that meets a limit, or fails, is a row that says so. A peer that is not installed here is named by the
-interpreter of its own environment: `--datumaro PYTHON`, `--supervision PYTHON`.
+peaks of resident memory (of all its processes together), objects that came out, and ratios; only the ratios mean
+something on a busy machine. A converter that meets a limit, or fails, is a row that says so. A peer that is not
+installed here is named by the interpreter of its own environment: `--datumaro PYTHON`, `--supervision PYTHON`.
 
 `--large` converts one file of 1,000,000 objects, about 1 GB, with samlabel alone. Exit code 1 when samlabel takes more
 than 300 MB (1.5 GB for the large file), a third of ultralytics' memory, or more than 1 / 2.5 of its time (`--memory`:
