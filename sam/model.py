@@ -18,6 +18,7 @@ from .enlarged import rle_masks
 from .errors import PromptError
 from .folded import OneImage, in_two_ways
 from .prompts import Prompts, check_prompts
+from .specks import without_specks
 from .transforms import check_image, normalise_and_pad, resize, to_original, to_tensor
 
 if TYPE_CHECKING:
@@ -52,17 +53,19 @@ class Prediction:
     image_size: int  # side of the padded square
     mask_threshold: float = 0.0
     prompts: Tensor | None = None  # (N,) int64, which of the prompts these are, where poor ones were left out
+    specks: float = 0.0  # holes and islands of less than this share of a mask are noise and left out
 
     def __len__(self) -> int:
         return len(self.low_res_logits)
 
     def logits(self) -> Tensor:
         """Logits (N, C, H, W) at the image's own size, float32: 4 bytes a pixel and mask."""
-        return to_original(self.low_res_logits, side=self.image_size, input_size=self.input_size, size=self.size)
+        low = self._meant(self.low_res_logits)
+        return to_original(low, side=self.image_size, input_size=self.input_size, size=self.size)
 
     def masks(self) -> Tensor:
         """Boolean masks (N, C, H, W) at the image's own size: 1 byte a pixel and mask."""
-        low = self.low_res_logits.flatten(0, 1)[:, None]  # (N * C, 1, h, w)
+        low = self._meant(self.low_res_logits.flatten(0, 1)[:, None])  # (N * C, 1, h, w)
         masks = torch.empty(len(low), 1, *self.size, dtype=torch.bool, device=low.device)
         step = max(1, _LOGITS_AT_ONCE // max(self.size[0] * self.size[1], self.image_size**2))
         for some, out in zip(low.split(step), masks.split(step)):
@@ -77,10 +80,13 @@ class Prediction:
         score. Time and memory follow the length of the masks' edges, not the size of the image.
         """
         low = self.low_res_logits.flatten(0, 1)
-        low = low if index is None else low[index]
+        low = self._meant(low if index is None else low[index])
         frame = Frame(tuple(low.shape[-2:]), self.image_size, tuple(self.input_size), tuple(self.size))
         logits = low.detach().float().cpu().numpy()
         return rle_masks(logits, frame, threshold=self.mask_threshold, offset=stability_offset)
+
+    def _meant(self, low: Tensor) -> Tensor:
+        return without_specks(low, self.specks, threshold=self.mask_threshold) if self.specks else low
 
 
 class Sam(nn.Module):
@@ -270,4 +276,5 @@ class Sam(nn.Module):
             self.image_size,
             self.mask_threshold,
             torch.cat(kept)[:count].nonzero().flatten() if kept else None,
+            self.variant.specks,
         )
