@@ -34,9 +34,9 @@ from .prompts import corrective_points, noisy_boxes, random_points
 class Recipe:
     """Every number that decides the result."""
 
-    steps: int = 9500
-    decay: int = 2200  # steps at the end over which the learning rate falls to nothing
-    whole: int = 120  # steps at the very end on whole canvases
+    steps: int = 17000
+    decay: int = 2800  # steps at the end over which the learning rate falls to nothing
+    whole: int = 250  # steps at the very end on whole canvases
     batch: int = 12
     masks_per_image: int = 8
     masks: int = 24  # prompts a step, always as many: kernels are compiled anew for every new shape
@@ -47,7 +47,7 @@ class Recipe:
     average: float = 0.998  # decay of the averaged weights
     paste: float = 0.4  # share of windows with objects of another photo
     shapes: float = 0.25  # share of windows with drawn shapes
-    boxes: float = 0.65  # share of boxes among first prompts; the others are clicks
+    boxes: float = 0.7  # share of boxes among first prompts; the others are clicks
     seed: int = 0
 
     def lr_at(self, step: int) -> float:
