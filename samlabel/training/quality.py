@@ -152,7 +152,8 @@ def auc(scores: np.ndarray, positive: np.ndarray) -> float:
 def detection(data: Path, *, limit: int | None = None) -> dict[str, Any]:
     """AP50 a class, AR@100 over classes and without, precision and recall at the default score.
 
-    A source counts for a class only where it labels every object of it.
+    A source counts for a class only where it labels every object of it. "first" are the largest person, animal and
+    vehicle of each photo: of each class how many there are, how many are found, and how many under its name.
     """
     from PIL import Image
 
@@ -165,6 +166,7 @@ def detection(data: Path, *, limit: int | None = None) -> dict[str, Any]:
     counts: dict[int, int] = defaultdict(int)
     recalled: list[float] = []
     shown: list[bool] = []
+    first: dict[str, list[int]] = {name: [0, 0, 0] for name in CLASS_NAMES if name != "object"}
     wanted = 0
     for photo in spread(read_photos(data, "val.json"), limit):
         pixels = np.asarray(Image.open(photo.path).convert("RGB"))
@@ -176,8 +178,14 @@ def detection(data: Path, *, limit: int | None = None) -> dict[str, Any]:
         if len(boxes):
             best = overlap.max(0) if len(found) else np.zeros(len(boxes))
             recalled += [float(np.mean([b >= t for t in np.arange(0.5, 1.0, 0.05)])) for b in best]
+        sure = found.scores >= 0.25
+        for kind, name in enumerate(CLASS_NAMES):
+            if name in first and (kinds == kind).any():
+                largest = int(np.argmax(np.where(kinds == kind, np.prod(boxes[:, 2:] - boxes[:, :2], axis=1), 0)))
+                there = overlap[sure, largest] >= 0.5
+                named = there & (found.category_ids[sure] == kind + 1)
+                first[name] = [a + int(b) for a, b in zip(first[name], (True, there.any(), named.any()))]
         if len(EXHAUSTIVE[photo.source]) == len(CLASS_NAMES):
-            sure = found.scores >= 0.25
             shown += _hits(overlap[sure])
             wanted += len(boxes)
         for kind in EXHAUSTIVE[photo.source]:
@@ -190,6 +198,7 @@ def detection(data: Path, *, limit: int | None = None) -> dict[str, Any]:
         "AR@100": float(np.mean(recalled)),
         "precision": sum(shown) / max(len(shown), 1),
         "recall": sum(shown) / max(wanted, 1),
+        "first": first,
     }
 
 
@@ -243,6 +252,8 @@ def report(data: Path, *, checkpoint: Path | None = None, limit: int | None = No
         lines += [
             f"Detector: AP50 {scores}; AR@100 {found['AR@100']:.3f} without classes;",
             f"at score 0.25 on exhaustively labelled photos: precision {found['precision']:.3f}, "
-            f"recall {found['recall']:.3f}",
+            f"recall {found['recall']:.3f};",
+            "the largest of a photo found: "
+            + ", ".join(f"{name} {hit} of {all_} ({right} by name)" for name, (all_, hit, right) in found["first"].items()),
         ]
     return "\n".join(lines)
