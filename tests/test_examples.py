@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -80,6 +81,7 @@ def test_onnx_boxes_writes_the_masks_that_sam_does(folder: Path) -> None:
     pixels = np.asarray(Image.open(folder / "photos/shapes.png").convert("RGB"))
     model = sam.load("nano")
     predicted = model.predict(model.embed(pixels), boxes=[[0, 0, 320, 480], [320, 0, 640, 480]], multimask_output=True)
+    predicted = replace(predicted, specks=0.0)  # they are left to the reader of the files
     for name, masks, iou in zip(("left", "right"), predicted.masks(), predicted.predicted_iou):
         ours = masks[iou.argmax()].numpy()
         theirs = np.asarray(Image.open(folder / f"onnx-masks/{name}.png"))

@@ -207,6 +207,8 @@ def noted(self, *arguments):
     real(self, *arguments)
     open(sys.argv[1], "w").write(str(self._process.pid))
 parts._Helper.__init__ = noted
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
 from samlabel.cli import main
 main(sys.argv[2:])
 """
