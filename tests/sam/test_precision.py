@@ -5,6 +5,7 @@ from __future__ import annotations
 import builtins
 import importlib.util
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
