@@ -5,7 +5,6 @@ from __future__ import annotations
 import builtins
 import importlib.util
 import os
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -65,8 +64,8 @@ def test_bfloat16_hands_over_float32_and_nearly_the_same_masks(picture, name):
     found = fast.predict(embedding, boxes=BOXES, multimask_output=True)
     assert {t.dtype for t in (embedding.features, found.low_res_logits, found.predicted_iou)} == {torch.float32}
     wanted = exact.predict(exact.embed(picture), boxes=BOXES, multimask_output=True)
-    found, wanted = (replace(one, specks=0.0) for one in (found, wanted))  # one goes or stays by a hair
-    assert 0.95 < overlaps(found, wanted).mean() < 1
+    overlap = overlaps(found, wanted)
+    assert 0.95 < overlap[wanted.masks().sum((-2, -1)).flatten() >= 100].mean() < 1  # of a few pixels, one counts much
     assert not torch.equal(found.low_res_logits, wanted.low_res_logits)
 
 
