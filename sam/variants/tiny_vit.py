@@ -104,7 +104,7 @@ class Attention(nn.Module):
         def by_heads(qkv: Tensor) -> Tensor:
             return qkv.unflatten(-1, (self.heads, 3, -1)).transpose(-3, -2)  # (..., 3, heads, d)
 
-        bias = self.attention_biases.index_select(1, self.bias_index.flatten()).view(1, self.heads, *self.bias_index.shape)
+        bias = self.attention_biases.index_select(1, self.bias_index.flatten()).unflatten(1, self.bias_index.shape)
         bias = bias.expand(-(-x.shape[2] // self.window), -1, -1, -1).contiguous()  # once for all rows of windows
         qkv, fill = (by_heads(linear(tokens, self.qkv)) for tokens in (self.norm(x), self.norm.bias[None]))
         mixed = attend_in_windows(partial(attend, bias=bias), qkv, fill[0], self.window)  # zeros become the norm's bias

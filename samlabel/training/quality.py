@@ -249,11 +249,12 @@ def report(data: Path, *, checkpoint: Path | None = None, limit: int | None = No
     if checkpoint is None:
         found = detection(data, limit=limit)
         scores = ", ".join(f"{name} {value:.3f}" for name, value in found["AP50"].items())
+        largest = found["first"].items()
+        first = ", ".join(f"{name} {hit} of {there} ({named} by name)" for name, (there, hit, named) in largest)
         lines += [
             f"Detector: AP50 {scores}; AR@100 {found['AR@100']:.3f} without classes;",
             f"at score 0.25 on exhaustively labelled photos: precision {found['precision']:.3f}, "
             f"recall {found['recall']:.3f};",
-            "the largest of a photo found: "
-            + ", ".join(f"{name} {hit} of {all_} ({right} by name)" for name, (all_, hit, right) in found["first"].items()),
+            f"the largest of a photo found: {first}",
         ]
     return "\n".join(lines)
