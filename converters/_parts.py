@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import IO, Any, NoReturn, TypeVar
 
 from samlabel.types import ImageRecord
+from samlabel.workers import own_cores
 
 MOST = 3  # processes at once; each takes 60 MB
 PATIENCE = 10.0  # seconds from when this process has done its part to the first sign of life from another
@@ -24,7 +25,7 @@ LIFE = b"+"  # its first sign
 T = TypeVar("T")
 
 
-class Part:
+class Part(Iterable[ImageRecord]):
     """Records of images that follow one another, as `divided(count)` of a dataset's records gives them.
 
     Records that can be divided have `divided(count)`, which gives at most so many parts, or none where that would not
@@ -34,9 +35,6 @@ class Part:
     paths_before: Sequence[str] = ()  # of the images that come before them
     masks_before: int = 0  # and how many masks these hold
     files: Sequence[int] = ()  # open files, by number, that another process needs
-
-    def __iter__(self) -> Any:
-        raise NotImplementedError
 
     def seen(self) -> Any:
         """What its iteration found out, to be sent to the process that has the whole."""
@@ -74,9 +72,8 @@ def processes() -> int:
     ours = name.startswith(("python", "pypy"))  # not an application with Python inside
     if os.name != "posix" or not ours or getattr(sys, "frozen", False):
         return 1
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     asked = os.environ.get("OMP_NUM_THREADS", "")
-    return min(cores, MOST, int(asked) if asked.isdigit() and int(asked) else MOST)
+    return min(own_cores(), MOST, int(asked) if asked.isdigit() and int(asked) else MOST)
 
 
 _BEGIN = "import sys; sys.path[:] = sys.argv[2:]; from converters._parts import main; main(int(sys.argv[1]))"

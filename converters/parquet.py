@@ -120,11 +120,13 @@ def _entry(annotation: Annotation, place: int) -> dict[str, Any]:
         key: value for key, value in fields.items() if key not in _COLUMNS or key == "id" and isinstance(value, str)
     }
     x, y, width, height = box_to_xywh(box)
-    area = mask.area if mask is not None else width * height
+    area = annotation.area
+    if area is None:
+        area = mask.area if mask is not None else width * height
     entry: dict[str, Any] = {
         "id": annotation.id,
         "bbox": [x, y, width, height],
-        "area": area if annotation.area is None else annotation.area,
+        "area": area,
         "category": place,
         "category_id": annotation.category_id,
         "iscrowd": int(annotation.iscrowd),

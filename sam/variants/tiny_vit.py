@@ -7,6 +7,7 @@ Parameter names are those of the official checkpoint, https://github.com/Chaonin
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 
 import torch
@@ -157,7 +158,7 @@ class Stage(nn.Module):
         return x if self.downsample is None else self.downsample(x)
 
 
-def padding_once(convolutions: nn.Module, x: Tensor, *, stride: int, reach: int) -> Tensor:
+def padding_once(convolutions: Callable[[Tensor], Tensor], x: Tensor, *, stride: int, reach: int) -> Tensor:
     """`convolutions(x)`, where no result sees further than `reach` pixels of `x` (B, C, S, S) to any side.
 
     A result that sees nothing but the zeros below or right of a picture, and not the border either, is the same in
@@ -165,8 +166,8 @@ def padding_once(convolutions: nn.Module, x: Tensor, *, stride: int, reach: int)
     """
     for dim in (2, 3):
         side = inside = x.shape[dim]
-        while inside > 0 and not x.narrow(dim, inside - min(stride, inside), min(stride, inside)).any():
-            inside -= min(stride, inside)
+        while inside >= stride and not x.narrow(dim, inside - stride, stride).any():
+            inside -= stride
         blank = -(-(inside + reach) // stride)
         again = (side - reach) // stride - blank
         if again > 0:
@@ -206,14 +207,17 @@ class TinyViTEncoder(nn.Module):
         )
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        convolutions = nn.Sequential(self.patch_embed, self.layers[0])
         if on_cpu_without_grad(x):
-            x = padding_once(convolutions, x.contiguous(memory_format=torch.channels_last), stride=8, reach=16)
+            x = padding_once(self._convolved, x.contiguous(memory_format=torch.channels_last), stride=8, reach=16)
         else:
-            x = convolutions(x)
+            x = self._convolved(x)
         for stage in self.layers[1:]:
             x = stage(x)
         return (refine(self.neck, x) if on_cpu_without_grad(x) else self.neck(x),)
+
+    def _convolved(self, x: Tensor) -> Tensor:
+        """Features at stride 8: all that convolutions alone make."""
+        return self.layers[0](self.patch_embed(x))
 
 
 def _build() -> Parts:

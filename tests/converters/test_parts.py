@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import pytest
 import converters
 from converters import _parts, _spool
 from samlabel.errors import SamlabelError
+from samlabel.types import ImageRecord
 from tests.converters.test_scale import ring
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="one process does it all there")
@@ -182,8 +184,13 @@ def much(_: Any) -> bytes:
     return bytes(1_000_000)  # more than a pipe holds
 
 
+class NoImages(_parts.Part):
+    def __iter__(self) -> Iterator[ImageRecord]:
+        return iter(())
+
+
 def test_an_answer_that_nobody_waits_for_holds_nothing_up() -> None:
-    helper = _parts._Helper.started(much, _parts.Part())
+    helper = _parts._Helper.started(much, NoImages())
     assert helper is not None and helper._process.stdout.read(1) == _parts.LIFE
     time.sleep(0.5)
     start = time.monotonic()
