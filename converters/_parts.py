@@ -17,7 +17,6 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import IO, Any, NoReturn, TypeVar
 
 from samlabel.types import ImageRecord
-from samlabel.workers import own_cores
 
 MOST = 3  # processes at once; each takes 60 MB
 PATIENCE = 10.0  # seconds from when this process has done its part to the first sign of life from another
@@ -72,8 +71,9 @@ def processes() -> int:
     ours = name.startswith(("python", "pypy"))  # not an application with Python inside
     if os.name != "posix" or not ours or getattr(sys, "frozen", False):
         return 1
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     asked = os.environ.get("OMP_NUM_THREADS", "")
-    return min(own_cores(), MOST, int(asked) if asked.isdigit() and int(asked) else MOST)
+    return min(cores, MOST, int(asked) if asked.isdigit() and int(asked) else MOST)
 
 
 _BEGIN = "import sys; sys.path[:] = sys.argv[2:]; from converters._parts import main; main(int(sys.argv[1]))"
