@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from functools import cache
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+T = TypeVar("T")
 ACTIVATIONS = {"none": lambda x: x, "gelu": F.gelu, "relu": F.relu}
 
 
@@ -54,21 +57,30 @@ def convolve(x: Tensor, conv: nn.Conv2d, norm: nn.BatchNorm2d | None = None, *, 
     return ACTIVATIONS[act](F.conv2d(x, weight, bias, stride, padding, dilation, groups))
 
 
+def kept(owner: nn.Module, make: Callable[[], T], *key: Any, weights: Iterable[Tensor | None]) -> T:
+    """`make()`, kept by `owner` until the key or one of the weights changes."""
+    now = (key, *((one.data_ptr(), one.is_inference() or one._version) for one in weights if one is not None))
+    if getattr(owner, "_made", (None,))[0] != now:
+        owner._made = (now, make())
+    return owner._made[1]
+
+
 def _with_norm(conv: nn.Conv2d, norm: nn.BatchNorm2d | None, dtype: torch.dtype) -> tuple[Tensor, Tensor | None]:
-    """Kernel and bias of both as one convolution, kept until one of the weights changes."""
-    sources = [conv.weight, conv.bias]
-    if norm is not None:
-        sources += [norm.weight, norm.bias, norm.running_mean, norm.running_var]
-    key = (dtype, *((one.data_ptr(), one.is_inference() or one._version) for one in sources if one is not None))
-    if getattr(conv, "_made", (None,))[0] != key:
+    """Kernel and bias of both as one convolution."""
+
+    def make() -> tuple[Tensor, Tensor | None]:
         weight, bias = conv.weight.float(), conv.bias
         if norm is not None:
             factor = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
             weight = weight * factor[:, None, None, None]
             bias = norm.bias - norm.running_mean * factor + (0 if bias is None else bias * factor)
         weight = weight.to(dtype).contiguous(memory_format=torch.channels_last)
-        conv._made = (key, weight, None if bias is None else bias.to(dtype))
-    return conv._made[1], conv._made[2]
+        return weight, None if bias is None else bias.to(dtype)
+
+    weights = [conv.weight, conv.bias]
+    if norm is not None:
+        weights += [norm.weight, norm.bias, norm.running_mean, norm.running_var]
+    return kept(conv, make, dtype, weights=weights)
 
 
 class LayerNorm2d(nn.Module):

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..layers import ACTIVATIONS, LayerNorm2d, convolve, linear, on_cpu_without_grad
+from ..layers import ACTIVATIONS, LayerNorm2d, convolve, kept, linear, on_cpu_without_grad
 from ..registry import Parts, Variant, standard_parts
 from .vit import attend, attend_in_windows, in_windows, refine
 
@@ -105,8 +105,12 @@ class Attention(nn.Module):
         def by_heads(qkv: Tensor) -> Tensor:
             return qkv.unflatten(-1, (self.heads, 3, -1)).transpose(-3, -2)  # (..., 3, heads, d)
 
-        bias = self.attention_biases.index_select(1, self.bias_index.flatten()).unflatten(1, self.bias_index.shape)
-        bias = bias.expand(-(-x.shape[2] // self.window), -1, -1, -1).contiguous()  # once for all rows of windows
+        def biases() -> Tensor:  # of all windows of a row, which are one batch
+            one = self.attention_biases.index_select(1, self.bias_index.flatten()).unflatten(1, self.bias_index.shape)
+            return one.expand(windows, -1, -1, -1).contiguous()
+
+        windows = -(-x.shape[2] // self.window)
+        bias = kept(self, biases, windows, weights=[self.attention_biases])
         qkv, fill = (by_heads(linear(tokens, self.qkv)) for tokens in (self.norm(x), self.norm.bias[None]))
         mixed = attend_in_windows(partial(attend, bias=bias), qkv, fill[0], self.window)  # zeros become the norm's bias
         return linear(mixed.flatten(3), self.proj)

@@ -23,6 +23,7 @@ PATCH = 16
 WINDOW = 14
 _TOKENS_AT_ONCE = 2048  # of the hidden layer between two products
 _SCORES_AT_ONCE = 2**21  # 8 MiB of float32: attention scores of some queries with all keys
+_LEAST_SUM, _MOST_SUM = 1e-30, 1e30  # of exponentials: well inside the range of bfloat16, which is float32's
 _BIAS_ELEMENTS = 2**25  # 128 MiB of float32: the most that one slice of attention bias may take
 
 
@@ -117,7 +118,7 @@ class Attention(nn.Module):
                     )[0, 0]
                 else:  # torch's fused kernel multiplies bfloat16 at half the rate of a plain product
                     torch.baddbmm(bias, q[one, where], k[one], alpha=d**-0.5, out=bias)
-                    seen = (torch.softmax(bias, dim=-1) @ v[one])[0]
+                    seen = soft_mean(bias, v[one])[0]
                 out[where, head] = seen
         return out
 
@@ -175,7 +176,23 @@ def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor) -> Tensor:
     """
     bias, queries, keys, values = (x.flatten(0, 1) for x in (bias, q, k, v))
     scores = torch.baddbmm(bias, queries, keys.transpose(1, 2), alpha=q.shape[-1] ** -0.5)
-    return (torch.softmax(scores, dim=-1) @ values).unflatten(0, q.shape[:2])
+    return soft_mean(scores, values).unflatten(0, q.shape[:2])
+
+
+def soft_mean(scores: Tensor, values: Tensor) -> Tensor:
+    """softmax(scores) @ values, of (B, N, M) and (B, M, d).
+
+    In bfloat16, torch's softmax takes as long as the products around it. The maximum that it subtracts from each row
+    keeps exponentials in the type's range; nearly all are there without it, and where a row's sum shows that they are
+    not, softmax does the work again.
+    """
+    if scores.dtype == torch.bfloat16:
+        weights = scores.exp()
+        sums = weights.sum(-1, keepdim=True)
+        least, most = sums.aminmax()
+        if least > _LEAST_SUM and most < _MOST_SUM:
+            return (weights @ values).div_(sums)
+    return torch.softmax(scores, dim=-1) @ values
 
 
 def refine(neck: nn.Sequential, x: Tensor) -> Tensor:

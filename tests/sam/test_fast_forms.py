@@ -17,7 +17,7 @@ from sam.transformer import TwoWayTransformer
 from sam.variants.nano import NanoEncoder
 from sam.variants.tiny_vit import Block as TinyBlock
 from sam.variants.tiny_vit import TinyViTEncoder
-from sam.variants.vit import ViTEncoder
+from sam.variants.vit import ViTEncoder, soft_mean
 
 EXACT = 3e-6  # of the largest value, or of 1: sums of the same numbers in another order
 
@@ -97,6 +97,30 @@ def test_windows_on_maps_of_any_shape_are_those_of_the_plain_form(scramble, heig
     x = noise(2, 32, height, width)
     wanted = plainly(lambda maps: [block(maps)], x)[0]
     assert distance(block(x.contiguous(memory_format=torch.channels_last)), wanted) < EXACT
+
+
+@torch.no_grad()
+def test_the_bias_of_windows_is_made_again_when_its_weights_change(scramble):
+    block = scramble(TinyBlock(32, 2, 7)).eval().requires_grad_(False)
+    x = noise(1, 32, 9, 9).contiguous(memory_format=torch.channels_last)
+    block(x)
+    block.attn.attention_biases += noise(2, 49)
+    assert distance(block(x), plainly(lambda maps: [block(maps)], x)[0]) < EXACT
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("shift", [0, 60, -60, 300, -300, torch.inf, -torch.inf], ids=str)
+def test_means_of_bfloat16_weigh_as_softmax_does_wherever_the_scores_lie(shift):
+    scores, values = 4 * noise(3, 20, 49), noise(3, 49, 8, seed=2)
+    scores[0, :5] += shift if abs(shift) < torch.inf else 0
+    scores[0, 5:9, ::2] += shift  # an infinite score takes all, or nothing
+    scores, values = scores.bfloat16(), values.bfloat16()
+    wanted = torch.softmax(scores.double(), dim=-1) @ values.double()
+    found = soft_mean(scores, values)
+    assert found.dtype == torch.bfloat16
+    clear = wanted.isfinite()
+    assert clear.equal(found.isfinite()) and clear[1:].all()
+    assert (found.double() - wanted)[clear].abs().max() < 0.02
 
 
 DECODERS = {
