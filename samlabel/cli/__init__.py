@@ -31,6 +31,8 @@ from .split import split
 from .stats import stats
 from .view import view
 
+INTERRUPTED, TERMINATED = 130, 143  # exit codes, 128 and the signal's number, as a shell gives them
+
 app = typer.Typer(
     name="samlabel",
     help="Turn folders of photos into segmentation labels: COCO, YOLO, SA-1B and more.",
@@ -81,11 +83,17 @@ def _run(words: list[str], *, debug: bool) -> int:
     """The exit code of one command; its errors become one line on stderr."""
     try:
         code = app(words, prog_name="samlabel", standalone_mode=False)
+        if code == INTERRUPTED:  # what newer typer makes of Ctrl-C
+            raise KeyboardInterrupt
         sys.stdout.flush()
         return code if isinstance(code, int) else 0
     except (KeyboardInterrupt, typer.Abort):
-        _say("interrupted; run the same command again to continue")
-        return 130
+        _say("interrupted; run the same command again")
+        return INTERRUPTED
+    except SystemExit as end:
+        if end.code == TERMINATED:
+            _say("stopped by SIGTERM; run the same command again")
+        raise
     except BrokenPipeError:  # `samlabel formats | head`
         sys.stderr.close()
         return 1
@@ -124,7 +132,7 @@ def _end_on_sigterm() -> None:
     import signal
 
     def end(number: int, frame: FrameType | None) -> None:
-        raise SystemExit(128 + number)
+        raise SystemExit(TERMINATED)
 
     try:
         signal.signal(signal.SIGTERM, end)
