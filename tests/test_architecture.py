@@ -50,7 +50,12 @@ STEPS = {
     "__main__": 7,
 }
 
-MAY_IMPORT_SAM = ("samlabel.segmenters.sam", "samlabel.detectors.nano", "samlabel.training")
+MAY_IMPORT_SAM = (
+    "samlabel.segmenters.sam",
+    "samlabel.detectors.nano",
+    "samlabel.detectors._nano_head",
+    "samlabel.training",
+)
 CONVERTERS_MAY_IMPORT = {"types", "geometry", "errors"}
 HEAVY = ("torch", "torchvision", "ultralytics", "transformers", "cv2", "pycocotools", "sam")
 

@@ -105,14 +105,15 @@ class NanoEncoder(nn.Module):
         x8 = self.stage8(x4)
         x16 = self.stage16(x8)
         x32 = self.stage32(x16)
-        p16 = self.merge16(F.relu(self.side16(x16) + _double(self.top(x32))))
-        p8 = self.merge8(F.relu(self.side8(x8) + _double(self.down8(p16))))
-        p4 = self.merge4(F.relu(self.side4(x4) + _double(self.down4(p8))))
-        p2 = F.relu(self.side2(x2) + _double(self.down2(p4)))
+        p16 = self.merge16(F.relu(self.side16(x16) + double(self.top(x32))))
+        p8 = self.merge8(F.relu(self.side8(x8) + double(self.down8(p16))))
+        p4 = self.merge4(F.relu(self.side4(x4) + double(self.down4(p8))))
+        p2 = F.relu(self.side2(x2) + double(self.down2(p4)))
         return self.neck(p16), self.out2(p2), self.out4(p4), self.out8(p8)
 
 
-def _double(x: Tensor) -> Tensor:
+def double(x: Tensor) -> Tensor:
+    """Each cell of (B, C, H, W) as a square of four."""
     return F.interpolate(x, scale_factor=2.0, mode="nearest")
 
 

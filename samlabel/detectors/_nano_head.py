@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import torch
+from sam.variants.nano import ConvNorm, GlobalBlock, Residual, double
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -25,14 +26,7 @@ class Level(nn.Module):
 
     def __init__(self, channels: int, *, width: int) -> None:
         super().__init__()
-        self.tower = nn.Sequential(
-            nn.Conv2d(channels, width, 3, padding=1, bias=False),
-            nn.BatchNorm2d(width),
-            nn.ReLU(inplace=True),
-            nn.Conv2d(width, width, 3, padding=1, bias=False),
-            nn.BatchNorm2d(width),
-            nn.ReLU(inplace=True),
-        )
+        self.tower = nn.Sequential(ConvNorm(channels, width), ConvNorm(width, width))
         self.out = nn.Conv2d(width, CLASSES + 4, 1)
         nn.init.constant_(self.out.bias[:CLASSES], -4.6)  # a score of 0.01: most cells hold nothing
         nn.init.constant_(self.out.bias[CLASSES:], 1.5)
@@ -42,20 +36,31 @@ class Level(nn.Module):
 
 
 class NanoHead(nn.Module):
-    """Boxes and class logits of every cell, from features of strides 16 and 8."""
+    """Boxes and class logits of every cell, from features of strides 16 and 8.
+
+    The embedding was made to tell things from what is around them, not from other things: layers of
+    the head's own, over all cells at stride 32, see what a thing is, and hand it down to finer strides.
+    """
 
     def __init__(self, *, dim16: int = 128, dim8: int = 64, width: int = 64) -> None:
         super().__init__()
-        self.down = nn.Sequential(
-            nn.Conv2d(dim16, dim16, 3, stride=2, padding=1, bias=False), nn.BatchNorm2d(dim16), nn.ReLU(inplace=True)
-        )
-        self.level8 = Level(dim8, width=width)
+        c8, c16, c32 = 96, 160, 224
+        self.stage16 = nn.Sequential(ConvNorm(dim16, c16), Residual(c16))
+        self.stage32 = nn.Sequential(ConvNorm(c16, c32, stride=2), *(GlobalBlock(c32, 7) for _ in range(3)))
+        self.top = ConvNorm(c32, dim16, 1)
+        self.side16, self.merge16 = ConvNorm(c16, dim16, 1, act=False), ConvNorm(dim16, dim16)
+        self.down8, self.side8 = ConvNorm(dim16, c8, 1, act=False), ConvNorm(dim8, c8, 1, act=False)
+        self.level8 = Level(c8, width=width)
         self.level16 = Level(dim16, width=width)
         self.level32 = Level(dim16, width=width)
 
     def forward(self, features16: Tensor, features8: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Logits (B, N, 4), boxes (B, N, 4) XYXY in input pixels, centres (N, 2), strides (N,)."""
-        maps = (self.level8(features8), self.level16(features16), self.level32(self.down(features16)))
+        x16 = self.stage16(features16)
+        p32 = self.top(self.stage32(x16))
+        p16 = self.merge16(F.relu(self.side16(x16) + double(p32)))
+        p8 = F.relu(self.side8(features8) + double(self.down8(p16)))
+        maps = (self.level8(p8), self.level16(p16), self.level32(p32))
         logits, boxes, centres, strides = [], [], [], []
         for stride, out in zip(STRIDES, maps):
             height, width = out.shape[-2:]

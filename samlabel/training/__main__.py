@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from .loop import Recipe
 
 app = typer.Typer(add_completion=False, help="The recipe of the shipped nano models.")
 
@@ -21,28 +24,53 @@ def train(
     out: Annotated[Path, typer.Option(help="Where checkpoint and log go; a checkpoint there is continued.")] = Path(
         "runs/nano"
     ),
-    steps: Annotated[int, typer.Option(help="Length of the run in steps.")] = 9500,
-    decay: Annotated[int, typer.Option(help="Steps at the end over which the learning rate falls.")] = 2200,
-    whole: Annotated[int, typer.Option(help="Steps at the very end on whole photos instead of windows.")] = 120,
+    steps: Annotated[int, typer.Option(help="Length of the run in steps.")] = 17000,
+    decay: Annotated[int, typer.Option(help="Steps at the end over which the learning rate falls.")] = 2800,
+    whole: Annotated[int, typer.Option(help="Steps at the very end on whole photos instead of windows.")] = 250,
     batch: Annotated[int, typer.Option(help="Photos a step.")] = 12,
     seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
     processes: Annotated[int, typer.Option(help="Processes that share the work; 0 takes one for each core.")] = 0,
 ) -> None:
     """Train segmenter and detector together."""
+    from .loop import Recipe
+
+    _run(data, out, Recipe(steps=steps, decay=decay, whole=whole, batch=batch, seed=seed), processes)
+
+
+@app.command()
+def detector(
+    data: Annotated[Path, typer.Argument(help="Folder with train.json (COCO instances) and its photos.")],
+    out: Annotated[Path, typer.Option(help="Where checkpoint and log go; a checkpoint there is continued.")] = Path(
+        "runs/detector"
+    ),
+    segmenter: Annotated[Path, typer.Option(help="Weights of nano whose embeddings it reads.")] = SEGMENTER,
+    steps: Annotated[int, typer.Option(help="Length of the run in steps.")] = 4750,
+    decay: Annotated[int, typer.Option(help="Steps at the end over which the learning rate falls.")] = 1,
+    batch: Annotated[int, typer.Option(help="Photos a step.")] = 16,
+    seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
+    processes: Annotated[int, typer.Option(help="Processes that share the work; 0 takes one for each core.")] = 0,
+) -> None:
+    """Train the detector alone; the segmenter stays as it is."""
+    from .loop import detector_recipe
+
+    if not segmenter.is_file():
+        raise typer.BadParameter(f"{segmenter}: no such file; give weights of nano that `export` wrote")
+    _run(data, out, detector_recipe(segmenter, steps=steps, decay=decay, batch=batch, seed=seed), processes)
+
+
+def _run(data: Path, out: Path, recipe: Recipe, processes: int) -> None:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from .loop import Recipe
     from .loop import train as run
 
     if not (data / "train.json").is_file():
         raise typer.BadParameter(f"{data} has no train.json; give the folder that holds it and the photos")
-    recipe = Recipe(steps=steps, decay=decay, whole=whole, batch=batch, seed=seed)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns) as progress:
-        task = progress.add_task("training", total=steps)
+        task = progress.add_task("training", total=recipe.steps)
         for entry in run(data, out, recipe, processes=processes or os.cpu_count() or 1):
-            note = f"box {entry.get('box_iou', 0):.2f} click {entry.get('click_iou', 0):.2f} loss {entry['total']:.2f}"
-            progress.update(task, completed=entry["step"], description=note)
+            reached = "".join(f"{name[:-4]} {entry[name]:.2f} " for name in ("box_iou", "click_iou") if name in entry)
+            progress.update(task, completed=entry["step"], description=f"{reached}loss {entry['total']:.2f}")
 
 
 @app.command()
@@ -56,8 +84,7 @@ def export(
 
     for file in (segmenter, detector):
         file.parent.mkdir(parents=True, exist_ok=True)
-    write(checkpoint, segmenter, detector)
-    for file in (segmenter, detector):
+    for file in write(checkpoint, segmenter, detector):
         typer.echo(f"{file}: {file.stat().st_size / 1e6:.1f} MB")
 
 

@@ -1,6 +1,7 @@
-"""The training run of the nano models: one process, resumable, logged, averaged weights.
+"""The training runs of the nano models: resumable, logged, averaged weights.
 
 Both models learn together: the detector reads the segmenter's embedding, so one encoder serves two.
+Then the detector goes on alone, on the embeddings of the segmenter as it ships.
 The learning rate is constant and falls to zero over the last `decay` steps. The net sees windows of
 two thirds of the canvas (cheaper, twice the photos an hour), and whole canvases over the last steps.
 """
@@ -11,23 +12,20 @@ import json
 import multiprocessing
 import os
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
 import torch.distributed as distributed
 from sam.registry import IMAGENET_MEAN, IMAGENET_STD
-from sam.variants.nano import IMAGE_SIZE, build
+from sam.variants.nano import IMAGE_SIZE
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
-from ..detectors._nano_head import NanoHead
-from .losses import around, box_losses, iou_loss, mask_losses
+from .learners import DetectorAlone, Nano
 from .muon import Muon
-from .photos import PAD, Windows, collate, read_photos
-from .prompts import corrective_points, noisy_boxes, random_points
+from .photos import DETECTOR_SCARCE, DETECTOR_WEIGHT, PAD, SOURCE_WEIGHT, Windows, collate, read_photos
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +45,15 @@ class Recipe:
     average: float = 0.998  # decay of the averaged weights
     paste: float = 0.4  # share of windows with objects of another photo
     shapes: float = 0.25  # share of windows with drawn shapes
+    mosaics: float = 0.0  # share of windows that are made of four photos
     boxes: float = 0.7  # share of boxes among first prompts; the others are clicks
+    draws: Mapping[str, float] = field(default_factory=lambda: SOURCE_WEIGHT)
+    scarce: Mapping[int, float] = field(default_factory=dict)
+    segmenter: Path | None = None  # the detector alone, on this segmenter's embeddings
     seed: int = 0
+
+    def model(self) -> nn.Module:
+        return Nano() if self.segmenter is None else DetectorAlone(self.segmenter)
 
     def lr_at(self, step: int) -> float:
         return self.lr * min(1.0, (step + 1) / self.warmup, max(self.steps - step, 0) / self.decay)
@@ -57,106 +62,27 @@ class Recipe:
         return self.window if step < self.steps - self.whole else IMAGE_SIZE
 
 
-class Nano(nn.Module):
-    """The segmenter's three parts under their checkpoint names, and the detector's head."""
+def detector_recipe(
+    segmenter: Path, *, steps: int = 4750, decay: int = 1, batch: int = 16, seed: int = 0, whole: int | None = None
+) -> Recipe:
+    """The detector alone: on whole photos, with no masks but those of objects that are pasted.
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.image_encoder, self.prompt_encoder, self.mask_decoder = build()
-        self.detector = NanoHead()
-
-    def loss(self, batch: dict, *, boxes: float, generator: torch.Generator) -> dict[str, Tensor]:
-        pixels = batch["pixels"]
-        side = pixels.shape[-1]
-        embedding, fine2, fine4, fine8 = self.image_encoder(pixels)
-        losses = {"boxes": self._boxes(embedding, fine8, batch)}
-        if len(batch["masks"]):
-            # The window lies anywhere in the canvas, so that positions mean what they will mean there.
-            cells = (IMAGE_SIZE - side) // 16
-            corner = torch.randint(cells + 1, (2,), generator=generator) if cells else torch.zeros(2, dtype=torch.long)
-            grid, n = self.prompt_encoder.dense_pe(), side // 16
-            position = grid[:, :, corner[1] : corner[1] + n, corner[0] : corner[0] + n]
-            owner = batch["owner"]
-            image = embedding[owner], tuple(f[owner] for f in (fine2, fine4, fine8)), position
-            losses |= self._masks(image, batch, corner * 16.0, boxes, generator)
-        return losses
-
-    def _boxes(self, embedding: Tensor, fine8: Tensor, batch: dict) -> Tensor:
-        logits, boxes, centres, _ = self.detector(embedding, fine8)
-        return box_losses(logits.float(), boxes, centres, batch["boxes"], batch["classes"], batch["known"])
-
-    def _masks(
-        self, image: tuple, batch: dict, corner: Tensor, box_share: float, generator: torch.Generator
-    ) -> dict[str, Tensor]:
-        side = batch["pixels"].shape[-1]
-        target = F.avg_pool2d(batch["masks"][:, None].float() / 255, 2)[:, 0]  # (N, s, s), stride 2
-        near = around(batch["prompt_boxes"], target.shape[-1], stride=2)
-        count = len(target)
-        boxes = noisy_boxes(batch["prompt_boxes"], generator=generator) + corner.repeat(2)
-        points = (2 * random_points(target > 0.5, generator=generator) + corner)[:, None]  # (N, 1, 2)
-        inside = torch.ones(count, 1, dtype=torch.long)
-        by_box = (torch.rand(count, generator=generator) < box_share)[:, None, None]
-        none = self.prompt_encoder.no_mask_embed.weight.reshape(1, -1, 1, 1)
-        sparse, drawn = self._prompts(by_box, (boxes, None, None), (None, points, inside), corner, side)
-        logits, predicted = self._decode(image, sparse, none + drawn)
-        loss, iou = mask_losses(logits, target, near)
-        single, several = loss[:, 0], loss[:, 1:].amin(1)
-        clear = by_box[:, 0, 0]
-        losses = {
-            "masks": torch.where(clear, single + 0.3 * several, several + 0.1 * single).mean(),
-            "iou": iou_loss(predicted, iou),
-        }
-        with torch.no_grad():
-            losses["box_iou"] = iou[clear, 0].mean()
-            losses["click_iou"] = iou[~clear, 1:].amax(1).mean()
-
-        # A second round for a third of the prompts: one click where the first mask is wrong.
-        again = torch.rand(count, generator=generator).argsort()[: count // 3]
-        if not len(again):
-            return losses
-        with torch.no_grad():
-            pick = torch.where(clear, torch.zeros(count, dtype=torch.long), 1 + predicted[:, 1:].argmax(1))
-            guess = logits.detach()[torch.arange(count), pick][again]
-        clicks, labels = corrective_points(target[again] > 0.5, guess > 0, generator=generator)
-        clicks = (2 * clicks + corner)[:, None]
-        signs = labels[:, None]
-        with_box = (boxes[again], clicks, signs)
-        with_point = (None, torch.cat([points[again], clicks], 1), torch.cat([inside[again], signs], 1))
-        sparse, drawn = self._prompts(by_box[again], with_box, with_point, corner, side)
-        shown = torch.rand(len(again), 1, 1, 1, generator=generator) < 0.7
-        before = self.prompt_encoder.mask_downscaling(F.avg_pool2d(guess[:, None].float(), 2))
-        dense = torch.where(shown, before, none) + drawn
-        embedding, fine, position = image
-        logits, predicted = self._decode((embedding[again], tuple(f[again] for f in fine), position), sparse, dense)
-        loss, iou = mask_losses(logits, target[again], near[again])
-        losses["masks"] = losses["masks"] + 0.5 * (loss[:, 0] + 0.3 * loss[:, 1:].amin(1)).mean()
-        losses["iou"] = losses["iou"] + 0.5 * iou_loss(predicted, iou)
-        losses["refined_iou"] = iou[:, 0].mean()
-        return losses
-
-    def _prompts(
-        self, by_box: Tensor, with_box: tuple, with_point: tuple, corner: Tensor, side: int
-    ) -> tuple[Tensor, Tensor]:
-        """Tokens and drawn map of one (boxes, coords, labels) where `by_box` (N, 1, 1), of the other elsewhere.
-
-        Tokens know places in the canvas, the drawing those in the window that starts at `corner`.
-        """
-        both = []
-        for boxes, coords, labels in (with_box, with_point):
-            tokens = self.prompt_encoder(boxes=boxes, point_coords=coords, point_labels=labels)[0]
-            near = None if boxes is None else boxes - corner.repeat(2)
-            here = None if coords is None else coords - corner
-            drawn = self.prompt_encoder.draw(boxes=near, point_coords=here, point_labels=labels, side=side)
-            both.append((tokens, drawn))
-        (box_tokens, box_drawn), (point_tokens, point_drawn) = both
-        return torch.where(by_box, box_tokens, point_tokens), torch.where(by_box[..., None], box_drawn, point_drawn)
-
-    def _decode(self, image: tuple, sparse: Tensor, dense: Tensor) -> tuple[Tensor, Tensor]:
-        embedding, fine, position = image
-        logits, predicted = self.mask_decoder.all_masks(
-            image_embedding=embedding, image_pe=position, sparse=sparse, dense=dense, high_res=fine
-        )
-        return logits.float(), predicted.float()
+    Its rate does not fall: the average of its weights is what is kept, and a falling rate learns the photos by heart.
+    """
+    return Recipe(
+        steps=steps,
+        decay=decay,
+        whole=steps if whole is None else whole,
+        batch=batch,
+        seed=seed,
+        masks_per_image=0,
+        paste=0.7,
+        shapes=0.1,
+        mosaics=0.35,
+        draws=DETECTOR_WEIGHT,
+        scarce=DETECTOR_SCARCE,
+        segmenter=segmenter,
+    )
 
 
 def matrices_of(model: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
@@ -235,7 +161,7 @@ def _share(
             "gloo", init_method=f"file://{(out / 'meeting').absolute()}", rank=rank, world_size=processes
         )
     torch.manual_seed(recipe.seed)
-    model = Nano().to(memory_format=torch.channels_last)
+    model = recipe.model().to(memory_format=torch.channels_last)
     average = {k: v.detach().clone() for k, v in model.state_dict().items()}
     matrices, others = matrices_of(model)
     muon = Muon(matrices, decay=recipe.weight_decay)
@@ -259,6 +185,9 @@ def _share(
             seed=recipe.seed,
             paste=recipe.paste,
             shapes=recipe.shapes,
+            mosaics=recipe.mosaics,
+            draws=recipe.draws,
+            scarce=recipe.scarce,
         )
         mine = range(rank, recipe.batch, processes)  # of the photos of a step
         order = [[s * recipe.batch + k for k in mine] for s in range(step, until)]
@@ -278,7 +207,7 @@ def _share(
 
 
 def _step(
-    model: Nano,
+    model: Nano | DetectorAlone,
     average: dict,
     optimisers: tuple[torch.optim.AdamW, Muon],
     batch: dict,
@@ -333,15 +262,18 @@ def _mean_gradients(model: nn.Module, processes: int) -> None:
         p.grad.copy_(grad.view_as(p) / processes)
 
 
-def export(checkpoint: Path, segmenter: Path, detector: Path) -> None:
-    """Writes the averaged weights in half precision: the SAM variant and the detector's head."""
+def export(checkpoint: Path, segmenter: Path, detector: Path) -> list[Path]:
+    """Writes the averaged weights in half precision: the head and, if it was trained, the SAM variant. Returns where."""
     import sam
     from safetensors.torch import save_file
 
     state = torch.load(checkpoint, weights_only=True)["average"]
-    model = sam.load("nano", seed=0)
-    model.load_state_dict({k: v for k, v in state.items() if not k.startswith("detector.")})
-    sam.save(model, segmenter, half=True)
     head = {k.removeprefix("detector."): v for k, v in state.items() if k.startswith("detector.")}
     halves = {k: (v.half() if v.ndim > 1 else v).contiguous() for k, v in head.items()}
     save_file(halves, detector, metadata={"detector": "nano"})
+    if len(head) == len(state):
+        return [detector]
+    model = sam.load("nano", seed=0)
+    model.load_state_dict({k: v for k, v in state.items() if not k.startswith("detector.")})
+    sam.save(model, segmenter, half=True)
+    return [segmenter, detector]

@@ -47,6 +47,12 @@ def around(boxes: Tensor, side: int, *, stride: int, margin: float = 0.15) -> Te
     return (y[:, :, None] & x[:, None, :]).float()
 
 
+def within(points: Tensor, boxes: Tensor) -> Tensor:
+    """(N,) whether each of the (N, 2) points lies in any of the (M, 4) boxes."""
+    low, high = points[:, None] >= boxes[None, :, :2], points[:, None] < boxes[None, :, 2:]
+    return (low & high).all(-1).any(-1)
+
+
 @torch.no_grad()
 def assign(logits: Tensor, boxes: Tensor, centres: Tensor, truth: Tensor, classes: Tensor, *, most: int = 10):
     """For each cell the index of its object or -1, and the quality (IoU scaled) it should announce.
@@ -90,15 +96,17 @@ def box_losses(
 
     Each image weighs the same however many objects it shows: a wall of windows must not drown the one
     person of another photo. `known` (B, C): the classes whose absence an image vouches for. Elsewhere,
-    an unassigned cell says nothing about a class.
+    and in boxes of a class below 0, an unassigned cell says nothing about a class.
     """
     total = logits.new_zeros(())
-    for b, (truth, kind) in enumerate(zip(truths, classes)):
+    for b, (all_boxes, all_kinds) in enumerate(zip(truths, classes)):
+        truth, kind = all_boxes[all_kinds >= 0], all_kinds[all_kinds >= 0]
         owner, quality = assign(logits[b], boxes[b], centres, truth, kind)
         mine = owner >= 0
         target = torch.zeros_like(logits[b])
         target[mine, kind[owner[mine]]] = quality[mine]
         heard = known[b].expand_as(target).clone()
+        heard[within(centres, all_boxes[all_kinds < 0])] = False
         heard[mine] = True
         p = logits[b].sigmoid()
         cross = F.binary_cross_entropy_with_logits(logits[b], target, reduction="none")

@@ -47,4 +47,6 @@ def test_predicted_iou_ranks_good_masks_first(reached: dict[str, quality.Scores]
 
 def test_the_detector_finds_what_ordinary_photos_show() -> None:
     found = quality.detection(DATA)  # all of val: a third of it holds too few people to judge
-    assert found["AP50"]["person"] > 0.17 and found["AP50"]["animal"] > 0.4
+    assert found["AP50"]["person"] > 0.15 and found["AP50"]["animal"] > 0.6 and found["AP50"]["vehicle"] > 0.11
+    for there, hit, _ in found["first"].values():
+        assert hit > 0.75 * there

@@ -13,10 +13,21 @@ from PIL import Image, ImageDraw
 from pycocotools import mask as coco
 
 from samlabel.training import quality, sheet
-from samlabel.training.loop import Recipe, export, train
+from samlabel.training.loop import Recipe, detector_recipe, export, train
 from samlabel.training.losses import assign, box_losses, mask_losses
 from samlabel.training.muon import orthogonal
-from samlabel.training.photos import Windows, box_iou, collate, paste, read_photos, tight_box, window_of
+from samlabel.training.photos import (
+    CROWD,
+    VEHICLE,
+    Windows,
+    box_iou,
+    collate,
+    mosaic,
+    paste,
+    read_photos,
+    tight_box,
+    window_of,
+)
 from samlabel.training.prompts import corrective_points, noisy_boxes, random_points
 
 RED = (220, 30, 30)
@@ -139,6 +150,26 @@ def test_an_unlabelled_place_teaches_nothing_of_an_unknown_class() -> None:
     assert (logits.grad[..., 0] > 0).all() and (logits.grad[..., 1:] == 0).all()
 
 
+def test_a_crowd_teaches_nothing_of_the_place_where_it_stands() -> None:
+    logits = torch.zeros(1, 4, 4, requires_grad=True)
+    centres = torch.tensor([[8.0, 8], [24, 8], [8, 24], [24, 24]])
+    boxes = torch.cat([centres - 8, centres + 8], 1)[None]
+    crowd, known = torch.tensor([[0.0, 0, 16, 32]]), torch.ones(1, 4, dtype=torch.bool)
+    box_losses(logits, boxes, centres, [crowd], [torch.tensor([CROWD])], known).backward()
+    assert (logits.grad[0, [0, 2]] == 0).all() and (logits.grad[0, [1, 3]] > 0).all()
+
+
+def test_crowds_are_read_as_places_and_never_as_objects(drawn: Path, tmp_path: Path) -> None:
+    table = json.loads((drawn / "train.json").read_text())
+    table["annotations"][0]["iscrowd"] = 1
+    (tmp_path / "train.json").write_text(json.dumps(table))
+    (tmp_path / "0.png").write_bytes((drawn / "0.png").read_bytes())
+    photo = read_photos(tmp_path, "train.json")[0]
+    assert [a["class"] for a in photo.annotations] == [CROWD, VEHICLE]
+    sample = window_of(photo, side=120, canvas=120, most_masks=9, rng=np.random.default_rng(0))
+    assert sorted(sample.classes.tolist()) == [CROWD, VEHICLE] and len(sample.masks) == 1
+
+
 def test_a_run_stopped_and_continued_ends_like_one_never_stopped(drawn: Path, tmp_path: Path) -> None:
     recipe = Recipe(steps=3, decay=1, whole=1, batch=2, masks=2, window=64, warmup=2)
     whole = list(train(drawn, tmp_path / "whole", recipe, save_every=1))
@@ -164,6 +195,57 @@ def _check_export(checkpoint: Path, folder: Path) -> None:
     for key, value in model.state_dict().items():
         torch.testing.assert_close(value, trained[key].to(value.dtype), rtol=1e-3, atol=1e-4, msg=key)
     assert detectors.load(f"nano:{folder / 'head.safetensors'}").name == "nano"
+
+
+def test_the_detector_learns_alone_stopped_or_not_and_is_exported_alone(drawn: Path, tmp_path: Path) -> None:
+    import sam
+    from samlabel import detectors
+
+    segmenter = tmp_path / "segmenter.safetensors"
+    sam.save(sam.load("nano", seed=3), segmenter)
+    recipe = replace(detector_recipe(segmenter, steps=3, decay=1, batch=2, whole=0), window=64, warmup=2)
+    list(train(drawn, tmp_path / "whole", recipe, save_every=1))
+    for entry in train(drawn, tmp_path / "parts", recipe, save_every=1):
+        if entry["step"] == 1:
+            break
+    list(train(drawn, tmp_path / "parts", recipe, save_every=1))
+    one, two = (torch.load(tmp_path / n / "last.pt", weights_only=True)["average"] for n in ("whole", "parts"))
+    assert one.keys() == two.keys() and all(key.startswith("detector.") for key in one)
+    for key, value in one.items():
+        torch.testing.assert_close(value, two[key], rtol=1e-4, atol=1e-5, msg=key)
+    head, other = tmp_path / "head.safetensors", tmp_path / "other.safetensors"
+    assert export(tmp_path / "whole" / "last.pt", other, head) == [head]
+    assert not other.exists() and detectors.load(f"nano:{head}").name == "nano"
+
+
+def test_photos_of_what_is_scarce_are_drawn_more_often(drawn: Path) -> None:
+    photos = read_photos(drawn, "train.json")
+    photos = [photos[0], replace(photos[1], annotations=photos[1].annotations[:1])]  # without its car
+    windows = Windows(photos, side=64, canvas=64, most_masks=0, seed=0, scarce={VEHICLE: 3.0})
+    assert windows.weight.tolist() == [0.75, 0.25]
+
+
+def test_objects_are_pasted_where_no_mask_is_learnt(drawn: Path) -> None:
+    windows = Windows(read_photos(drawn, "train.json"), side=96, canvas=96, most_masks=0, seed=0, paste=1.0)
+    plain = Windows(windows.photos, side=96, canvas=96, most_masks=0, seed=0)
+    items = [(windows[k], plain[k]) for k in range(8)]
+    assert all(len(item["masks"]) == 0 for pair in items for item in pair)
+    assert sum(not a["pixels"].equal(b["pixels"]) for a, b in items) >= 6
+    assert sum(len(a["boxes"]) for a, _ in items) > sum(len(b["boxes"]) for _, b in items)
+
+
+def test_a_mosaic_holds_four_windows_each_with_its_masks_and_boxes(drawn: Path) -> None:
+    photo = read_photos(drawn, "train.json")[0]
+    quarters = [window_of(photo, side=90, canvas=90, most_masks=9, rng=np.random.default_rng(k)) for k in range(4)]
+    whole = mosaic(quarters)
+    assert whole.pixels.shape == (180, 180, 3) and len(whole.masks) == sum(len(q.masks) for q in quarters) > 4
+    assert len(whole.boxes) == len(whole.classes) == sum(len(q.boxes) for q in quarters)
+    assert np.array_equal(whole.pixels[90:, :90], quarters[2].pixels) and (whole.boxes <= 180).all()
+    for mask in whole.masks:  # the colours of the drawn things lie under their masks, in their quarter
+        y, x = np.argwhere(mask > 127).mean(0).astype(int)
+        assert tuple(whole.pixels[y, x]) in {RED, (30, 30, 220)}
+    windows = Windows([photo], side=96, canvas=96, most_masks=0, seed=0, mosaics=1.0)
+    assert all(item["known"].all() and len(item["boxes"]) > 3 for item in (windows[k] for k in range(4)))
 
 
 def test_moves_of_matrices_have_no_preferred_direction() -> None:
