@@ -17,19 +17,25 @@ ROOT = Path(__file__).resolve().parents[2]
 SEGMENTER = ROOT / "sam" / "weights" / "nano.safetensors"
 DETECTOR = ROOT / "samlabel" / "detectors" / "weights" / "nano.safetensors"
 
+Data = Annotated[Path, typer.Argument(help="Folder with train.json (COCO instances) and its photos.")]
+Out = Annotated[Path, typer.Option(help="Where checkpoint and log go; a checkpoint there is continued.")]
+Steps = Annotated[int, typer.Option(help="Length of the run in steps.")]
+Decay = Annotated[int, typer.Option(help="Steps at the end over which the learning rate falls.")]
+Batch = Annotated[int, typer.Option(help="Photos a step.")]
+Seed = Annotated[int, typer.Option(help="Seed of everything random.")]
+Processes = Annotated[int, typer.Option(help="Processes that share the work; 0 takes one for each core.")]
+
 
 @app.command()
 def train(
-    data: Annotated[Path, typer.Argument(help="Folder with train.json (COCO instances) and its photos.")],
-    out: Annotated[Path, typer.Option(help="Where checkpoint and log go; a checkpoint there is continued.")] = Path(
-        "runs/nano"
-    ),
-    steps: Annotated[int, typer.Option(help="Length of the run in steps.")] = 17000,
-    decay: Annotated[int, typer.Option(help="Steps at the end over which the learning rate falls.")] = 2800,
+    data: Data,
+    out: Out = Path("runs/nano"),
+    steps: Steps = 17000,
+    decay: Decay = 2800,
     whole: Annotated[int, typer.Option(help="Steps at the very end on whole photos instead of windows.")] = 250,
-    batch: Annotated[int, typer.Option(help="Photos a step.")] = 12,
-    seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
-    processes: Annotated[int, typer.Option(help="Processes that share the work; 0 takes one for each core.")] = 0,
+    batch: Batch = 12,
+    seed: Seed = 0,
+    processes: Processes = 0,
 ) -> None:
     """Train segmenter and detector together."""
     from .loop import Recipe
@@ -39,16 +45,14 @@ def train(
 
 @app.command()
 def detector(
-    data: Annotated[Path, typer.Argument(help="Folder with train.json (COCO instances) and its photos.")],
-    out: Annotated[Path, typer.Option(help="Where checkpoint and log go; a checkpoint there is continued.")] = Path(
-        "runs/detector"
-    ),
+    data: Data,
+    out: Out = Path("runs/detector"),
     segmenter: Annotated[Path, typer.Option(help="Weights of nano whose embeddings it reads.")] = SEGMENTER,
-    steps: Annotated[int, typer.Option(help="Length of the run in steps.")] = 4750,
-    decay: Annotated[int, typer.Option(help="Steps at the end over which the learning rate falls.")] = 1,
-    batch: Annotated[int, typer.Option(help="Photos a step.")] = 16,
-    seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
-    processes: Annotated[int, typer.Option(help="Processes that share the work; 0 takes one for each core.")] = 0,
+    steps: Steps = 4750,
+    decay: Decay = 1,
+    batch: Batch = 16,
+    seed: Seed = 0,
+    processes: Processes = 0,
 ) -> None:
     """Train the detector alone; the segmenter stays as it is."""
     from .loop import detector_recipe

@@ -47,8 +47,8 @@ class Recipe:
     shapes: float = 0.25  # share of windows with drawn shapes
     mosaics: float = 0.0  # share of windows that are made of four photos
     boxes: float = 0.7  # share of boxes among first prompts; the others are clicks
-    draws: Mapping[str, float] = field(default_factory=lambda: SOURCE_WEIGHT)
-    scarce: Mapping[int, float] = field(default_factory=dict)
+    draws: Mapping[str, float] = field(default_factory=lambda: SOURCE_WEIGHT)  # of a photo, by its source
+    scarce: Mapping[int, float] = field(default_factory=dict)  # times as many of a photo that shows the class
     segmenter: Path | None = None  # the detector alone, on this segmenter's embeddings
     seed: int = 0
 
