@@ -105,11 +105,12 @@ class Attention(nn.Module):
         def by_heads(qkv: Tensor) -> Tensor:
             return qkv.unflatten(-1, (self.heads, 3, -1)).transpose(-3, -2)  # (..., 3, heads, d)
 
-        def biases() -> Tensor:  # of all windows of a row, which are one batch
+        windows = -(-x.shape[2] // self.window)  # of a row, which are one batch
+
+        def biases() -> Tensor:
             one = self.attention_biases.index_select(1, self.bias_index.flatten()).unflatten(1, self.bias_index.shape)
             return one.expand(windows, -1, -1, -1).contiguous()
 
-        windows = -(-x.shape[2] // self.window)
         bias = kept(self, biases, windows, weights=[self.attention_biases])
         qkv, fill = (by_heads(linear(tokens, self.qkv)) for tokens in (self.norm(x), self.norm.bias[None]))
         mixed = attend_in_windows(partial(attend, bias=bias), qkv, fill[0], self.window)  # zeros become the norm's bias

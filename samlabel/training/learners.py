@@ -30,7 +30,7 @@ class Nano(nn.Module):
         pixels = batch["pixels"]
         side = pixels.shape[-1]
         embedding, fine2, fine4, fine8 = self.image_encoder(pixels)
-        losses = {"boxes": self._boxes(embedding, fine8, batch)}
+        losses = {"boxes": box_loss(self.detector, embedding, fine8, batch)}
         if len(batch["masks"]):
             # The window lies anywhere in the canvas, so that positions mean what they will mean there.
             cells = (IMAGE_SIZE - side) // 16
@@ -41,10 +41,6 @@ class Nano(nn.Module):
             image = embedding[owner], tuple(f[owner] for f in (fine2, fine4, fine8)), position
             losses |= self._masks(image, batch, corner * 16.0, boxes, generator)
         return losses
-
-    def _boxes(self, embedding: Tensor, fine8: Tensor, batch: dict) -> Tensor:
-        logits, boxes, centres, _ = self.detector(embedding, fine8)
-        return box_losses(logits.float(), boxes, centres, batch["boxes"], batch["classes"], batch["known"])
 
     def _masks(
         self, image: tuple, batch: dict, corner: Tensor, box_share: float, generator: torch.Generator
@@ -135,8 +131,13 @@ class DetectorAlone(nn.Module):
             embedding, _, _, fine8 = self._embed(batch["pixels"])
         # The segmenter learnt from these photos too, so their features would be easy to know again.
         features = (thinned(x.float(), DROPPED, generator=generator) for x in (embedding, fine8))
-        logits, found, centres, _ = self.detector(*features)
-        return {"boxes": box_losses(logits, found, centres, batch["boxes"], batch["classes"], batch["known"])}
+        return {"boxes": box_loss(self.detector, *features, batch)}
+
+
+def box_loss(detector: NanoHead, embedding: Tensor, fine8: Tensor, batch: dict) -> Tensor:
+    """What the head's boxes of a batch cost."""
+    logits, boxes, centres, _ = detector(embedding, fine8)
+    return box_losses(logits.float(), boxes, centres, batch["boxes"], batch["classes"], batch["known"])
 
 
 def thinned(x: Tensor, share: float, *, generator: torch.Generator) -> Tensor:

@@ -62,9 +62,7 @@ class Recipe:
         return self.window if step < self.steps - self.whole else IMAGE_SIZE
 
 
-def detector_recipe(
-    segmenter: Path, *, steps: int = 4750, decay: int = 1, batch: int = 16, seed: int = 0, whole: int | None = None
-) -> Recipe:
+def detector_recipe(segmenter: Path, *, steps: int = 4750, decay: int = 1, batch: int = 16, seed: int = 0) -> Recipe:
     """The detector alone: on whole photos, with no masks but those of objects that are pasted.
 
     Its rate does not fall: the average of its weights is what is kept, and a falling rate learns the photos by heart.
@@ -72,7 +70,7 @@ def detector_recipe(
     return Recipe(
         steps=steps,
         decay=decay,
-        whole=steps if whole is None else whole,
+        whole=steps,
         batch=batch,
         seed=seed,
         masks_per_image=0,

@@ -47,10 +47,9 @@ def around(boxes: Tensor, side: int, *, stride: int, margin: float = 0.15) -> Te
     return (y[:, :, None] & x[:, None, :]).float()
 
 
-def within(points: Tensor, boxes: Tensor) -> Tensor:
-    """(N,) whether each of the (N, 2) points lies in any of the (M, 4) boxes."""
-    low, high = points[:, None] >= boxes[None, :, :2], points[:, None] < boxes[None, :, 2:]
-    return (low & high).all(-1).any(-1)
+def within(boxes: Tensor, points: Tensor) -> Tensor:
+    """(M, N): which of the (N, 2) points lie in each of the (M, 4) boxes."""
+    return torch.cat([points[None] - boxes[:, None, :2], boxes[:, None, 2:] - points[None]], -1).amin(-1) > 0
 
 
 @torch.no_grad()
@@ -64,8 +63,7 @@ def assign(logits: Tensor, boxes: Tensor, centres: Tensor, truth: Tensor, classe
     quality = boxes.new_zeros(len(boxes))
     if not count:
         return owner, quality
-    delta = torch.cat([centres[None] - truth[:, None, :2], truth[:, None, 2:] - centres[None]], -1)  # (M, N, 4)
-    inside = delta.amin(-1) > 0
+    inside = within(truth, centres)
     # A thin or tiny object may hold no cell's centre: it takes the cell nearest to its middle.
     lost = ~inside.any(1)
     if lost.any():
@@ -106,7 +104,7 @@ def box_losses(
         target = torch.zeros_like(logits[b])
         target[mine, kind[owner[mine]]] = quality[mine]
         heard = known[b].expand_as(target).clone()
-        heard[within(centres, all_boxes[all_kinds < 0])] = False
+        heard[within(all_boxes[all_kinds < 0], centres).any(0)] = False
         heard[mine] = True
         p = logits[b].sigmoid()
         cross = F.binary_cross_entropy_with_logits(logits[b], target, reduction="none")
