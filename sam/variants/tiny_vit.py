@@ -8,7 +8,6 @@ Parameter names are those of the official checkpoint, https://github.com/Chaonin
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -105,15 +104,15 @@ class Attention(nn.Module):
         def by_heads(qkv: Tensor) -> Tensor:
             return qkv.unflatten(-1, (self.heads, 3, -1)).transpose(-3, -2)  # (..., 3, heads, d)
 
-        windows = -(-x.shape[2] // self.window)  # of a row, which are one batch
+        def bias() -> Tensor:  # (heads, N, N)
+            return self.attention_biases.index_select(1, self.bias_index.flatten()).unflatten(1, self.bias_index.shape)
 
-        def biases() -> Tensor:
-            one = self.attention_biases.index_select(1, self.bias_index.flatten()).unflatten(1, self.bias_index.shape)
-            return one.expand(windows, -1, -1, -1).contiguous()
+        def each(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+            one = kept(self, bias, weights=[self.attention_biases])
+            return attend(q, k, v, one.expand(len(q), -1, -1, -1).clone(memory_format=torch.contiguous_format))
 
-        bias = kept(self, biases, windows, weights=[self.attention_biases])
         qkv, fill = (by_heads(linear(tokens, self.qkv)) for tokens in (self.norm(x), self.norm.bias[None]))
-        mixed = attend_in_windows(partial(attend, bias=bias), qkv, fill[0], self.window)  # zeros become the norm's bias
+        mixed = attend_in_windows(each, qkv, fill[0], self.window)  # zeros become the norm's bias
         return linear(mixed.flatten(3), self.proj)
 
 
