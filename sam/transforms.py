@@ -68,11 +68,12 @@ def normalise_and_pad(pixels: Tensor, *, mean: Tensor, std: Tensor, side: int) -
     height, width = pixels.shape[-2:]
     if height > side or width > side:
         raise ImageError(f"input of {height} x {width} pixels; this model reads at most {side} x {side}")
-    normal = (pixels - mean).div_(std)
-    # Channels last, as decoded pixels and the convolutions on a CPU are.
-    padded = normal.new_zeros(*pixels.shape[:-3], side, side, 3).movedim(-1, -3)
-    padded[..., :height, :width] = normal
-    return padded
+    # Channels last, as decoded pixels and the convolutions on a CPU are; whole rows at once, three values are too few.
+    rows = pixels.movedim(-3, -1).flatten(-2).float()
+    mean, std = (value.flatten().repeat(width) for value in (mean, std))
+    padded = rows.new_zeros(*pixels.shape[:-3], side, side, 3)
+    padded[..., :height, :width, :] = (rows - mean).div_(std).unflatten(-1, (width, 3))
+    return padded.movedim(-1, -3)
 
 
 def scale_coords(coords: Tensor, size: tuple[int, int], input_size: tuple[int, int]) -> Tensor:

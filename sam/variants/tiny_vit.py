@@ -7,8 +7,6 @@ Parameter names are those of the official checkpoint, https://github.com/Chaonin
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -21,6 +19,7 @@ DIMS = (64, 128, 160, 320)
 DEPTHS = (2, 2, 6, 2)
 HEADS = (2, 4, 5, 10)
 WINDOWS = (7, 7, 14, 7)
+STRIDE, REACH = 8, 16  # of what convolutions alone make: pixels a cell, and how far it sees beyond them
 
 
 class ConvNorm(nn.Sequential):
@@ -58,7 +57,10 @@ class InvertedBottleneck(nn.Module):
         self.conv3 = ConvNorm(4 * dim, dim)
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.gelu(self.conv3(self.conv2(self.conv1(x, "gelu"), "gelu")) + x)
+        x = self.conv3(self.conv2(self.conv1(x, "gelu"), "gelu")) + x
+        if on_cpu_without_grad(x):
+            return F.gelu(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)  # twice as fast on memory in order
+        return F.gelu(x)
 
 
 class Downsample(nn.Module):
@@ -162,25 +164,21 @@ class Stage(nn.Module):
         return x if self.downsample is None else self.downsample(x)
 
 
-def padding_once(convolutions: Callable[[Tensor], Tensor], x: Tensor, *, stride: int, reach: int) -> Tensor:
-    """`convolutions(x)`, where no result sees further than `reach` pixels of `x` (B, C, S, S) to any side.
-
-    A result that sees nothing but the zeros below or right of a picture, and not the border either, is the same in
-    every row or column: it is computed once and copied.
-    """
+def covered(x: Tensor) -> tuple[int, int]:
+    """The axis of `x` (B, C, S, S) along which zeros follow a picture, and where they begin, in steps of `STRIDE`."""
     for dim in (2, 3):
         side = inside = x.shape[dim]
-        while inside >= stride and not x.narrow(dim, inside - stride, stride).any():
-            inside -= stride
-        blank = -(-(inside + reach) // stride)
-        again = (side - reach) // stride - blank
-        if again > 0:
-            short = x.narrow(dim, 0, side - again * stride).contiguous(memory_format=torch.channels_last)
-            above, below = convolutions(short).tensor_split([blank + 1], dim)
-            repeated = [again if axis == dim else -1 for axis in range(4)]
-            same = above.narrow(dim, blank, 1).expand(repeated).contiguous(memory_format=torch.channels_last)
-            return torch.cat([above, same, below], dim)
-    return convolutions(x)
+        while inside >= STRIDE and not x.narrow(dim, inside - STRIDE, STRIDE).any():
+            inside -= STRIDE
+        if inside < side:
+            return dim, inside
+    return 2, x.shape[2]
+
+
+def continued(x: Tensor, empty: Tensor, dim: int, *, seen: int, end: int) -> Tensor:
+    """The first `seen` cells of `x` along `dim`, then those of `empty` up to `end`."""
+    more = empty.narrow(dim, seen, min(end, empty.shape[dim]) - seen)
+    return torch.cat([x.narrow(dim, 0, seen), more.expand(len(x), -1, -1, -1)], dim)
 
 
 class TinyViTEncoder(nn.Module):
@@ -211,17 +209,40 @@ class TinyViTEncoder(nn.Module):
         )
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        if on_cpu_without_grad(x):
-            x = padding_once(self._convolved, x.contiguous(memory_format=torch.channels_last), stride=8, reach=16)
-        else:
-            x = self._convolved(x)
-        for stage in self.layers[1:]:
+        fast = on_cpu_without_grad(x)
+        x = self._beside_padding(x.contiguous(memory_format=torch.channels_last)) if fast else self._maps(x)[-1]
+        x = self.layers[1].downsample(x)
+        for stage in self.layers[2:]:
             x = stage(x)
-        return (refine(self.neck, x) if on_cpu_without_grad(x) else self.neck(x),)
+        return (refine(self.neck, x) if fast else self.neck(x),)
 
     def _convolved(self, x: Tensor) -> Tensor:
         """Features at stride 8: all that convolutions alone make."""
         return self.layers[0](self.patch_embed(x))
+
+    def _maps(self, x: Tensor) -> list[Tensor]:
+        """Features at stride 8: what convolutions make, then what each block of the first stage with attention does."""
+        maps = [self._convolved(x)]
+        for block in self.layers[1].blocks:
+            maps.append(block(maps[-1]))
+        return maps
+
+    def _beside_padding(self, x: Tensor) -> Tensor:
+        """`_maps(x)[-1]`; what sees nothing of a picture is taken from the maps of an empty one, which are kept."""
+        dim, inside = covered(x)
+        seen = -(-(inside + REACH) // STRIDE)  # cells along `dim` that depend on the picture
+        if STRIDE * seen + REACH >= x.shape[dim]:
+            return self._maps(x)[-1]
+        parts = (self.patch_embed, *self.layers[:2])
+        weights = [value for part in parts for value in (*part.parameters(), *part.buffers())]
+        empty = kept(self, lambda: self._maps(torch.zeros_like(x[:1])), x.shape[1:], x.dtype, weights=weights)
+        near = x.narrow(dim, 0, STRIDE * seen + REACH)
+        x = self._convolved(near.contiguous(memory_format=torch.channels_last))
+        for block, before in zip(self.layers[1].blocks, empty):
+            end = -(-seen // block.window) * block.window  # of the windows that the picture reaches
+            x = block(continued(x, before, dim, seen=seen, end=end + block.window))  # the convolution looks beyond
+            seen = min(end + 1, before.shape[dim])
+        return continued(x, empty[-1], dim, seen=seen, end=empty[-1].shape[dim])
 
 
 def _build() -> Parts:

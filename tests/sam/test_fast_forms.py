@@ -55,27 +55,41 @@ def test_an_encoder_without_gradients_gives_what_it_gives_with_them(scramble, ma
         assert found.is_floating_point() and distance(found, wanted) < EXACT
 
 
-PICTURES = {  # pixels of a square of 160 that a picture covers, and the rows and columns that are then computed
-    "wide": ((60, 160), (96, 160)),
-    "tall": ((160, 60), (160, 96)),
-    "one row": ((1, 160), (40, 160)),
-    "padding too narrow to save anything": ((121, 160), (160, 160)),
-    "no padding": ((160, 160), (160, 160)),
-    "nothing at all": ((0, 0), (32, 160)),
+PICTURES = {  # of a square of 320 pixels: what a picture covers, then what is convolved, and the cells of both blocks
+    "wide": ((100, 320), (136, 320), [(28, 40), (35, 40)]),
+    "tall": ((320, 100), (320, 136), [(40, 28), (40, 35)]),
+    "one row": ((1, 320), (40, 320), [(14, 40), (21, 40)]),
+    "padding of less than a window": ((230, 320), (264, 320), [(40, 40), (40, 40)]),
+    "padding too narrow to save anything": ((281, 320), (320, 320), [(40, 40), (40, 40)]),
+    "no padding": ((320, 320), (320, 320), [(40, 40), (40, 40)]),
+    "nothing at all": ((0, 0), (32, 320), [(14, 40), (21, 40)]),
 }
 
 
 @torch.no_grad()
-@pytest.mark.parametrize(("covered", "computed"), PICTURES.values(), ids=PICTURES.keys())
-def test_padding_is_convolved_once_and_its_values_are_those_of_the_whole(scramble, covered, computed):
+@pytest.mark.parametrize(("covered", "convolved", "attended"), PICTURES.values(), ids=PICTURES.keys())
+def test_beside_padding_less_is_computed_and_the_values_are_those_of_the_whole(scramble, covered, convolved, attended):
     encoder = scramble(TinyViTEncoder()).eval().requires_grad_(False)
-    pixels, seen = torch.zeros(2, 3, 160, 160), []
+    pixels, seen = torch.zeros(2, 3, 320, 320), []
     height, width = covered
     pixels[1, :, :height, :width] = noise(3, height, width)
-    encoder.patch_embed.register_forward_pre_hook(lambda _, inputs: seen.append(tuple(inputs[0].shape[2:])))
-    found = encoder(pixels)[0]
-    assert seen == [computed]
-    assert distance(found, plainly(encoder, pixels)[0]) < EXACT
+    wanted = plainly(encoder, pixels)[0]
+    assert distance(encoder(pixels)[0], wanted) < EXACT  # the first time the maps of an empty picture are made
+    for layer in (encoder.patch_embed, *encoder.layers[1].blocks):
+        layer.register_forward_pre_hook(lambda _, inputs: seen.append(tuple(inputs[0].shape[2:])))
+    assert distance(encoder(pixels)[0], wanted) < EXACT
+    assert seen == [convolved, *attended]
+
+
+@torch.no_grad()
+def test_the_maps_of_an_empty_picture_are_made_again_when_weights_change(scramble):
+    encoder = scramble(TinyViTEncoder()).eval().requires_grad_(False)
+    pixels = torch.zeros(1, 3, 320, 320)
+    pixels[..., :100] = noise(1, 3, 320, 100)
+    encoder(pixels)
+    for changed in (encoder.patch_embed.seq[0].bn.running_mean, encoder.layers[1].blocks[1].mlp.fc1.bias):
+        changed += noise(*changed.shape)
+        assert distance(encoder(pixels)[0], plainly(encoder, pixels)[0]) < EXACT
 
 
 @torch.no_grad()
