@@ -23,7 +23,7 @@ Attend = Callable[[Tensor, Tensor, Tensor], Tensor]
 PATCH = 16
 WINDOW = 14
 _TOKENS_AT_ONCE = 2048  # of the hidden layer between two products
-_SCORES_AT_ONCE = 2**21  # 8 MiB of float32: attention scores of some queries with all keys
+_SCORES_AT_ONCE = 2**21  # 8 MiB of float32: of some queries with all keys, or of some rows of windows
 _LEAST_SUM, _MOST_SUM = 1e-30, 1e30  # of exponentials: well inside the range of bfloat16, which is float32's
 _BIAS_ELEMENTS = 2**25  # 128 MiB of float32: the most that one slice of attention bias may take
 
@@ -220,23 +220,29 @@ def attend_in_windows(each: Attend, qkv: Tensor, fill: Tensor, window: int) -> T
             places = tiles.permute(1, 4, 2, 5, 0, 3, 6)  # (down, window, across, window, 3, heads, d)
             places[-1, height % window or window :] = fill
             places[:, :, -1, width % window or window :] = fill
-            regions = list(product(_spans(height, window), _spans(width, window)))
-            for (rows, whole_y, y), (columns, whole_x, x) in regions:
-                place = places[whole_y, y, whole_x, x]
-                place.copy_(cells[rows, columns].unflatten(1, place.shape[2:4]).unflatten(0, place.shape[:2]))
+            spans = product(_spans(height, window), _spans(width, window))
+            regions = [((rows, columns), (*y, *x)) for (rows, *y), (columns, *x) in spans]
+            for region, place in regions:
+                places[place] = _as_windows(cells[region], window)
             seen = each(*tiles.flatten(1, 2).flatten(3, 4)).unflatten(2, (window, window)).unflatten(0, (down, across))
             seen = seen.permute(0, 3, 1, 4, 2, 5)  # (down, window, across, window, heads, d)
-            for (rows, whole_y, y), (columns, whole_x, x) in regions:
-                place = seen[whole_y, y, whole_x, x]
-                into[rows, columns].unflatten(1, place.shape[2:4]).unflatten(0, place.shape[:2]).copy_(place)
+            for region, place in regions:
+                _as_windows(into[region], window).copy_(seen[place])
     return out
 
 
+def _as_windows(cells: Tensor, window: int) -> Tensor:
+    """(down, y, across, x, ...) from (h, w, ...): sides are of whole windows, or of a part of one."""
+    height, width = cells.shape[:2]
+    return cells.unflatten(1, (-1, min(window, width))).unflatten(0, (-1, min(window, height)))
+
+
 def _spans(side: int, window: int) -> list[tuple[slice, slice, slice]]:
-    """Cells of a side of whole windows and of a begun one: which they are, in which windows, at which places there."""
+    """Of the whole windows of a side, and of a begun one: which cells, in which windows, at which places there."""
     whole, rest = divmod(side, window)
-    spans = [(slice(0, side - rest), slice(0, whole), slice(0, window)), (slice(side - rest, side), slice(whole, None), slice(0, rest))]
-    return [span for span in spans if span[0].start < span[0].stop]
+    spans = [(slice(0, side - rest), slice(0, whole), slice(0, window))]
+    begun = [(slice(side - rest, side), slice(whole, whole + 1), slice(0, rest))]
+    return (spans if whole else []) + (begun if rest else [])
 
 
 def in_windows(layer: nn.Module, x: Tensor, window: int) -> Tensor:

@@ -105,8 +105,12 @@ def test_global_attention_does_not_depend_on_how_many_rows_go_at_once(scramble, 
 
 
 @torch.no_grad()
-@pytest.mark.parametrize(("height", "width"), [(7, 7), (8, 13), (3, 20), (14, 5)], ids=str)
-def test_windows_on_maps_of_any_shape_are_those_of_the_plain_form(scramble, height, width):
+@pytest.mark.parametrize("at_once", [1, 2**15, 2**21], ids=["one row", "two rows", "all"])
+@pytest.mark.parametrize(("height", "width"), [(7, 7), (8, 13), (3, 20), (14, 5), (30, 16)], ids=str)
+def test_windows_on_maps_of_any_shape_are_those_of_the_plain_form(scramble, monkeypatch, height, width, at_once):
+    from sam.variants import vit
+
+    monkeypatch.setattr(vit, "_SCORES_AT_ONCE", at_once)
     block = scramble(TinyBlock(32, 2, 7)).eval().requires_grad_(False)
     x = noise(2, 32, height, width)
     wanted = plainly(lambda maps: [block(maps)], x)[0]
