@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-if TYPE_CHECKING:
-    from .loop import Recipe
+from .recipe import BOTH, DETECTOR, Recipe
 
 app = typer.Typer(add_completion=False, help="The recipe of the shipped nano models.")
 
 ROOT = Path(__file__).resolve().parents[2]
-SEGMENTER = ROOT / "sam" / "weights" / "nano.safetensors"
-DETECTOR = ROOT / "samlabel" / "detectors" / "weights" / "nano.safetensors"
+SEGMENTER_FILE = ROOT / "sam" / "weights" / "nano.safetensors"
+DETECTOR_FILE = ROOT / "samlabel" / "detectors" / "weights" / "nano.safetensors"
 
 Data = Annotated[Path, typer.Argument(help="Folder with train.json (COCO instances) and its photos.")]
 Out = Annotated[Path, typer.Option(help="Where checkpoint and log go; a checkpoint there is continued.")]
@@ -30,36 +30,33 @@ Processes = Annotated[int, typer.Option(help="Processes that share the work; 0 t
 def train(
     data: Data,
     out: Out = Path("runs/nano"),
-    steps: Steps = 17000,
-    decay: Decay = 2800,
-    whole: Annotated[int, typer.Option(help="Steps at the very end on whole photos instead of windows.")] = 250,
-    batch: Batch = 12,
-    seed: Seed = 0,
+    steps: Steps = BOTH.steps,
+    decay: Decay = BOTH.decay,
+    whole: Annotated[int, typer.Option(help="Steps at the very end on whole photos instead of windows.")] = BOTH.whole,
+    batch: Batch = BOTH.batch,
+    seed: Seed = BOTH.seed,
     processes: Processes = 0,
 ) -> None:
     """Train segmenter and detector together."""
-    from .loop import Recipe
-
-    _run(data, out, Recipe(steps=steps, decay=decay, whole=whole, batch=batch, seed=seed), processes)
+    _run(data, out, replace(BOTH, steps=steps, decay=decay, whole=whole, batch=batch, seed=seed), processes)
 
 
 @app.command()
 def detector(
     data: Data,
     out: Out = Path("runs/detector"),
-    segmenter: Annotated[Path, typer.Option(help="Weights of nano whose embeddings it reads.")] = SEGMENTER,
-    steps: Steps = 4750,
-    decay: Decay = 1,
-    batch: Batch = 16,
-    seed: Seed = 0,
+    segmenter: Annotated[Path, typer.Option(help="Weights of nano whose embeddings it reads.")] = SEGMENTER_FILE,
+    steps: Steps = DETECTOR.steps,
+    decay: Decay = DETECTOR.decay,
+    batch: Batch = DETECTOR.batch,
+    seed: Seed = DETECTOR.seed,
     processes: Processes = 0,
 ) -> None:
     """Train the detector alone; the segmenter stays as it is."""
-    from .loop import detector_recipe
-
     if not segmenter.is_file():
         raise typer.BadParameter(f"{segmenter}: no such file; give weights of nano that `export` wrote")
-    _run(data, out, detector_recipe(segmenter, steps=steps, decay=decay, batch=batch, seed=seed), processes)
+    chosen = replace(DETECTOR, steps=steps, whole=steps, decay=decay, batch=batch, seed=seed, segmenter=segmenter)
+    _run(data, out, chosen, processes)
 
 
 def _run(data: Path, out: Path, recipe: Recipe, processes: int) -> None:
@@ -80,8 +77,8 @@ def _run(data: Path, out: Path, recipe: Recipe, processes: int) -> None:
 @app.command()
 def export(
     checkpoint: Annotated[Path, typer.Argument(help="last.pt of a training run.")] = Path("runs/nano/last.pt"),
-    segmenter: Annotated[Path, typer.Option(help="The SAM variant's weights.")] = SEGMENTER,
-    detector: Annotated[Path, typer.Option(help="The detector's head.")] = DETECTOR,
+    segmenter: Annotated[Path, typer.Option(help="The SAM variant's weights.")] = SEGMENTER_FILE,
+    detector: Annotated[Path, typer.Option(help="The detector's head.")] = DETECTOR_FILE,
 ) -> None:
     """Write the averaged weights as the files that ship."""
     from .loop import export as write

@@ -12,8 +12,7 @@ import json
 import multiprocessing
 import os
 import time
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -23,64 +22,11 @@ from sam.variants.nano import IMAGE_SIZE
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from ..detectors.nano import CLASS_NAMES
 from .learners import DetectorAlone, Nano
 from .muon import Muon
-from .photos import DETECTOR_SCARCE, DETECTOR_WEIGHT, PAD, SOURCE_WEIGHT, Windows, collate, read_photos
-
-
-@dataclass(frozen=True, slots=True)
-class Recipe:
-    """Every number that decides the result."""
-
-    steps: int = 17000
-    decay: int = 2800  # steps at the end over which the learning rate falls to nothing
-    whole: int = 250  # steps at the very end on whole canvases
-    batch: int = 12
-    masks_per_image: int = 8
-    masks: int = 24  # prompts a step, always as many: kernels are compiled anew for every new shape
-    window: int = 256
-    lr: float = 1e-3
-    warmup: int = 200
-    weight_decay: float = 0.02
-    average: float = 0.998  # decay of the averaged weights
-    paste: float = 0.4  # share of windows with objects of another photo
-    shapes: float = 0.25  # share of windows with drawn shapes
-    mosaics: float = 0.0  # share of windows that are made of four photos
-    boxes: float = 0.7  # share of boxes among first prompts; the others are clicks
-    draws: Mapping[str, float] = field(default_factory=lambda: SOURCE_WEIGHT)  # of a photo, by its source
-    scarce: Mapping[int, float] = field(default_factory=dict)  # times as many of a photo that shows the class
-    segmenter: Path | None = None  # the detector alone, on this segmenter's embeddings
-    seed: int = 0
-
-    def model(self) -> nn.Module:
-        return Nano() if self.segmenter is None else DetectorAlone(self.segmenter)
-
-    def lr_at(self, step: int) -> float:
-        return self.lr * min(1.0, (step + 1) / self.warmup, max(self.steps - step, 0) / self.decay)
-
-    def side_at(self, step: int) -> int:
-        return self.window if step < self.steps - self.whole else IMAGE_SIZE
-
-
-def detector_recipe(segmenter: Path, *, steps: int = 4750, decay: int = 1, batch: int = 16, seed: int = 0) -> Recipe:
-    """The detector alone: on whole photos, with no masks but those of objects that are pasted.
-
-    Its rate does not fall: the average of its weights is what is kept, and a falling rate learns the photos by heart.
-    """
-    return Recipe(
-        steps=steps,
-        decay=decay,
-        whole=steps,
-        batch=batch,
-        seed=seed,
-        masks_per_image=0,
-        paste=0.7,
-        shapes=0.1,
-        mosaics=0.35,
-        draws=DETECTOR_WEIGHT,
-        scarce=DETECTOR_SCARCE,
-        segmenter=segmenter,
-    )
+from .photos import PAD, Windows, collate, read_photos
+from .recipe import Recipe
 
 
 def matrices_of(model: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
@@ -159,7 +105,8 @@ def _share(
             "gloo", init_method=f"file://{(out / 'meeting').absolute()}", rank=rank, world_size=processes
         )
     torch.manual_seed(recipe.seed)
-    model = recipe.model().to(memory_format=torch.channels_last)
+    model = Nano() if recipe.segmenter is None else DetectorAlone(recipe.segmenter)
+    model = model.to(memory_format=torch.channels_last)
     average = {k: v.detach().clone() for k, v in model.state_dict().items()}
     matrices, others = matrices_of(model)
     muon = Muon(matrices, decay=recipe.weight_decay)
@@ -173,8 +120,9 @@ def _share(
         muon.load_state_dict(state["muon"])
     photos = read_photos(data, "train.json")
     while step < recipe.steps:
-        side = recipe.side_at(step)
-        until = recipe.steps if side == IMAGE_SIZE else recipe.steps - recipe.whole
+        side, until = recipe.window, recipe.steps - recipe.whole
+        if recipe.on_whole_photos(step):
+            side, until = IMAGE_SIZE, recipe.steps
         windows = Windows(
             photos,
             side=side,
@@ -185,7 +133,7 @@ def _share(
             shapes=recipe.shapes,
             mosaics=recipe.mosaics,
             draws=recipe.draws,
-            scarce=recipe.scarce,
+            scarce={CLASS_NAMES.index(name): times for name, times in recipe.scarce.items()},
         )
         mine = range(rank, recipe.batch, processes)  # of the photos of a step
         order = [[s * recipe.batch + k for k in mine] for s in range(step, until)]

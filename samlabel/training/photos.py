@@ -41,14 +41,6 @@ EXHAUSTIVE = {
     "nuclei": (PERSON, ANIMAL, VEHICLE, OBJECT),
     "mushrooms": (PERSON, ANIMAL, VEHICLE, OBJECT),
 }
-# Draws relative to the number of photos: ordinary scenes with everything labelled teach most, and a
-# large source of one kind must not drown the others.
-SOURCE_WEIGHT = {"coco2017": 3.5, "clothing": 1.2, "facade": 3.2, "cats": 1.4, "nuclei": 1.5, "mushrooms": 1.5}
-# The detector alone: it knows cats and cars apart by having seen many; windows and nuclei are soon learnt.
-DETECTOR_WEIGHT = {
-    "coco2017": 5.0, "animals": 0.8, "clothing": 0.8, "facade": 0.8, "cats": 0.6, "nuclei": 0.5, "mushrooms": 0.5,
-}  # fmt: skip
-DETECTOR_SCARCE = {VEHICLE: 2.0}  # times as many draws for a photo that shows one
 PAD = (124, 116, 104)  # nearly zero once normalised, as the predictor's padding is
 MOST_PASTED = 3
 MOSAIC_OF = "coco2017"  # which labels every class, so that a mosaic does
@@ -285,7 +277,7 @@ class Windows(Dataset[dict[str, Any]]):
         seed: int,
         paste: float = 0.0,
         shapes: float = 0.0,
-        draws: Mapping[str, float] = SOURCE_WEIGHT,
+        draws: Mapping[str, float] = MappingProxyType({}),
         scarce: Mapping[int, float] = MappingProxyType({}),
         mosaics: float = 0.0,
     ) -> None:

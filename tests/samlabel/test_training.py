@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw
 from pycocotools import mask as coco
 
 from samlabel.training import quality, sheet
-from samlabel.training.loop import Recipe, detector_recipe, export, train
+from samlabel.training.loop import export, train
 from samlabel.training.losses import assign, box_losses, mask_losses
 from samlabel.training.muon import orthogonal
 from samlabel.training.photos import (
@@ -29,6 +29,7 @@ from samlabel.training.photos import (
     window_of,
 )
 from samlabel.training.prompts import corrective_points, noisy_boxes, random_points
+from samlabel.training.recipe import BOTH, DETECTOR
 
 RED = (220, 30, 30)
 
@@ -171,7 +172,7 @@ def test_crowds_are_read_as_places_and_never_as_objects(drawn: Path, tmp_path: P
 
 
 def test_a_run_stopped_and_continued_ends_like_one_never_stopped(drawn: Path, tmp_path: Path) -> None:
-    recipe = Recipe(steps=3, decay=1, whole=1, batch=2, masks=2, window=64, warmup=2)
+    recipe = replace(BOTH, steps=3, decay=1, whole=1, batch=2, masks=2, window=64, warmup=2)
     whole = list(train(drawn, tmp_path / "whole", recipe, save_every=1))
     assert [entry["step"] for entry in whole] == [1, 2, 3]
     for entry in train(drawn, tmp_path / "parts", recipe, save_every=1):
@@ -203,7 +204,8 @@ def test_the_detector_learns_alone_stopped_or_not_and_is_exported_alone(drawn: P
 
     segmenter = tmp_path / "segmenter.safetensors"
     sam.save(sam.load("nano", seed=3), segmenter)
-    recipe = replace(detector_recipe(segmenter, steps=3, decay=1, batch=2), whole=0, window=64, warmup=2)
+    few = replace(DETECTOR, steps=3, decay=1, whole=0, batch=2, window=64, warmup=2)
+    recipe = replace(few, segmenter=segmenter)
     list(train(drawn, tmp_path / "whole", recipe, save_every=1))
     for entry in train(drawn, tmp_path / "parts", recipe, save_every=1):
         if entry["step"] == 1:
@@ -256,9 +258,10 @@ def test_moves_of_matrices_have_no_preferred_direction() -> None:
 
 
 def test_the_learning_rate_rises_stays_and_falls_to_nothing() -> None:
-    recipe = replace(Recipe(), steps=100, decay=20, whole=20, warmup=10, lr=1.0)
+    recipe = replace(BOTH, steps=100, decay=20, whole=20, warmup=10, lr=1.0)
     assert [round(recipe.lr_at(s), 2) for s in (0, 9, 50, 79, 90, 100)] == [0.1, 1.0, 1.0, 1.0, 0.5, 0.0]
-    assert recipe.side_at(79) == recipe.window < recipe.side_at(80)
+    assert [recipe.on_whole_photos(step) for step in (0, 79, 80)] == [False, False, True]
+    assert all(DETECTOR.on_whole_photos(step) for step in (0, DETECTOR.steps))
 
 
 def test_batches_say_which_photo_a_mask_belongs_to(drawn: Path) -> None:

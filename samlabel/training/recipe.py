@@ -1,0 +1,67 @@
+"""Every number that decides what the nano models become."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One run. `BOTH` and `DETECTOR` are those that the shipped weights come from."""
+
+    steps: int
+    decay: int  # steps at the end over which the learning rate falls to nothing
+    whole: int  # steps at the very end on whole photos, in place of windows
+    batch: int  # photos a step
+    draws: Mapping[str, float]  # of a photo, by its source, relative to the number of photos
+    scarce: Mapping[str, float] = field(default_factory=dict)  # times as many of a photo that shows the class
+    masks_per_image: int = 8
+    masks: int = 24  # prompts a step, always as many: kernels are compiled anew for every new shape
+    window: int = 256
+    lr: float = 1e-3
+    warmup: int = 200
+    weight_decay: float = 0.02
+    average: float = 0.998  # decay of the averaged weights
+    paste: float = 0.4  # share of windows with objects of another photo
+    shapes: float = 0.25  # share of windows with drawn shapes
+    mosaics: float = 0.0  # share of windows that are made of four photos
+    boxes: float = 0.7  # share of boxes among first prompts; the others are clicks
+    segmenter: Path | None = None  # the detector alone, on this segmenter's embeddings
+    seed: int = 0
+
+    def lr_at(self, step: int) -> float:
+        return self.lr * min(1.0, (step + 1) / self.warmup, max(self.steps - step, 0) / self.decay)
+
+    def on_whole_photos(self, step: int) -> bool:
+        return step >= self.steps - self.whole
+
+
+# Segmenter and detector together. Ordinary scenes with everything labelled teach most, and a large source of one kind
+# must not drown the others.
+BOTH = Recipe(
+    steps=17000,
+    decay=2800,
+    whole=250,
+    batch=12,
+    draws={"coco2017": 3.5, "clothing": 1.2, "facade": 3.2, "cats": 1.4, "nuclei": 1.5, "mushrooms": 1.5},
+)
+
+# The detector alone, whose `segmenter` must be named: on whole photos, with no masks but those of objects that are
+# pasted. It knows cats and cars apart by having seen many; windows and nuclei are soon learnt. Its rate does not fall:
+# the average of its weights is what is kept, and a falling rate learns the photos by heart.
+DETECTOR = Recipe(
+    steps=4750,
+    decay=1,
+    whole=4750,
+    batch=16,
+    draws={
+        "coco2017": 5.0, "animals": 0.8, "clothing": 0.8, "facade": 0.8, "cats": 0.6, "nuclei": 0.5, "mushrooms": 0.5,
+    },
+    scarce={"vehicle": 2.0},
+    masks_per_image=0,
+    paste=0.7,
+    shapes=0.1,
+    mosaics=0.35,
+)  # fmt: skip
