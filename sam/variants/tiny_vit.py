@@ -106,13 +106,13 @@ class Attention(nn.Module):
         def by_heads(qkv: Tensor) -> Tensor:
             return qkv.unflatten(-1, (self.heads, 3, -1)).transpose(-3, -2)  # (..., 3, heads, d)
 
-        def bias() -> Tensor:  # (heads, N, N)
+        def biases() -> Tensor:  # (heads, N, N)
             return self.attention_biases.index_select(1, self.bias_index.flatten()).unflatten(1, self.bias_index.shape)
 
         def each(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-            one = kept(self, bias, weights=[self.attention_biases])
-            return attend(q, k, v, one.expand(len(q), -1, -1, -1).clone(memory_format=torch.contiguous_format))
+            return attend(q, k, v, bias.expand(len(q), -1, -1, -1).clone(memory_format=torch.contiguous_format))
 
+        bias = kept(self, biases, weights=[self.attention_biases])
         qkv, fill = (by_heads(linear(tokens, self.qkv)) for tokens in (self.norm(x), self.norm.bias[None]))
         mixed = attend_in_windows(each, qkv, fill[0], self.window)  # zeros become the norm's bias
         return linear(mixed.flatten(3), self.proj)

@@ -55,7 +55,7 @@ def detector(
     """Train the detector alone; the segmenter stays as it is."""
     if not segmenter.is_file():
         raise typer.BadParameter(f"{segmenter}: no such file; give weights of nano that `export` wrote")
-    chosen = replace(DETECTOR, steps=steps, whole=steps, decay=decay, batch=batch, seed=seed, segmenter=segmenter)
+    chosen = replace(DETECTOR, steps=steps, decay=decay, batch=batch, seed=seed, segmenter=segmenter)
     _run(data, out, chosen, processes)
 
 

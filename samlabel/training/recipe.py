@@ -1,4 +1,4 @@
-"""Every number that decides what the nano models become."""
+"""The numbers of the training runs that the nano models come from."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Recipe:
-    """One run. `BOTH` and `DETECTOR` are those that the shipped weights come from."""
+    """One run."""
 
     steps: int
     decay: int  # steps at the end over which the learning rate falls to nothing
-    whole: int  # steps at the very end on whole photos, in place of windows
     batch: int  # photos a step
     draws: Mapping[str, float]  # of a photo, by its source, relative to the number of photos
     scarce: Mapping[str, float] = field(default_factory=dict)  # times as many of a photo that shows the class
     masks_per_image: int = 8
     masks: int = 24  # prompts a step, always as many: kernels are compiled anew for every new shape
-    window: int = 256
+    window: int | None = None  # pixels of a photo that a step sees; None for whole photos
+    whole: int = 0  # steps at the very end on whole photos, in place of windows
     lr: float = 1e-3
     warmup: int = 200
     weight_decay: float = 0.02
@@ -35,7 +35,7 @@ class Recipe:
         return self.lr * min(1.0, (step + 1) / self.warmup, max(self.steps - step, 0) / self.decay)
 
     def on_whole_photos(self, step: int) -> bool:
-        return step >= self.steps - self.whole
+        return self.window is None or step >= self.steps - self.whole
 
 
 # Segmenter and detector together. Ordinary scenes with everything labelled teach most, and a large source of one kind
@@ -43,8 +43,9 @@ class Recipe:
 BOTH = Recipe(
     steps=17000,
     decay=2800,
-    whole=250,
     batch=12,
+    window=256,
+    whole=250,
     draws={"coco2017": 3.5, "clothing": 1.2, "facade": 3.2, "cats": 1.4, "nuclei": 1.5, "mushrooms": 1.5},
 )
 
@@ -54,7 +55,6 @@ BOTH = Recipe(
 DETECTOR = Recipe(
     steps=4750,
     decay=1,
-    whole=4750,
     batch=16,
     draws={
         "coco2017": 5.0, "animals": 0.8, "clothing": 0.8, "facade": 0.8, "cats": 0.6, "nuclei": 0.5, "mushrooms": 0.5,

@@ -204,7 +204,7 @@ def test_the_detector_learns_alone_stopped_or_not_and_is_exported_alone(drawn: P
 
     segmenter = tmp_path / "segmenter.safetensors"
     sam.save(sam.load("nano", seed=3), segmenter)
-    few = replace(DETECTOR, steps=3, decay=1, whole=0, batch=2, window=64, warmup=2)
+    few = replace(DETECTOR, steps=3, decay=1, batch=2, window=64, warmup=2)
     recipe = replace(few, segmenter=segmenter)
     list(train(drawn, tmp_path / "whole", recipe, save_every=1))
     for entry in train(drawn, tmp_path / "parts", recipe, save_every=1):
