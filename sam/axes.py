@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 
 import numpy as np
 
@@ -39,7 +39,7 @@ def linear(inputs: int, outputs: int, fused: bool = False) -> Linear:
     """Taps of `F.interpolate(mode="bilinear")` along one axis; `fused` as its kernel for small outputs."""
     scale, one = np.float32(inputs) / np.float32(outputs), np.float32(1)
     centre = np.arange(outputs, dtype=np.float32) + np.float32(0.5)
-    if fused:
+    if fused or _always_fused():
         source = (centre.astype(np.float64) * float(scale) - 0.5).astype(np.float32)
     else:
         source = centre * scale - np.float32(0.5)
@@ -47,6 +47,18 @@ def linear(inputs: int, outputs: int, fused: bool = False) -> Linear:
     i0 = np.minimum(source.astype(np.int64), inputs - 1)
     w1 = np.clip(source - i0.astype(np.float32), np.float32(0), one)
     return Linear(i0, np.minimum(i0 + 1, inputs - 1), one - w1, w1)
+
+
+@cache
+def _always_fused() -> bool:
+    """Whether torch rounds every place once, as its release 2.14 was seen to do, and not only those of small outputs."""
+    import torch
+
+    odd = (torch.arange(1024.0) % 2).view(1, 1, 1, -1)  # each output is the weight of its odd tap
+    found = torch.nn.functional.interpolate(odd, (1, 403), mode="bilinear", align_corners=False)[..., 50]
+    scale = np.float32(1024) / np.float32(403)
+    rounded_once = np.float32(50.5 * float(scale) - 0.5)  # 127.81762; rounded twice it is 127.81761
+    return float(found) == 128.0 - float(rounded_once)
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..attention import attend, attend_in_windows, in_windows
 from ..layers import ACTIVATIONS, LayerNorm2d, convolve, kept, linear, on_cpu_without_grad
 from ..registry import Parts, Variant, standard_parts
-from .vit import attend, attend_in_windows, in_windows, refine
+from .vit import refine
 
 DIMS = (64, 128, 160, 320)
 DEPTHS = (2, 2, 6, 2)
@@ -110,7 +111,8 @@ class Attention(nn.Module):
             return self.attention_biases.index_select(1, self.bias_index.flatten()).unflatten(1, self.bias_index.shape)
 
         def each(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-            return attend(q, k, v, bias.expand(len(q), -1, -1, -1).clone(memory_format=torch.contiguous_format))
+            each_its_own = bias.expand(len(q), -1, -1, -1).clone(memory_format=torch.contiguous_format)
+            return attend(q, k, v, each_its_own, scale=q.shape[-1] ** -0.5)
 
         bias = kept(self, biases, weights=[self.attention_biases])
         qkv, fill = (by_heads(linear(tokens, self.qkv)) for tokens in (self.norm(x), self.norm.bias[None]))

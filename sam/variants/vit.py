@@ -7,24 +7,21 @@ Parameter names are those of the official checkpoints, https://github.com/facebo
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
-from itertools import product
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..attention import SCORES_AT_ONCE, attend, attend_in_windows, in_windows, soft_mean
 from ..layers import LayerNorm2d, convolve, linear, on_cpu_without_grad
+from ..precision import has_tiles
 from ..registry import Parts, Variant, standard_parts
-
-Attend = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 PATCH = 16
 WINDOW = 14
+_TILE = 32  # values of bfloat16 in a row of a processor's tile
 _TOKENS_AT_ONCE = 2048  # of the hidden layer between two products
-_SCORES_AT_ONCE = 2**21  # 8 MiB of float32: of some queries with all keys, or of some rows of windows
-_LEAST_SUM, _MOST_SUM = 1e-30, 1e30  # of exponentials: well inside the range of bfloat16, which is float32's
 _BIAS_ELEMENTS = 2**25  # 128 MiB of float32: the most that one slice of attention bias may take
 
 
@@ -45,6 +42,13 @@ def _relative(table: Tensor, size: int) -> Tensor:
     return table[index[:, None] - index[None, :] + size - 1]
 
 
+def _offsets(q: Tensor, rows: Tensor, columns: Tensor) -> tuple[Tensor, Tensor]:
+    """(B, heads, h, w, size) from `q` (B, heads, N, d): the bias for each row of keys, and for each column; their sum
+    is a key's."""
+    grid = q.unflatten(2, (len(rows), len(columns)))
+    return torch.einsum("bnhwc,hkc->bnhwk", grid, rows), torch.einsum("bnhwc,wkc->bnhwk", grid, columns)
+
+
 class Attention(nn.Module):
     """Multi-head attention over a square map of `size`, biased by relative positions."""
 
@@ -62,13 +66,14 @@ class Attention(nn.Module):
         side = self.size
         qkv = self.qkv(x).flatten(1, 2).unflatten(2, (3, self.heads, -1))  # (B, N, 3, heads, d)
         q, k, v = qkv.permute(2, 0, 3, 1, 4)  # (B, heads, N, d) each
-        rows, columns = _relative(self.rel_pos_h, side), _relative(self.rel_pos_w, side)
+        tables = self._tables()
         # The bias of a global block is 64 MiB a head (4096 x 4096), so the heads come in slices.
         step = max(1, _BIAS_ELEMENTS // (len(x) * side**4))
         parts = []
         for start in range(0, self.heads, step):
             some = slice(start, start + step)
-            bias = self._bias(q[:, some], rows, columns)
+            by_row, by_column = _offsets(q[:, some], *tables)
+            bias = (by_row[..., :, None] + by_column[..., None, :]).flatten(4, 5).flatten(2, 3)  # (B, some, N, N)
             parts.append(F.scaled_dot_product_attention(q[:, some], k[:, some], v[:, some], attn_mask=bias))
         mixed = torch.cat(parts, dim=1)
         return self.proj(mixed.transpose(1, 2).reshape(x.shape))
@@ -79,29 +84,60 @@ class Attention(nn.Module):
         qkv = linear(x, self.qkv).unflatten(3, (3, self.heads, d))
         if windowed:
             fill = self.qkv.bias.view(3, self.heads, d)  # what the plain form makes of zeros
-            mixed = attend_in_windows(self._attend, qkv, fill, self.size)
+            mixed = attend_in_windows(self._attend, qkv, fill, self.size, room=self._width(d) - d)
         else:
-            q, k, v = qkv.flatten(1, 2).permute(2, 0, 3, 1, 4).contiguous()  # (B, heads, N, d) each
-            out = [self._attend_rows(*one) for one in zip(q, k, v)]  # (N, heads, d) each
-            mixed = torch.stack(out).unflatten(1, x.shape[1:3])
+            each = qkv.flatten(1, 2).permute(2, 0, 3, 1, 4)  # (3, B, heads, N, d)
+            if x.dtype == torch.bfloat16 and has_tiles():
+                mixed = self._attend_all(each).transpose(1, 2)  # (B, N, heads, d)
+            else:
+                mixed = torch.stack([self._attend_rows(*one) for one in zip(*each.contiguous())])
+            mixed = mixed.unflatten(1, x.shape[1:3])
         return linear(mixed.flatten(3), self.proj)
 
-    def _offsets(self, q: Tensor) -> tuple[Tensor, Tensor]:
-        """The two terms of `_bias` (B, heads, h, w, size): for each row of keys, and for each column."""
-        grid = q.unflatten(2, (self.size, self.size))
-        rows, columns = _relative(self.rel_pos_h, self.size), _relative(self.rel_pos_w, self.size)
-        return torch.einsum("bnhwc,hkc->bnhwk", grid, rows), torch.einsum("bnhwc,wkc->bnhwk", grid, columns)
+    def _width(self, d: int) -> int:
+        """Of queries and keys that hold the bias too: whole tiles of a processor that multiplies tiles."""
+        return -(-(d + 2 * self.size) // _TILE) * _TILE
+
+    def _hold_bias(self, q: Tensor, k: Tensor, d: int) -> None:
+        """Fill the columns from `d` on of `q` and `k` (B, heads, N, width), so that q · k is scores with bias.
+
+        A query gets its two terms of the bias for each row and each column of keys, and a key says with ones where it
+        is. Scores are scaled by d^-0.5 later, the bias is not.
+        """
+        side, scale = self.size, d**0.5
+        queries, keys = (x.unflatten(2, (side, side)) for x in (q, k))
+        one = torch.eye(side, dtype=k.dtype)
+        rows, columns = slice(d, d + side), slice(d + side, d + 2 * side)
+        queries[..., rows], queries[..., columns] = _offsets(q[..., :d], *(scale * table for table in self._tables()))
+        keys[..., rows], keys[..., columns] = one[:, None], one
+        for x in (queries, keys):
+            x[..., columns.stop :] = 0
+
+    def _tables(self) -> tuple[Tensor, Tensor]:
+        """(size, size, d): what each row of queries is multiplied by for each row of keys, and the same of columns."""
+        return _relative(self.rel_pos_h, self.size), _relative(self.rel_pos_w, self.size)
 
     def _attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        by_row, by_column = self._offsets(q)
-        return attend(q, k, v, (by_row[..., :, None] + by_column[..., None, :]).flatten(4, 5).flatten(2, 3))
+        d = self.qkv.in_features // self.heads
+        self._hold_bias(q, k, d)
+        return attend(q, k, v[..., :d], scale=d**-0.5)
+
+    def _attend_all(self, qkv: Tensor) -> Tensor:
+        """(B, heads, N, d) from (3, B, heads, N, d) by one fused kernel, which wants values as wide as keys."""
+        d = qkv.shape[-1]
+        wide = qkv.new_empty(*qkv.shape[:-1], self._width(d))
+        wide[..., :d] = qkv
+        q, k, v = wide
+        self._hold_bias(q, k, d)
+        v[..., d:] = 0
+        return F.scaled_dot_product_attention(q, k, v, scale=d**-0.5)[..., :d]
 
     def _attend_rows(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """(N, heads, d) from (heads, N, d): some rows of queries of one head at a time, so that scores stay in cache."""
         side, (heads, count, d) = self.size, q.shape
-        by_row, by_column = (x[0] for x in self._offsets(q[None]))  # (heads, h, w, size)
+        by_row, by_column = (x[0] for x in _offsets(q[None], *self._tables()))  # (heads, h, w, size)
         out = q.new_empty(count, heads, d)
-        step = max(1, _SCORES_AT_ONCE // side**3)
+        step = max(1, SCORES_AT_ONCE // side**3)
         scores = q.new_empty(1, step, side, side, side)
         k = k.transpose(1, 2)
         if q.dtype != torch.float32:
@@ -122,14 +158,6 @@ class Attention(nn.Module):
                     seen = soft_mean(bias, v[one])[0]
                 out[where, head] = seen
         return out
-
-    def _bias(self, q: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-        """(B, heads, N, N): q · row offset + q · column offset."""
-        side = self.size
-        grid = q.unflatten(2, (side, side))  # (B, heads, h, w, d)
-        by_row = torch.einsum("bnhwc,hkc->bnhwk", grid, rows)
-        by_column = torch.einsum("bnhwc,wkc->bnhwk", grid, columns)
-        return (by_row[..., :, None] + by_column[..., None, :]).flatten(4, 5).flatten(2, 3)
 
 
 class FeedForward(nn.Module):
@@ -170,91 +198,10 @@ class Block(nn.Module):
         return x
 
 
-def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor) -> Tensor:
-    """Attention (B, heads, N, d) with `bias` (B, heads, N, N), which it writes over.
-
-    Plain products: in windows they are as fast as torch's fused kernel or faster, in bfloat16 twice as fast.
-    """
-    scores, queries, keys, values = (x.flatten(0, 1) for x in (bias, q, k, v))
-    scores.baddbmm_(queries, keys.transpose(1, 2), alpha=q.shape[-1] ** -0.5)
-    return soft_mean(scores, values).unflatten(0, q.shape[:2])
-
-
-def soft_mean(scores: Tensor, values: Tensor) -> Tensor:
-    """softmax(scores) @ values, of (B, N, M) and (B, M, d).
-
-    In bfloat16, torch's softmax takes as long as the products around it. The maximum that it subtracts from each row
-    keeps exponentials in the type's range; nearly all are there without it, and where a row's sum shows that they are
-    not, softmax does the work again.
-    """
-    if scores.dtype == torch.bfloat16:
-        weights = scores.exp()
-        sums = weights.sum(-1, keepdim=True)
-        least, most = sums.aminmax()
-        if least > _LEAST_SUM and most < _MOST_SUM:
-            return (weights @ values).div_(sums)
-    return torch.softmax(scores, dim=-1) @ values
-
-
 def refine(neck: nn.Sequential, x: Tensor) -> Tensor:
     """The neck of the encoders on channels-last (B, C, h, w): two convolutions, each with its norm."""
     narrow, norm1, conv, norm2 = neck
     return norm2(convolve(norm1(convolve(x, narrow)), conv))
-
-
-def attend_in_windows(each: Attend, qkv: Tensor, fill: Tensor, window: int) -> Tensor:
-    """(B, h, w, heads, d) from `qkv` (B, h, w, 3, heads, d), some rows of windows at a time.
-
-    `each` takes queries, keys and values (windows, heads, window * window, d); cells beyond the map have `fill`
-    (3, heads, d), which is the same for all of them.
-    """
-    width, heads, d = qkv.shape[2], *qkv.shape[4:]
-    across = -(-width // window)
-    step = window * max(1, _SCORES_AT_ONCE // (across * heads * window**4))  # rows of cells
-    out = torch.empty_like(qkv[:, :, :, 0], memory_format=torch.contiguous_format)
-    for image, mixed in zip(qkv, out):
-        for cells, into in zip(image.split(step), mixed.split(step)):
-            height = len(cells)
-            down = -(-height // window)
-            tiles = qkv.new_empty(3, down, across, heads, window, window, d)
-            places = tiles.permute(1, 4, 2, 5, 0, 3, 6)  # (down, window, across, window, 3, heads, d)
-            places[-1, height % window or window :] = fill
-            places[:, :, -1, width % window or window :] = fill
-            spans = product(_spans(height, window), _spans(width, window))
-            regions = [((rows, columns), (*y, *x)) for (rows, *y), (columns, *x) in spans]
-            for region, place in regions:
-                places[place] = _as_windows(cells[region], window)
-            seen = each(*tiles.flatten(1, 2).flatten(3, 4)).unflatten(2, (window, window)).unflatten(0, (down, across))
-            seen = seen.permute(0, 3, 1, 4, 2, 5)  # (down, window, across, window, heads, d)
-            for region, place in regions:
-                _as_windows(into[region], window).copy_(seen[place])
-    return out
-
-
-def _as_windows(cells: Tensor, window: int) -> Tensor:
-    """(down, y, across, x, ...) from (h, w, ...): sides are of whole windows, or of a part of one."""
-    height, width = cells.shape[:2]
-    return cells.unflatten(1, (-1, min(window, width))).unflatten(0, (-1, min(window, height)))
-
-
-def _spans(side: int, window: int) -> list[tuple[slice, slice, slice]]:
-    """Of the whole windows of a side, and of a begun one: which cells, in which windows, at which places there."""
-    whole, rest = divmod(side, window)
-    spans = [(slice(0, side - rest), slice(0, whole), slice(0, window))]
-    begun = [(slice(side - rest, side), slice(whole, whole + 1), slice(0, rest))]
-    return (spans if whole else []) + (begun if rest else [])
-
-
-def in_windows(layer: nn.Module, x: Tensor, window: int) -> Tensor:
-    """`layer` on each window of `x` (B, h, w, C), zeros filling the last row and column of windows."""
-    batch, height, width, channels = x.shape
-    down, right = -height % window, -width % window
-    x = F.pad(x, (0, 0, 0, right, 0, down))
-    rows, columns = (height + down) // window, (width + right) // window
-    x = x.reshape(batch, rows, window, columns, window, channels).transpose(2, 3)
-    x = layer(x.reshape(-1, window, window, channels))
-    x = x.reshape(batch, rows, columns, window, window, channels).transpose(2, 3)
-    return x.reshape(batch, height + down, width + right, channels)[:, :height, :width]
 
 
 class ViTEncoder(nn.Module):
