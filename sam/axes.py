@@ -51,7 +51,7 @@ def linear(inputs: int, outputs: int, fused: bool = False) -> Linear:
 
 @cache
 def _always_fused() -> bool:
-    """Whether torch rounds every place once, as its release 2.14 was seen to do, and not only those of small outputs."""
+    """Whether this build of torch rounds every place once, as some do, and not only those of small outputs."""
     import torch
 
     odd = (torch.arange(1024.0) % 2).view(1, 1, 1, -1)  # each output is the weight of its odd tap

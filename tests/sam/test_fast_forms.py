@@ -94,14 +94,15 @@ def test_the_maps_of_an_empty_picture_are_made_again_when_weights_change(scrambl
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("scores", [3000, 1], ids=["three rows", "one row"])
-def test_global_attention_does_not_depend_on_how_many_rows_go_at_once(scramble, monkeypatch, scores):
+@pytest.mark.parametrize(("scores", "fused"), [(3000, False), (1, False), (1, True)], ids=["three rows", "one row", "fused"])
+def test_global_attention_is_the_same_by_some_rows_at_a_time_and_by_one_kernel(scramble, monkeypatch, scores, fused):
     from sam.variants import vit
 
     encoder = scramble(ViTEncoder(dim=32, depth=1, heads=2, global_blocks=(0,), image_size=160)).eval()
     encoder.requires_grad_(False)
-    pixels = noise(1, 3, 160, 160)
+    pixels = noise(2, 3, 160, 160)
     monkeypatch.setattr(vit, "SCORES_AT_ONCE", scores)
+    monkeypatch.setattr(vit, "_fused_is_faster", lambda dtype: fused)
     assert distance(encoder(pixels)[0], plainly(encoder, pixels)[0]) < EXACT
 
 
