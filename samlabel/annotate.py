@@ -36,7 +36,7 @@ def auto_annotate(
     sam_model: str | os.PathLike[str] | None = None,
     device: str = "",
     conf: float = DETECTING.conf,
-    iou: float = DETECTING.iou,
+    iou: float | None = DETECTING.iou,
     imgsz: int = DETECTING.imgsz,
     max_det: int = DETECTING.max_det,
     classes: Sequence[str | int] | None = None,

@@ -12,7 +12,8 @@ from tests.tiny_yolo import train_tiny_yolo
 
 # ultralytics writes its settings when it is imported; they must not land in the home of whoever runs the tests.
 if "YOLO_CONFIG_DIR" not in os.environ:
-    os.environ["YOLO_CONFIG_DIR"] = tempfile.mkdtemp(prefix="samlabel-yolo-")
+    settings = tempfile.TemporaryDirectory(prefix="samlabel-yolo-")
+    os.environ["YOLO_CONFIG_DIR"] = settings.name
 os.environ.setdefault("YOLO_OFFLINE", "true")
 os.environ.setdefault("YOLO_AUTOINSTALL", "false")
 

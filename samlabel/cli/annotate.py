@@ -65,7 +65,8 @@ def annotate(
     backend: Backend = "torch",
     conf: Annotated[float, typer.Option(help="Lowest score of a box.", rich_help_panel=_MODELS)] = DETECTING.conf,
     iou: Annotated[
-        float, typer.Option(help="Boxes that overlap more are one object.", rich_help_panel=_MODELS)
+        float | None,
+        typer.Option(help="Boxes that overlap more are one object.", show_default="0.7, nano 0.6", rich_help_panel=_MODELS),
     ] = DETECTING.iou,
     imgsz: Annotated[
         int, typer.Option(help="Longest side that the detector looks at, in pixels.", rich_help_panel=_MODELS)

@@ -1,7 +1,8 @@
 """Detectors by name: one module a detector, found by its file name, imported when it is chosen.
 
-A module here offers `load(what, *, device, conf, iou, imgsz, max_det, classes) -> Detector`, with `trust_weights`
-too where its files can run code; the first line of its docstring is its line in the listing. Names that start with an underscore are not detectors.
+A module here offers `load(what, *, device, conf, iou, imgsz, max_det, classes) -> Detector`, `iou` with a default of
+its own, and `trust_weights` too where its files can run code; the first line of its docstring is its line in the
+listing. Names that start with an underscore are not detectors.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import inspect
 from collections.abc import Sequence
 from difflib import get_close_matches
 from pathlib import Path
+from typing import Any
 
 from .. import plugins
 from ..errors import SamlabelError, UnknownName, UsageError
@@ -73,7 +75,7 @@ def load(
     *,
     device: str = "",
     conf: float = 0.25,
-    iou: float = 0.7,
+    iou: float | None = None,
     imgsz: int = 640,
     max_det: int = 300,
     classes: Sequence[str | int] | None = None,
@@ -81,22 +83,26 @@ def load(
 ) -> Detector:
     """The detector that `spec` names, ready to detect; `none` has nothing to load and is refused here.
 
-    `conf` and `iou` are the score and the overlap in suppression, `imgsz` the longest side the model sees,
-    `max_det` the most boxes an image, `classes` the names or numbers to keep (None keeps all), `trust_weights`
-    whether a file that can run code may be opened: True, or the SHA-256 of the one that may.
+    `conf` and `iou` are the score and the overlap in suppression (None is the detector's own: 0.7, nano's 0.6),
+    `imgsz` the longest side the model sees, `max_det` the most boxes an image, `classes` the names or numbers to keep
+    (None keeps all), `trust_weights` whether a file that can run code may be opened: True, or the SHA-256 of the one
+    that may.
     """
     name, what = parse(spec)
     if name == NO_DETECTOR:
         raise UsageError("'none' is no detector to load; the pipeline generates masks from a grid instead")
-    for option, value, low, high in (("conf", conf, 0, 1), ("iou", iou, 0, 1)):
+    for option, value, low, high in (("conf", conf, 0, 1), ("iou", 0 if iou is None else iou, 0, 1)):
         if not low <= value <= high:
             raise UsageError(f"{option} is {value}; wanted a number from {low} to {high}")
     for option, count in (("imgsz", imgsz), ("max_det", max_det)):
         if count < 1:
             raise UsageError(f"{option} is {count}; wanted 1 or more")
     make = found()[name].load().load
-    trust = {"trust_weights": trust_weights} if "trust_weights" in inspect.signature(make).parameters else {}
-    return make(what, device=device, conf=conf, iou=iou, imgsz=imgsz, max_det=max_det, classes=classes, **trust)
+    takes = inspect.signature(make).parameters
+    more: dict[str, Any] = {"trust_weights": trust_weights} if "trust_weights" in takes else {}
+    if iou is not None:
+        more["iou"] = iou
+    return make(what, device=device, conf=conf, imgsz=imgsz, max_det=max_det, classes=classes, **more)
 
 
 def fetch(spec: str) -> tuple[Path, str]:

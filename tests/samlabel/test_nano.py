@@ -33,6 +33,14 @@ def test_the_segmenters_embedding_gives_the_same_boxes_as_its_own(picture: Image
     assert (own.boxes[:, 2] <= 100).all() and (own.boxes[:, 3] <= 60).all() and (own.boxes >= 0).all()
 
 
+def test_the_overlap_asked_for_is_the_overlap_used_and_nanos_own_is_less_than_that_of_others(picture: Image) -> None:
+    own, asked, most = (
+        len(detectors.load("nano", conf=0.01, max_det=1000, **options).detect([picture])[0])
+        for options in ({}, {"iou": 0.6}, {"iou": 0.95})
+    )
+    assert own == asked < most
+
+
 def test_an_embedding_of_another_variant_is_refused(picture: Image) -> None:
     embedding = sam.load("nano").embed(picture.pixels)
     other = type(embedding)(embedding.features, (), embedding.size, embedding.input_size, "vit_b")
