@@ -26,7 +26,7 @@ _LONGEST = 8.0  # seconds after which a measurement ends early, with one round a
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """Milliseconds on one device, medians; `prompts_ms` is for ten boxes to run lengths, None without prompts."""
+    """Milliseconds in one way, medians; `prompts_ms` is for ten boxes to run lengths, None without prompts."""
 
     image_ms: float
     prompts_ms: float | None
@@ -34,21 +34,31 @@ class Timing:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One model: what it is, how large, how fast on each device."""
+    """One model: what it is, how large, how fast in each way of running it."""
 
     name: str
     weights: str  # "ships with samlabel", "pulled", or "random" where only the time means something
     params: int
     bytes: int | None  # of its file; None where it has none
-    timings: dict[str, Timing]  # by device
+    timings: dict[str, Timing]  # by way: cpu, cuda:0, cpu bfloat16, cpu openvino, ...
 
 
-def bench(models: Sequence[str] = (), *, device: str = "", seeded: bool = False, rounds: int = 5) -> Iterator[Row]:
+def bench(
+    models: Sequence[str] = (),
+    *,
+    device: str = "",
+    dtypes: Sequence[str] = (),
+    backend: str = "torch",
+    seeded: bool = False,
+    rounds: int = 5,
+) -> Iterator[Row]:
     """A row for each model, as soon as it is measured.
 
     Without names: nano, every variant whose weights were pulled, and ultralytics' models where it is installed.
     `seeded` measures variants without weights too, with random ones in their exact layout. `device` is one of
-    torch's names; without it the CPU, and a GPU where there is one. Raises UnknownName, UsageError, WeightsError.
+    torch's names; without it the CPU, and a GPU where there is one. `dtypes` are number types; without them float32,
+    and bfloat16 where the device multiplies it itself. ultralytics' models run in float32 alone. Raises UnknownName,
+    UsageError, WeightsError.
     """
     from .segmenters import sam
 
@@ -68,7 +78,7 @@ def bench(models: Sequence[str] = (), *, device: str = "", seeded: bool = False,
         if name in variants:
             if not seeded and not sam.has_weights(name):
                 raise WeightsError(f"the weights of {name} are not here: samlabel models pull {name}, or --seeded")
-            yield _sam_row(name, devices, rounds, random=not sam.has_weights(name))
+            yield _sam_row(name, devices, dtypes, backend, rounds, random=not sam.has_weights(name))
         else:
             yield _other_row(name, devices, rounds)
 
@@ -100,16 +110,19 @@ def _devices(asked: str) -> list[str]:
     return ["cpu", *(["cuda:0"] if torch.cuda.is_available() else [])]
 
 
-def _sam_row(name: str, devices: Sequence[str], rounds: int, *, random: bool) -> Row:
+def _sam_row(
+    name: str, devices: Sequence[str], dtypes: Sequence[str], backend: str, rounds: int, *, random: bool
+) -> Row:
     from .segmenters import sam
 
     image, asked = Image("drawn", _drawn()), _boxes()
     timings, about = {}, {}
-    for device in devices:
-        segmenter, about = sam.load_and_describe(name, device=device, random=random)
+    for device, dtype in [(one, dtype) for one in devices for dtype in dtypes or sam.number_types(one)]:
+        segmenter, about = sam.load_and_describe(name, device=device, dtype=dtype, backend=backend, random=random)
+        way = " ".join([device] + [dtype] * (dtype != "float32") + [backend] * (backend != "torch"))
         with kept_pages():
             embedding = segmenter.embed(image)
-            timings[device] = Timing(
+            timings[way] = Timing(
                 _milliseconds(lambda: segmenter.embed(image), device, rounds),
                 _milliseconds(lambda: list(segmenter.segment(embedding, asked)), device, rounds),
             )

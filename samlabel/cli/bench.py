@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ._console import print_json, print_table, split
+from ._models import Backend
 
 if TYPE_CHECKING:
     from ..bench import Row
@@ -23,6 +24,14 @@ def bench(
     device: Annotated[
         str, typer.Option(help="cpu, cuda, 0, mps, ...", show_default="cpu, and a GPU where there is one")
     ] = "",
+    dtype: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="float32|bfloat16|float16", help="Numbers that SAM computes in; may be repeated.",
+            show_default="float32, and bfloat16 where the device has it",
+        ),
+    ] = None,
+    backend: Backend = "torch",
     seeded: Annotated[
         bool, typer.Option("--seeded", help="Measure variants without weights too, with random ones.")
     ] = False,
@@ -33,16 +42,18 @@ def bench(
     from ..bench import SIZE, machine, to_json
     from ..bench import bench as measure
 
-    rows = list(measure(split(models), device=device, seeded=seeded, rounds=rounds))
+    rows = list(
+        measure(split(models), device=device, dtypes=split(dtype), backend=backend, seeded=seeded, rounds=rounds)
+    )
     about = machine()
     if as_json:
         print_json({**about, "models": [to_json(row) for row in rows]})
         return
-    devices = list(dict.fromkeys(name for row in rows for name in row.timings))
+    ways = list(dict.fromkeys(name for row in rows for name in row.timings))
     head = ["model", "weights", "MB", "parameters"]
-    for name in devices:
+    for name in ways:
         head += [f"{name}: ms an image", f"{name}: ms for 10 prompts"]
-    print_table(head, [_cells(row, devices) for row in rows])
+    print_table(head, [_cells(row, ways) for row in rows])
     gpu = f", {about['gpu']}" if about["gpu"] else ""
     print(f"an image of {SIZE[1]}x{SIZE[0]}, medians; {about['threads']} threads on {about['cores']} cores{gpu}, "
           f"torch {about['torch']}")  # fmt: skip
@@ -50,9 +61,9 @@ def bench(
         print("random weights take the time of trained ones and find nothing")
 
 
-def _cells(row: Row, devices: list[str]) -> list[str]:
+def _cells(row: Row, ways: list[str]) -> list[str]:
     cells = [row.name, row.weights, f"{row.bytes / 1e6:.1f}" if row.bytes else "-", f"{row.params / 1e6:.1f} M"]
-    for name in devices:
+    for name in ways:
         timing = row.timings.get(name)
         cells.append(f"{timing.image_ms:.0f}" if timing else "-")
         cells.append(f"{timing.prompts_ms:.0f}" if timing and timing.prompts_ms is not None else "-")

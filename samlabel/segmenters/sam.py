@@ -156,7 +156,19 @@ def has_weights(variant: str) -> bool:
     return official is None or state(official) == "pulled"
 
 
-def load_and_describe(variant: str, *, device: str, random: bool = False) -> tuple[SamSegmenter, dict[str, Any]]:
+def number_types(device: str) -> list[str]:
+    """float32, and bfloat16 where the device multiplies it itself."""
+    import torch
+
+    from sam.precision import has_bfloat16
+
+    has = torch.cuda.is_bf16_supported() if device.startswith("cuda") else device == "cpu" and has_bfloat16()
+    return ["float32", "bfloat16"] if has else ["float32"]
+
+
+def load_and_describe(
+    variant: str, *, device: str, dtype: str = "float32", backend: str = "torch", random: bool = False
+) -> tuple[SamSegmenter, dict[str, Any]]:
     """A variant and what it is: `params`, `bundled`, and the `bytes` of its file; for measuring.
 
     `random` gives it seeded weights in the layout of its checkpoint, which find nothing but take the same time.
@@ -166,9 +178,11 @@ def load_and_describe(variant: str, *, device: str, random: bool = False) -> tup
 
     known = _variant(variant)
     if random:
-        segmenter = SamSegmenter(sam.load(variant, seed=0, device=device), weights="", own_weights=False, grid=Grid())
+        with _our_errors():
+            model = sam.load(variant, seed=0, device=device, dtype=dtype, backend=backend)
+        segmenter = SamSegmenter(model, weights="", own_weights=False, grid=Grid())
     else:
-        segmenter = load(variant, device=device)
+        segmenter = load(variant, device=device, dtype=dtype, backend=backend)
     size = (WEIGHTS / known.bundled).stat().st_size if known.bundled else known.file_size
     params = sum(value.numel() for value in segmenter._model.parameters())
     return segmenter, {"params": params, "bytes": size, "bundled": known.bundled is not None}

@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
+from sam import precision
 from samlabel.cli import main
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -28,7 +30,7 @@ def bench(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytes
 
 
 def test_json_has_size_parameters_and_times_of_the_model(bench: Any) -> None:
-    code, out, err = bench("--model", "nano", "--device", "cpu", "--rounds", "1", "--json")
+    code, out, err = bench("--model", "nano", "--device", "cpu", "--dtype", "float32", "--rounds", "1", "--json")
     assert code == 0, err
     found = json.loads(out)
     (row,) = found["models"]
@@ -40,14 +42,27 @@ def test_json_has_size_parameters_and_times_of_the_model(bench: Any) -> None:
     assert found["threads"] >= 1 and found["cores"] >= 1
 
 
+@pytest.mark.parametrize("has", [True, False], ids=["with bfloat16", "without"])
+def test_a_processor_with_bfloat16_is_measured_in_it_too(bench: Any, monkeypatch: pytest.MonkeyPatch, has: bool) -> None:
+    if has and not precision.has_bfloat16():
+        monkeypatch.setattr(precision, "resolve", lambda name, device: getattr(torch, name))  # slow, but it runs
+    monkeypatch.setattr(precision, "has_bfloat16", lambda: has)
+    code, out, err = bench("--model", "nano", "--device", "cpu", "--rounds", "1", "--json")
+    assert code == 0, err
+    (row,) = json.loads(out)["models"]
+    assert list(row["timings"]) == ["cpu", "cpu bfloat16"][: 1 + has]
+
+
 @pytest.mark.parametrize(
     ("words", "code", "says"),
     [
         (["--model", "nana"], 2, "Did you mean nano?"),
         (["--model", "vit_b"], 1, "samlabel models pull vit_b, or --seeded"),
         (["--model", "nano", "--device", "toaster"], 2, "wanted cpu, cuda"),
+        (["--model", "nano", "--device", "cpu", "--dtype", "int8"], 2, "unknown dtype 'int8'"),
+        (["--model", "tiny", "--device", "cpu", "--seeded", "--backend", "tvm"], 2, "unknown backend 'tvm'"),
     ],
-    ids=["an unknown name", "weights that are not here", "a device that is none"],
+    ids=["an unknown name", "weights that are not here", "a device that is none", "no number type", "no backend"],
 )
 def test_what_cannot_be_measured_is_one_line(bench: Any, words: list[str], code: int, says: str) -> None:
     ended, out, err = bench(*words)
