@@ -43,8 +43,7 @@ def _relative(table: Tensor, size: int) -> Tensor:
 
 
 def _offsets(q: Tensor, rows: Tensor, columns: Tensor) -> tuple[Tensor, Tensor]:
-    """(B, heads, h, w, size) from `q` (B, heads, N, d): the bias for each row of keys, and for each column; their sum
-    is a key's."""
+    """(B, heads, h, w, size) each from `q` (B, heads, N, d): a query's bias for rows of keys and for columns, to be added."""
     grid = q.unflatten(2, (len(rows), len(columns)))
     return torch.einsum("bnhwc,hkc->bnhwk", grid, rows), torch.einsum("bnhwc,wkc->bnhwk", grid, columns)
 
@@ -144,24 +143,18 @@ class Attention(nn.Module):
         out = q.new_empty(count, heads, d)
         step = max(1, SCORES_AT_ONCE // side**3)
         scores = q.new_empty(1, step, side, side, side)
-        k = k.transpose(1, 2)
+        keys = k.transpose(1, 2)
         if q.dtype != torch.float32:
-            k = k.contiguous()
+            keys = keys.contiguous()
         for head in range(heads):
             one = slice(head, head + 1)
             for top in range(0, side, step):
                 some = slice(top, min(side, top + step))
                 part, where = scores[:, : some.stop - top], slice(top * side, some.stop * side)
                 torch.add(by_row[one, some, :, :, None], by_column[one, some, :, None, :], out=part)
-                bias = part.view(1, -1, count)
-                if q.dtype == torch.float32:
-                    seen = F.scaled_dot_product_attention(
-                        q[None, one, where], k.transpose(1, 2)[None, one], v[None, one], attn_mask=bias[None]
-                    )[0, 0]
-                else:  # torch's fused kernel multiplies bfloat16 at half the rate of a plain product
-                    torch.baddbmm(bias, q[one, where], k[one], alpha=d**-0.5, out=bias)
-                    seen = soft_mean(bias, v[one])[0]
-                out[where, head] = seen
+                # torch's fused kernel is no faster in float32, and multiplies bfloat16 at half the rate of a product
+                bias = part.view(1, -1, count).baddbmm_(q[one, where], keys[one], alpha=d**-0.5)
+                out[where, head] = soft_mean(bias, v[one])[0]
         return out
 
 
