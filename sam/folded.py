@@ -5,7 +5,6 @@
 - Before a prompt has changed the image, its keys, values and queries are those of every prompt: made once.
 - An attention of T tokens and a whole image in h heads never projects the image. (x W) . q is x . (W q), and
   weights that sum to 1 give P (x W + b) = (P x) W + b, so T * h columns take the place of the projections' width.
-- Positions are added to scores, where they are a few columns, and not to the image.
 - Transposed convolutions whose stride is their kernel are products of a matrix: channels stay last, and only the
   finished logits are put in the order of pixels.
 
