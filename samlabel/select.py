@@ -28,13 +28,14 @@ class Detecting:
     """What a detector is asked for."""
 
     conf: float = 0.25  # lowest score of a box
-    iou: float | None = None  # boxes of one class that overlap more are one object; None is the detector's own: 0.7, nano's 0.6
+    iou: float | None = None  # boxes that overlap more are one object; None is the detector's own: 0.7, nano's 0.6
     imgsz: int = 640  # longest side that the detector looks at, in pixels
     max_det: int = 300  # most boxes an image
 
     def __post_init__(self) -> None:
         _fraction("conf", self.conf)
-        _fraction("iou", 0.0 if self.iou is None else self.iou)
+        if self.iou is not None:
+            _fraction("iou", self.iou)
         _whole("imgsz", self.imgsz, lowest=1)
         _whole("max_det", self.max_det, lowest=1)
 

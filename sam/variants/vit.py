@@ -43,7 +43,8 @@ def _relative(table: Tensor, size: int) -> Tensor:
 
 
 def _offsets(q: Tensor, rows: Tensor, columns: Tensor) -> tuple[Tensor, Tensor]:
-    """(B, heads, h, w, size) each from `q` (B, heads, N, d): a query's bias for rows of keys and for columns, to be added."""
+    """(B, heads, h, w, size) each from `q` (B, heads, N, d): a query's bias for rows and for columns of keys, to be added.
+    """
     grid = q.unflatten(2, (len(rows), len(columns)))
     return torch.einsum("bnhwc,hkc->bnhwk", grid, rows), torch.einsum("bnhwc,wkc->bnhwk", grid, columns)
 

@@ -91,8 +91,8 @@ def load(
     name, what = parse(spec)
     if name == NO_DETECTOR:
         raise UsageError("'none' is no detector to load; the pipeline generates masks from a grid instead")
-    for option, value, low, high in (("conf", conf, 0, 1), ("iou", 0 if iou is None else iou, 0, 1)):
-        if not low <= value <= high:
+    for option, value, low, high in (("conf", conf, 0, 1), ("iou", iou, 0, 1)):
+        if value is not None and not low <= value <= high:
             raise UsageError(f"{option} is {value}; wanted a number from {low} to {high}")
     for option, count in (("imgsz", imgsz), ("max_det", max_det)):
         if count < 1:

@@ -1,8 +1,9 @@
 """Ours against its peers, stage by stage: `python -m tests.benchmarks.speed`.
 
 Each side is a process of its own, prepared and warmed alike, and they run in turns: ours, ours in bf16, the peer, the
-peer with our allocator settings, and again. Memory that lay idle while the others ran is slow at first on some virtual
-machines (7 ms became 100 on one), so in short stages each turn of each side begins with a call that is not counted. A
+peer with our allocator settings, and again. A process that waited while the others ran is slow at first on some virtual
+machines (7 ms became 100 on one after 0.7 s, without a page fault), which says how long the others took and nothing of
+the side itself, so in short stages each turn of each side begins with a call that is not counted. A
 ratio is the peer's time over ours in one round; printed are the median and the quartiles. Only ratios mean something on
 a busy machine. Both sides have `--threads` threads, the same seeded weights, pixels, boxes and logits
 (`tests/benchmarks/material.py`), and their results are compared.

@@ -68,7 +68,8 @@ def test_memory_does_not_grow_with_the_number_of_images(
     gc.collect()
     gc.freeze()  # what earlier tests left must not decide when garbage is collected here
     try:
-        # Twice, as a table of the whole process (of interned strings: 7.7 MB when it doubles) may grow in one of them.
+        # Twice: once, in a run of all tests, 7.7 MB came on top that no later run had. What made them was not found
+        # (the table of interned strings is as large when it doubles); what grows with the images comes twice.
         peaks = {count: min(peak(count, f"{count} {turn}") for turn in range(2)) for count in (few, many)}
     finally:
         gc.unfreeze()
