@@ -47,10 +47,15 @@ def _convolution(_: Any, weight: Sequence[int], *__: Any, out_shape: Sequence[in
 
 
 def hottest(call: Callable[[], Any], *, most: int = 8) -> list[tuple[str, float]]:
-    """Where the time of `call` goes: torch's operators and their share of all of them, the largest first."""
+    """Where the time of `call` goes: torch's operators and their share of all of them, the largest first.
+
+    Those of all threads: a folder's boxes and masks are made in different ones.
+    """
+    from torch._C._profiler import _ExperimentalConfig  # torch's only way to ask for all threads
     from torch.profiler import ProfilerActivity, profile
 
-    with profile(activities=[ProfilerActivity.CPU]) as found:
+    every = _ExperimentalConfig(profile_all_threads=True)
+    with profile(activities=[ProfilerActivity.CPU], experimental_config=every) as found:
         call()
     rows = [(row.key.removeprefix("aten::"), row.self_cpu_time_total) for row in found.key_averages()]
     total = sum(time for _, time in rows) or 1
