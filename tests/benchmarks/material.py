@@ -132,7 +132,7 @@ def embedding(folder: Path, size: Size = SMALL) -> Path:
 
 
 def yolo(folder: Path) -> Path:
-    """A YOLOv8n of 80 classes with seeded weights, which gives hundreds to thousands of boxes a photo over 0.25."""
+    """A YOLOv8n of 80 classes with seeded weights: hundreds to thousands of boxes a photo over a score of 0.25."""
     file = folder / "yolov8n-seeded.pt"
     if file.exists():
         return file
