@@ -53,8 +53,10 @@ def brush_decode(data: bytes, size: Size) -> np.ndarray:
         raise ValueError(f"{len(data)} bytes are too few for a brush mask")
     count = number(0, 32)
     if count != 4 * height * width:
-        raise ValueError(f"a brush mask of {count} values; {width}x{height} pixels of red, green, blue, alpha have "
-                         f"{4 * height * width}")  # fmt: skip
+        raise ValueError(
+            f"a brush mask of {count} values; {width}x{height} pixels of red, green, blue, alpha have "
+            f"{4 * height * width}"
+        )
     word = number(32, 5) + 1
     sizes = [number(37 + 4 * i, 4) + 1 for i in range(4)]
     at, done = 53, 0

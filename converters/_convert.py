@@ -181,9 +181,7 @@ def _go_by(records: Iterable[ImageRecord]) -> None:
 DROPPED = ("object-lost", "empty-mask-lost", "no-mask-lost")
 
 
-def _refuse(
-    way: str, losses: Mapping[str, int], iou: MaskIou, *, allow_lossy: bool, min_iou: float | None
-) -> None:
+def _refuse(way: str, losses: Mapping[str, int], iou: MaskIou, *, allow_lossy: bool, min_iou: float | None) -> None:
     """LossyConversion unless what is lost was permitted."""
     if min_iou is not None:
         if iou.measured < iou.masks:

@@ -277,9 +277,12 @@ def _shape(item: dict[str, Any], size: Size, where: str) -> tuple[Mask | None, B
         ]
     elif kind == "ellipse":
         outline = ellipse(
-            pixels("x", width), pixels("y", height), pixels("radiusX", width), pixels("radiusY", height),
+            pixels("x", width),
+            pixels("y", height),
+            pixels("radiusX", width),
+            pixels("radiusY", height),
             degrees=_turn(value, where),
-        )  # fmt: skip
+        )
     else:
         x, y = pixels("x", width), pixels("y", height)
         corner = x + pixels("width", width), y + pixels("height", height)

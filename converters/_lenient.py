@@ -99,7 +99,9 @@ def coded(code: str) -> Iterator[None]:
         raise
 
 
-def passing_over(makes: Iterable[Callable[[], T]], lenient: Lenient | None, code: str = "bad-annotation") -> Iterator[T]:
+def passing_over(
+    makes: Iterable[Callable[[], T]], lenient: Lenient | None, code: str = "bad-annotation"
+) -> Iterator[T]:
     """What these calls read; with `lenient`, what is broken is left out and counted, under `code` if it has none."""
     for make in makes:
         try:

@@ -144,7 +144,11 @@ def _recognised_below(path: Path) -> Iterator[tuple[str, str]]:
     for folder in folders[:_FEW]:
         for info in formats():
             try:
-                if info.problem is None and (recognise := getattr(get(info.name), "recognise", None)) and recognise(folder):
+                if (
+                    info.problem is None
+                    and (recognise := getattr(get(info.name), "recognise", None))
+                    and recognise(folder)
+                ):
                     yield folder.name, info.name
             except SamlabelError:  # several files of it
                 continue

@@ -87,7 +87,9 @@ def pasted(pixels: np.ndarray, x: int, y: int, size: Size, where: str) -> Mask:
     """The mask of (H, W) `pixels` whose first one lies at x, y; FormatError when they reach beyond the image."""
     height, width = pixels.shape
     if x < 0 or y < 0 or x + width > size[1] or y + height > size[0]:
-        raise broken("bad-mask", f"{where}: a mask of {width}x{height} at {x}, {y} leaves the {size[1]}x{size[0]} image")
+        raise broken(
+            "bad-mask", f"{where}: a mask of {width}x{height} at {x}, {y} leaves the {size[1]}x{size[0]} image"
+        )
     check_bitmap(size, where)
     canvas = np.zeros(size, dtype=bool)
     canvas[y : y + height, x : x + width] = pixels

@@ -133,9 +133,7 @@ def _lines(file: Path) -> list[tuple[str, str]]:
     return [(f"{file}:{line}", text) for line, text in found if text.strip()]
 
 
-def _row(
-    text: str, where: str, size: Size, classes: frozenset[int], keypoints: tuple[int, int] | None
-) -> Annotation:
+def _row(text: str, where: str, size: Size, classes: frozenset[int], keypoints: tuple[int, int] | None) -> Annotation:
     height, width = size
     index, values = _parsed(text, where)
     extra: dict[str, Any] = {}

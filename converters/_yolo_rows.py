@@ -88,9 +88,7 @@ def polygon_rows(masks: Sequence[PolygonMask], indices: Sequence[int], size: Siz
     wide = 2 * (SHORT + 3)
     return [
         f"{index}{text[start * wide : (start + length) * wide]}" if fine else _long_row(mask, index, size)
-        for index, mask, start, length, fine in zip(
-            indices, masks, starts.tolist(), lengths.tolist(), good.tolist()
-        )
+        for index, mask, start, length, fine in zip(indices, masks, starts.tolist(), lengths.tolist(), good.tolist())
     ]
 
 
@@ -114,7 +112,7 @@ _LOWER = np.array([b"\0" * 5 + f"{n:03d}".encode() for n in range(1000)], dtype=
 
 
 def _words(shares: np.ndarray) -> np.ndarray:
-    """" 0.123456" of each of N millionths, nine bytes of ASCII."""
+    """ " 0.123456" of each of N millionths, nine bytes of ASCII."""
     whole = shares.astype(np.uint32)
     upper = whole // np.uint32(1000)
     words = np.empty(len(whole), dtype=_WORD)

@@ -84,7 +84,9 @@ def _of_other_names(path: Path) -> list[Path]:
 
 
 def _begins_as_coco(head: bytes) -> bool:
-    return b'"images"' in head and b'"file_name"' in head and b'"segments_info"' not in head and b'"caption"' not in head
+    return (
+        b'"images"' in head and b'"file_name"' in head and b'"segments_info"' not in head and b'"caption"' not in head
+    )
 
 
 def read(path: Path, *, image_root: Path | None = None, lenient: Lenient | None = None) -> Dataset:

@@ -25,9 +25,14 @@ from ._xml import text
 __all__ = ["KEEPS", "OPTIONS", "READER", "Audit", "read", "recognise", "write"]
 
 KEEPS = frozenset(FEATURES) - {
-    "category_ids", "supercategories", "annotation_ids", "boxes", "prompts", "extra_fields",
+    "category_ids",
+    "supercategories",
+    "annotation_ids",
+    "boxes",
+    "prompts",
+    "extra_fields",
     "dataset_fields",
-}  # fmt: skip
+}
 OPTIONS = {"shapes": "auto|polygon|mask: auto is a polygon where an object is one part without a hole, else a mask"}
 READER = "pycocotools"
 MADE_BY = ("manual", "auto", "semi-auto", "file")  # what CVAT itself says in `source`

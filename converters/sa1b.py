@@ -72,7 +72,12 @@ def recognise(path: Path) -> str | None:
         return None
     with open(file, "rb") as handle:
         head = handle.read(4096).lstrip(b"\xef\xbb\xbf \t\r\n")
-    if head[:1] != b"{" or b'"image"' not in head or not (b'"image_id"' in head or b'"annotations"' in head) or b'"images"' in head:
+    if (
+        head[:1] != b"{"
+        or b'"image"' not in head
+        or not (b'"image_id"' in head or b'"annotations"' in head)
+        or b'"images"' in head
+    ):
         return None
     return f"{file.name} is a record of one image and its annotations"
 

@@ -27,8 +27,18 @@ from ._yolo_read import read, recognise
 from ._yolo_rows import TRACED, box_row, box_row_as_polygon, mask_row, plain_row, polygon_rows, read_polygon
 
 __all__ = [
-    "KEEPS", "OPTIONS", "READER", "Audit", "as_read", "dropped", "keeps", "read", "reader_ious", "recognise", "write"
-]  # fmt: skip
+    "KEEPS",
+    "OPTIONS",
+    "READER",
+    "Audit",
+    "as_read",
+    "dropped",
+    "keeps",
+    "read",
+    "reader_ious",
+    "recognise",
+    "write",
+]
 
 KEEPS = frozenset("exact_masks holes parts boxes_without_mask empty_images category_names".split())
 OPTIONS = {
@@ -226,9 +236,7 @@ class _Labels:
             self._write(record, index, names, target, done)
         return done
 
-    def _write(
-        self, record: ImageRecord, index: Mapping[int, int], names: Names, target: Target, done: _Done
-    ) -> None:
+    def _write(self, record: ImageRecord, index: Mapping[int, int], names: Names, target: Target, done: _Done) -> None:
         report = done.report
         kept: Sequence[Annotation] = record.annotations
         crowd = sum([a.iscrowd for a in kept])

@@ -187,9 +187,7 @@ class SamAutomaticMaskGenerator:
                 found.append(replace(one, point=(float(some[i, 0]) + x0, float(some[i, 1]) + y0)))
         return suppress(found, torch.tensor([one.predicted_iou for one in found]), self.box_nms_thresh)
 
-    def _good(
-        self, prediction: Prediction, crop_box: CropBox, shape: tuple[int, ...]
-    ) -> Iterator[tuple[int, Found]]:
+    def _good(self, prediction: Prediction, crop_box: CropBox, shape: tuple[int, ...]) -> Iterator[tuple[int, Found]]:
         """The good masks of a batch of prompts with the number of their prompt."""
         size, (x0, y0, x1, y1) = (shape[0], shape[1]), crop_box
         masks_each = prediction.predicted_iou.shape[1]
@@ -206,12 +204,15 @@ class SamAutomaticMaskGenerator:
             box = inclusive(mask.box)
             if near_crop_edge(torch.tensor([box]), crop_box, size)[0]:
                 continue
-            yield prompts[i // masks_each], Found(
-                runs=rle.placed(mask.runs, mask.size, (x0, y0), size),
-                box=(box[0] + x0, box[1] + y0, box[2] + x0, box[3] + y0),
-                predicted_iou=float(iou[i]),
-                stability=mask.stability_score,
-                crop_box=crop_box,
+            yield (
+                prompts[i // masks_each],
+                Found(
+                    runs=rle.placed(mask.runs, mask.size, (x0, y0), size),
+                    box=(box[0] + x0, box[1] + y0, box[2] + x0, box[3] + y0),
+                    predicted_iou=float(iou[i]),
+                    stability=mask.stability_score,
+                    crop_box=crop_box,
+                ),
             )
 
     def _without_specks(self, found: list[Found], size: tuple[int, int]) -> list[Found]:

@@ -139,9 +139,16 @@ def exact(logits: np.ndarray, frame: Frame, mask: np.ndarray, y: np.ndarray, x: 
 
 
 def _bilinear(
-    a: np.ndarray, b: np.ndarray, c: np.ndarray, d: np.ndarray,
-    down0: np.ndarray, down1: np.ndarray, across0: np.ndarray, across1: np.ndarray, small: bool,
-) -> np.ndarray:  # fmt: skip
+    a: np.ndarray,
+    b: np.ndarray,
+    c: np.ndarray,
+    d: np.ndarray,
+    down0: np.ndarray,
+    down1: np.ndarray,
+    across0: np.ndarray,
+    across1: np.ndarray,
+    small: bool,
+) -> np.ndarray:
     if small:
         return _fused(d, down1 * across1, _fused(c, down1 * across0, _fused(a, down0 * across0, b * (down0 * across1))))
     return _fused(_fused(a, across0, b * across1), down0, _fused(c, across0, d * across1) * down1)

@@ -233,9 +233,7 @@ def _pixel_by_pixel(
     yield mask[which], position, np.where(states[which, j + 1], 1, -1).astype(np.int8)
 
 
-def _at_the_ends(
-    logits: np.ndarray, frame: Frame, rows: Axis, columns: Axis, threshold: float
-) -> Iterator[Part]:
+def _at_the_ends(logits: np.ndarray, frame: Frame, rows: Axis, columns: Axis, threshold: float) -> Iterator[Part]:
     """Where masks begin at the top of a column or end below it, by the operations of the cells there."""
     for index, end, sign in ((rows.before, 0, 1), (rows.before + frame.input_size[0] - 1, 1, -1)):
         unit, t = divmod(index, rows.ratio)

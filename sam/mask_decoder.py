@@ -69,7 +69,13 @@ class MaskDecoder(nn.Module):
         return logits[:, chosen], iou[:, chosen]
 
     def all_masks(
-        self, *, image_embedding: Tensor, image_pe: Tensor, sparse: Tensor, dense: Tensor, high_res: Sequence[Tensor] = ()
+        self,
+        *,
+        image_embedding: Tensor,
+        image_pe: Tensor,
+        sparse: Tensor,
+        dense: Tensor,
+        high_res: Sequence[Tensor] = (),
     ) -> tuple[Tensor, Tensor]:
         """The single mask followed by the three: logits (N, 4, s, s), predicted IoU (N, 4)."""
         count = sparse.shape[0]

@@ -142,11 +142,13 @@ class Sam(nn.Module):
             if not given:
                 raise PromptError(f"no prompt in {sorted(record)}; wanted point_coords, boxes or mask_inputs")
             prediction = self.decode(embedding, Prompts(**given), multimask_output=multimask_output)
-            results.append({
-                "masks": prediction.masks(),
-                "iou_predictions": prediction.predicted_iou,
-                "low_res_logits": prediction.low_res_logits,
-            })
+            results.append(
+                {
+                    "masks": prediction.masks(),
+                    "iou_predictions": prediction.predicted_iou,
+                    "low_res_logits": prediction.low_res_logits,
+                }
+            )
         return results
 
     def preprocess(self, pixels: Tensor) -> Tensor:
@@ -250,9 +252,7 @@ class Sam(nn.Module):
         for chunk in prompts.chunks(batch_size):
             sparse, dense = self.prompt_encoder(**chunk.tensors())
             if folded is not None:
-                low, quality = folded.masks(
-                    sparse, dense, multimask_output=multimask_output, better_than=better_than
-                )
+                low, quality = folded.masks(sparse, dense, multimask_output=multimask_output, better_than=better_than)
             else:
                 low, quality = decoder(
                     image_embedding=embedding.features,

@@ -86,7 +86,9 @@ def export(
                 f"less than {INT8_MASK_IOU}; nothing was written, export without int8"
             )
         if not int8 and error > TOLERANCE:
-            raise ExportError(f"ONNX Runtime differs from torch by {error:.1e} of the largest value; nothing was written")
+            raise ExportError(
+                f"ONNX Runtime differs from torch by {error:.1e} of the largest value; nothing was written"
+            )
         files = sorted(file for file in made.iterdir() if file.name.startswith((ENCODER, DECODER)))
         size = sum(file.stat().st_size for file in files)
         for file in reversed(files):  # weights before the graph that points to them
@@ -196,9 +198,15 @@ def _write(
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # of sizes taken for constants, which ours are, and of deprecation
         torch.onnx.export(
-            module.eval(), inputs, str(path), input_names=input_names, output_names=output_names, dynamic_axes=axes,
-            opset_version=opset, **options,
-        )  # fmt: skip
+            module.eval(),
+            inputs,
+            str(path),
+            input_names=input_names,
+            output_names=output_names,
+            dynamic_axes=axes,
+            opset_version=opset,
+            **options,
+        )
     # Of a model above 2 GiB the exporter writes one file a tensor; one file for all is easier to carry.
     stray = [file for file in path.parent.iterdir() if file.suffix not in (".onnx", ".data")]
     if stray:
@@ -217,8 +225,13 @@ def _quantise(path: Path) -> None:
     logging.getLogger().setLevel(max(logging.ERROR, logging.getLogger().level))
     small = path.with_name("int8-" + path.name)
     external = path.with_name(path.name + ".data")
-    quantize_dynamic(path, small, weight_type=QuantType.QUInt8, use_external_data_format=external.exists(),
-                     op_types_to_quantize=["MatMul", "Gemm"])  # fmt: skip
+    quantize_dynamic(
+        path,
+        small,
+        weight_type=QuantType.QUInt8,
+        use_external_data_format=external.exists(),
+        op_types_to_quantize=["MatMul", "Gemm"],
+    )
     external.unlink(missing_ok=True)
     os.replace(small, path)
 

@@ -99,20 +99,38 @@ def auto_annotate(
     if not overwrite:
         _refuse_foreign(out)
     asked = Asked(
-        _text(det_model), _text(sam_model), _text(sam_checkpoint), device, Detecting(conf, iou, imgsz, max_det),
-        class_names(classes), thresholds, grid, relative(source, out), detector is not None or segmenter is not None,
-        dtype, backend,
-    )  # fmt: skip
+        _text(det_model),
+        _text(sam_model),
+        _text(sam_checkpoint),
+        device,
+        Detecting(conf, iou, imgsz, max_det),
+        class_names(classes),
+        thresholds,
+        grid,
+        relative(source, out),
+        detector is not None or segmenter is not None,
+        dtype,
+        backend,
+    )
     recall = Recall(out / HIDDEN, asked)
 
     def load() -> tuple[Models, str]:
         with clock.of("load"):
             chosen = resolve_device(device)
             models = _models(
-                det_model, sam_model, sam_checkpoint, detector, segmenter,
-                device=chosen, detecting=asked.detecting, classes=classes, grid=grid, trust_weights=trust_weights,
-                dtype=dtype, backend=backend,
-            )  # fmt: skip
+                det_model,
+                sam_model,
+                sam_checkpoint,
+                detector,
+                segmenter,
+                device=chosen,
+                detecting=asked.detecting,
+                classes=classes,
+                grid=grid,
+                trust_weights=trust_weights,
+                dtype=dtype,
+                backend=backend,
+            )
             return models, chosen
 
     loaded = None
@@ -121,8 +139,18 @@ def auto_annotate(
         if known is None:
             loaded = loaded or load()
             known = Recalled(settings_of(asked, *loaded), loaded[0].categories)
-        run = Run(out, source, known.settings, known.categories, formats, images, overwrite, update, max_failures,
-                  Path(accept) if accept is not None else None)  # fmt: skip
+        run = Run(
+            out,
+            source,
+            known.settings,
+            known.categories,
+            formats,
+            images,
+            overwrite,
+            update,
+            max_failures,
+            Path(accept) if accept is not None else None,
+        )
         _make(run.hidden)
         with Lock(run.hidden / "lock"):
             run.prepare()

@@ -98,10 +98,15 @@ class Report:
     def to_json(self) -> dict[str, Any]:
         found = [{name: getattr(one, name) for name in one.__dataclass_fields__} for one in self.findings]
         return {
-            "dataset": self.dataset, "passed": not self.failed, "failed": self.failed, "images": self.images,
-            "objects": self.objects, "categories": self.categories, "counts": dict(sorted(self.counts.items())),
+            "dataset": self.dataset,
+            "passed": not self.failed,
+            "failed": self.failed,
+            "images": self.images,
+            "objects": self.objects,
+            "categories": self.categories,
+            "counts": dict(sorted(self.counts.items())),
             "findings": found,
-        }  # fmt: skip
+        }
 
 
 def check(

@@ -155,8 +155,17 @@ def _write_pngs(record: ImageRecord, folder: Path) -> None:
             Image.fromarray(one.mask.to_pixels().astype("uint8") * 255).save(file, format="PNG")
         values = as_record(one)
         point = values["point_coords"][0] if values["point_coords"] else ["", ""]
-        rows.writerow([number, values["area"], *values["bbox"], *point, values["predicted_iou"],
-                       values["stability_score"], *values["crop_box"]])  # fmt: skip
+        rows.writerow(
+            [
+                number,
+                values["area"],
+                *values["bbox"],
+                *point,
+                values["predicted_iou"],
+                values["stability_score"],
+                *values["crop_box"],
+            ]
+        )
     write_atomically(build / "metadata.csv", table.getvalue())
     if folder.exists():
         shutil.rmtree(folder)

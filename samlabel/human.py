@@ -49,9 +49,9 @@ class Made:
         return json.dumps([found["size"], found.get("annotations", [])], sort_keys=True)
 
 
-def edits(outputs: Outputs, journal: Path, settings: str, source: Source, write: Write) -> tuple[
-    dict[str, Made], list[Conflict], set[str]
-]:  # fmt: skip
+def edits(
+    outputs: Outputs, journal: Path, settings: str, source: Source, write: Write
+) -> tuple[dict[str, Made], list[Conflict], set[str]]:
     """Labels that a person changed in the files we wrote, conflicts, and the formats whose edits were understood."""
     found: dict[str, Made] = {}
     conflicts: list[Conflict] = []
@@ -71,7 +71,9 @@ def edits(outputs: Outputs, journal: Path, settings: str, source: Source, write:
                 message = f"{found[path].origin} and {name} were both edited, and differ; undo one of the two"
                 conflicts.append(Conflict(path, "two-edits", message))
             elif path not in source.paths:
-                conflicts.append(Conflict(path, "unknown-image", f"{name} has labels for it, but there is no such picture"))
+                conflicts.append(
+                    Conflict(path, "unknown-image", f"{name} has labels for it, but there is no such picture")
+                )
             else:
                 found[path] = _marked(made, mine.get(path), name)
         gone = [path for path in mine if path not in theirs]
@@ -193,7 +195,9 @@ def take(journal: Journal, found: Mapping[str, Made], source: Source, *, replaci
             if before.says() == made.says():
                 continue
             if not replacing and entry.sha256 == sha256:
-                conflicts.append(Conflict(path, "two-persons", f"a person's labels are here already; {made.origin} differs"))
+                conflicts.append(
+                    Conflict(path, "two-persons", f"a person's labels are here already; {made.origin} differs")
+                )
                 continue
         taken.append((made, sha256))
     if not conflicts:

@@ -103,9 +103,7 @@ class Journal:
         finally:
             self._file.close()
 
-    def append_human(
-        self, record: ImageRecord, names: Mapping[int, str], sha256: str, stat: tuple[int, int]
-    ) -> None:
+    def append_human(self, record: ImageRecord, names: Mapping[int, str], sha256: str, stat: tuple[int, int]) -> None:
         """Add a person's labels of one image; `names` says what the ids of its categories mean."""
         head = {
             "path": record.path,

@@ -233,7 +233,9 @@ def refuse_links(out: Path, formats: Iterable[str]) -> None:
     suspects += out.glob(f"{HIDDEN}-*") if out.is_dir() else ()
     for one in suspects:
         if one.is_symlink():
-            raise UsageError(f"{one} is a link to {os.readlink(one)}; nothing is written outside {out}: remove the link")
+            raise UsageError(
+                f"{one} is a link to {os.readlink(one)}; nothing is written outside {out}: remove the link"
+            )
 
 
 def _changed(file: Path, versions: list[list[Any]]) -> bool:

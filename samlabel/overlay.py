@@ -198,8 +198,13 @@ def _label(
         wide = pen.textlength(text, font=font) + 2 * pad
         if text == full and wide > room * max(box[2] - box[0], 2 * tall):
             continue  # a long name on a tiny object would hide its neighbours
-        places = [(box[0], box[1] - tall), (box[0], box[1]), (box[2] - wide, box[1]), (box[0], box[3]),
-                  (box[2] - wide, box[3] - tall)]  # fmt: skip
+        places = [
+            (box[0], box[1] - tall),
+            (box[0], box[1]),
+            (box[2] - wide, box[1]),
+            (box[0], box[3]),
+            (box[2] - wide, box[3] - tall),
+        ]
         for x, y in places:
             x, y = min(max(0.0, x), max(0.0, size[0] - wide)), min(max(0.0, y), max(0.0, size[1] - tall))
             wanted = (x, y, x + wide, y + tall)

@@ -154,9 +154,7 @@ def _batches(pictures: Iterable[Decoded | Failed], step: _Step) -> Iterator[list
         yield group
 
 
-def _detect(
-    images: list[Image], models: Models, clock: Clock, step: _Step
-) -> Sequence[Detections | Failed | None]:
+def _detect(images: list[Image], models: Models, clock: Clock, step: _Step) -> Sequence[Detections | Failed | None]:
     """Boxes of each image; None where the detector has no stage of its own."""
     if models.detector is None or models.shared_embedding or not images:
         return [None] * len(images)

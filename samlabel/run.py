@@ -174,7 +174,9 @@ class Run:
             stopping += [one for one in found if one.kind == "other-size"]
             self.conflicts += [one for one in found if one.kind != "other-size"]
             both = [path for path in brought if path in edited and edited[path].says() != brought[path].says()]
-            stopping += [Conflict(path, "two-persons", "edited in place, and brought with other objects") for path in both]
+            stopping += [
+                Conflict(path, "two-persons", "edited in place, and brought with other objects") for path in both
+            ]
         list_conflicts(self.out, stopping, stop=True)
         if not edited and not brought:
             return

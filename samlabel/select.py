@@ -85,15 +85,26 @@ class Grid:
             _whole(name, getattr(self, name), lowest=0)
         if self.max_masks is not None:
             _whole("max_masks", self.max_masks, lowest=1)
-        for name in ("pred_iou_thresh", "stability_score_thresh", "box_nms_thresh", "crop_nms_thresh",
-                     "crop_overlap_ratio", "mask_nms_thresh", "containment_thresh", "max_image_share",
-                     "max_border_share"):
+        for name in (
+            "pred_iou_thresh",
+            "stability_score_thresh",
+            "box_nms_thresh",
+            "crop_nms_thresh",
+            "crop_overlap_ratio",
+            "mask_nms_thresh",
+            "containment_thresh",
+            "max_image_share",
+            "max_border_share",
+        ):
             if getattr(self, name) is not None:
                 _fraction(name, getattr(self, name))
 
 
 # What the help says of thresholds that each SAM variant brings itself; looking them up would load torch.
-OWN = {"pred_iou_thresh": "the variant's own, 0.88 but for nano", "stability_score_thresh": "its own, 0.95 but for nano"}
+OWN = {
+    "pred_iou_thresh": "the variant's own, 0.88 but for nano",
+    "stability_score_thresh": "its own, 0.95 but for nano",
+}
 DETECTING, THRESHOLDS, GRID = Detecting(), Thresholds(), Grid()  # the defaults, for signatures and help
 
 

@@ -128,7 +128,9 @@ class Detections:
         scores = np.array(self.scores, dtype=np.float32).reshape(-1)
         ids = np.array(self.category_ids, dtype=np.int64).reshape(-1)
         if not len(boxes) == len(scores) == len(ids):
-            raise ValueError(f"{len(boxes)} boxes, {len(scores)} scores and {len(ids)} category ids; wanted as many of each")
+            raise ValueError(
+                f"{len(boxes)} boxes, {len(scores)} scores and {len(ids)} category ids; wanted as many of each"
+            )
         for name, value in (("boxes", boxes), ("scores", scores), ("category_ids", ids)):
             value.flags.writeable = False
             object.__setattr__(self, name, value)

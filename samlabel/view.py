@@ -91,9 +91,7 @@ def _refuse_foreign(index: Path) -> None:
     raise OutputExists(f"{index} is a page of something else and stays as it is; choose another folder")
 
 
-def _write_picture(
-    record: ImageRecord, root: Path, out: Path, categories: tuple[Category, ...]
-) -> tuple[str, Drawn]:
+def _write_picture(record: ImageRecord, root: Path, out: Path, categories: tuple[Category, ...]) -> tuple[str, Drawn]:
     """Path of the overlay relative to `out`, and what was drawn."""
     image = decode(root, record.path).image
     if image.size != tuple(record.size):
@@ -129,9 +127,7 @@ def _sync(page: IO[str]) -> None:
     os.fsync(page.fileno())
 
 
-def _head(
-    categories: tuple[Category, ...], counts: Counter[int], *, images: int, negatives: int, failed: int
-) -> str:
+def _head(categories: tuple[Category, ...], counts: Counter[int], *, images: int, negatives: int, failed: int) -> str:
     """The page down to the gallery: totals, and a chip a class that shows only its images."""
     names = {category.id: category.name for category in categories}
     listed = sorted(counts, key=lambda key: (-counts[key], key))
@@ -176,9 +172,7 @@ def _card(
     else:
         width, height = drawn.picture.size
         link = escape(quote(picture))
-        shown = (
-            f'<a href="{link}"><img src="{link}" width="{width}" height="{height}" loading="lazy" alt="{path}"></a>'
-        )
+        shown = f'<a href="{link}"><img src="{link}" width="{width}" height="{height}" loading="lazy" alt="{path}"></a>'
     height, width = record.size
     count = _count(len(record.annotations), "object") if record.annotations else "no objects"
     return (

@@ -55,7 +55,7 @@ def where(checkpoint: Checkpoint) -> Path:
 
 
 def state(checkpoint: Checkpoint) -> str:
-    """"absent", "partial", "pulled", or "damaged" when its size is wrong; `verify` reads all of it."""
+    """ "absent", "partial", "pulled", or "damaged" when its size is wrong; `verify` reads all of it."""
     path = where(checkpoint)
     if path.is_file():
         return "pulled" if path.stat().st_size == checkpoint.size else "damaged"
@@ -71,7 +71,9 @@ def verify(checkpoint: Checkpoint) -> Path:
             f"({_megabytes(checkpoint.size)}), or name a file with --sam-checkpoint (sam_checkpoint=)"
         )
     if path.stat().st_size != checkpoint.size or hash_file(path) != checkpoint.sha256:
-        raise WeightsError(f"{path} is damaged and is not used: samlabel models pull {checkpoint.name} fetches it again")
+        raise WeightsError(
+            f"{path} is damaged and is not used: samlabel models pull {checkpoint.name} fetches it again"
+        )
     return path
 
 
@@ -122,10 +124,14 @@ def _prepare(folder: Path, needed: int) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise WeightsError(f"the cache folder {folder} cannot be made: {error.strerror}; set {CACHE_VARIABLE}") from error
+        raise WeightsError(
+            f"the cache folder {folder} cannot be made: {error.strerror}; set {CACHE_VARIABLE}"
+        ) from error
     free = shutil.disk_usage(folder).free
     if free < needed:
-        raise WeightsError(f"{folder} has {_megabytes(free)} free, {_megabytes(needed)} are needed; set {CACHE_VARIABLE}")
+        raise WeightsError(
+            f"{folder} has {_megabytes(free)} free, {_megabytes(needed)} are needed; set {CACHE_VARIABLE}"
+        )
 
 
 def _download(url: str, part: Path, size: int, progress: Callable[[int, int], None] | None) -> None:

@@ -22,7 +22,9 @@ import converters
 from samlabel.types import Dataset, ImageRecord
 from tests.converters.cases import HOLED, LETTERS, SIZE, TWO, drawn, rectangle, thing
 
-Loaded = Iterable[tuple[str, np.ndarray]]  # class name and pixels of each object, in the order of the images and objects
+Loaded = Iterable[
+    tuple[str, np.ndarray]
+]  # class name and pixels of each object, in the order of the images and objects
 
 
 def dataset(folder: Path) -> Dataset:

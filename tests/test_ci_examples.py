@@ -25,7 +25,7 @@ def home(tmp_path: Path) -> Path:
     shutil.copy(CI / "samlabel.toml", tmp_path)
     command = tmp_path / "bin/samlabel"
     command.parent.mkdir()
-    command.write_text(f"#!/bin/sh\nexec {shlex.quote(sys.executable)} -m samlabel \"$@\"\n")
+    command.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m samlabel "$@"\n')
     command.chmod(0o755)
     return tmp_path
 

@@ -22,8 +22,12 @@ def run(folder: Path, name: str, *words: str, fails: bool = False) -> str:
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     ended = subprocess.run(
         [sys.executable, str(EXAMPLES / name), *words],
-        cwd=folder, env=environment, capture_output=True, text=True, timeout=300,
-    )  # fmt: skip
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
     assert bool(ended.returncode) == fails, ended.stderr[-3000:]
     return ended.stderr if fails else ended.stdout
 

@@ -66,10 +66,31 @@ def train_tiny_yolo(folder: Path, *, images: int = 64, epochs: int = 20) -> Path
 
     threads = torch.get_num_threads()
     YOLO(str(folder / "tiny.yaml"), task="detect").train(
-        data=str(folder / "data.yaml"), project=str(folder / "runs"), name="tiny", imgsz=SIDE, epochs=epochs, batch=8,
-        optimizer="AdamW", lr0=0.01, lrf=0.1, warmup_epochs=0, mosaic=0, close_mosaic=0, hsv_h=0, hsv_s=0, erasing=0,
-        scale=0.1, translate=0.05, seed=0, workers=0, device="cpu",
-        amp=False, plots=False, val=False, pretrained=False, verbose=False,
-    )  # fmt: skip
+        data=str(folder / "data.yaml"),
+        project=str(folder / "runs"),
+        name="tiny",
+        imgsz=SIDE,
+        epochs=epochs,
+        batch=8,
+        optimizer="AdamW",
+        lr0=0.01,
+        lrf=0.1,
+        warmup_epochs=0,
+        mosaic=0,
+        close_mosaic=0,
+        hsv_h=0,
+        hsv_s=0,
+        erasing=0,
+        scale=0.1,
+        translate=0.05,
+        seed=0,
+        workers=0,
+        device="cpu",
+        amp=False,
+        plots=False,
+        val=False,
+        pretrained=False,
+        verbose=False,
+    )
     torch.set_num_threads(threads)
     return folder / "runs/tiny/weights/last.pt"

@@ -43,8 +43,7 @@ def _relative(table: Tensor, size: int) -> Tensor:
 
 
 def _offsets(q: Tensor, rows: Tensor, columns: Tensor) -> tuple[Tensor, Tensor]:
-    """(B, heads, h, w, size) each from `q` (B, heads, N, d): a query's bias for rows and for columns of keys, to be added.
-    """
+    """(B, heads, h, w, size) each from `q` (B, heads, N, d): a query's bias for rows and for columns of keys, to be added."""
     grid = q.unflatten(2, (len(rows), len(columns)))
     return torch.einsum("bnhwc,hkc->bnhwk", grid, rows), torch.einsum("bnhwc,wkc->bnhwk", grid, columns)
 
@@ -253,7 +252,14 @@ def _parts(dim: int, depth: int, heads: int, global_blocks: tuple[int, ...]) -> 
 
 
 def _variant(
-    name: str, dim: int, depth: int, heads: int, global_blocks: tuple[int, ...], params: int, file: str, file_size: int,
+    name: str,
+    dim: int,
+    depth: int,
+    heads: int,
+    global_blocks: tuple[int, ...],
+    params: int,
+    file: str,
+    file_size: int,
     sha256: str,
 ) -> Variant:
     return Variant(
@@ -270,15 +276,36 @@ def _variant(
 
 VARIANTS = (
     _variant(
-        "vit_b", 768, 12, 12, (2, 5, 8, 11), 93_735_472, "sam_vit_b_01ec64.pth", 375_042_383,
+        "vit_b",
+        768,
+        12,
+        12,
+        (2, 5, 8, 11),
+        93_735_472,
+        "sam_vit_b_01ec64.pth",
+        375_042_383,
         "ec2df62732614e57411cdcf32a23ffdf28910380d03139ee0f4fcbe91eb8c912",
     ),
     _variant(
-        "vit_l", 1024, 24, 16, (5, 11, 17, 23), 312_342_832, "sam_vit_l_0b3195.pth", 1_249_524_607,
+        "vit_l",
+        1024,
+        24,
+        16,
+        (5, 11, 17, 23),
+        312_342_832,
+        "sam_vit_l_0b3195.pth",
+        1_249_524_607,
         "3adcc4315b642a4d2101128f611684e8734c41232a17c648ed1693702a49a622",
     ),
     _variant(
-        "vit_h", 1280, 32, 16, (7, 15, 23, 31), 641_090_608, "sam_vit_h_4b8939.pth", 2_564_550_879,
+        "vit_h",
+        1280,
+        32,
+        16,
+        (7, 15, 23, 31),
+        641_090_608,
+        "sam_vit_h_4b8939.pth",
+        2_564_550_879,
         "a7bf3b02f3ebf1267aba913ff637d9a2d5c33d3173bb679e46d9f338c26f262e",
     ),
-)  # fmt: skip
+)

@@ -60,7 +60,19 @@ def _options(
 
 
 for _command in (
-    annotate, check, convert, view, stats, merge, split, generate, export, bench, detectors, fetch, formats,
+    annotate,
+    check,
+    convert,
+    view,
+    stats,
+    merge,
+    split,
+    generate,
+    export,
+    bench,
+    detectors,
+    fetch,
+    formats,
 ):
     app.command()(_command)
 app.command("filter")(filter_)

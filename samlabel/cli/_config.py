@@ -59,8 +59,9 @@ def layers(command: Any, path: Path | None, environment: Mapping[str, str] | Non
             parameter = keys[variables[name]]
             found[parameter.name] = Given(_checked(parameter.name, _from_text(parameter.name, text), name), name)
         elif name.startswith(PREFIX) and name != f"{PREFIX}CONFIG":
-            close = get_close_matches(name.removeprefix(PREFIX), [one.removeprefix(PREFIX) for one in variables],
-                                      n=1, cutoff=0.8)  # fmt: skip
+            close = get_close_matches(
+                name.removeprefix(PREFIX), [one.removeprefix(PREFIX) for one in variables], n=1, cutoff=0.8
+            )
             if close:
                 raise UsageError(f"{name} in the environment is no setting; did you mean {PREFIX}{close[0]}?")
     return found

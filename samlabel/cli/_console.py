@@ -91,7 +91,9 @@ def print_summary(summary: Summary) -> None:
         print(f"  your edited file was kept: {path}")
     if summary.conflicts:
         print(f"  {len(summary.conflicts)} conflicts with what a person made, see {summary.output / 'conflicts.jsonl'}")
-        print_table(("image", "conflict", "what"), [(one.path, one.kind, one.message) for one in summary.conflicts[:20]])
+        print_table(
+            ("image", "conflict", "what"), [(one.path, one.kind, one.message) for one in summary.conflicts[:20]]
+        )
     if summary.failed:
         print(f"  {summary.failed} failed, see {summary.output / 'failed.jsonl'}; the next run tries them again")
         shown = summary.failures

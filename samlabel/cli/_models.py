@@ -10,7 +10,9 @@ PANEL = "Models"
 
 Device = Annotated[
     str,
-    typer.Option(help="cpu, cuda, 0, mps, ...", show_default="a GPU where there is one, else cpu", rich_help_panel=PANEL),
+    typer.Option(
+        help="cpu, cuda, 0, mps, ...", show_default="a GPU where there is one, else cpu", rich_help_panel=PANEL
+    ),
 ]
 Dtype = Annotated[
     str,

@@ -66,7 +66,9 @@ def annotate(
     conf: Annotated[float, typer.Option(help="Lowest score of a box.", rich_help_panel=_MODELS)] = DETECTING.conf,
     iou: Annotated[
         float | None,
-        typer.Option(help="Boxes that overlap more are one object.", show_default="0.7, nano 0.6", rich_help_panel=_MODELS),
+        typer.Option(
+            help="Boxes that overlap more are one object.", show_default="0.7, nano 0.6", rich_help_panel=_MODELS
+        ),
     ] = DETECTING.iou,
     imgsz: Annotated[
         int, typer.Option(help="Longest side that the detector looks at, in pixels.", rich_help_panel=_MODELS)
@@ -155,7 +157,8 @@ def annotate(
     accept: Annotated[
         Path | None,
         typer.Option(
-            metavar="DATASET", help="Labels that people made, in any format: they are kept and never redone.",
+            metavar="DATASET",
+            help="Labels that people made, in any format: they are kept and never redone.",
             rich_help_panel=_OUTPUT,
         ),
     ] = None,
@@ -168,13 +171,18 @@ def annotate(
     ] = False,
     max_failures: Annotated[
         int | None,
-        typer.Option(min=0, help="Stop when more pictures than this have failed.", show_default="never",
-                     rich_help_panel=_JOB),
+        typer.Option(
+            min=0, help="Stop when more pictures than this have failed.", show_default="never", rich_help_panel=_JOB
+        ),
     ] = None,
     workers: Annotated[
         int | None,
-        typer.Option(min=1, help="Pictures worked on at the same time, each on its part of the cores.",
-                     show_default="one a core, at most 4; 1 on a GPU", rich_help_panel=_JOB),
+        typer.Option(
+            min=1,
+            help="Pictures worked on at the same time, each on its part of the cores.",
+            show_default="one a core, at most 4; 1 on a GPU",
+            rich_help_panel=_JOB,
+        ),
     ] = None,
     max_pixels: Annotated[
         int, typer.Option(min=1, help="Larger pictures are refused, not decoded.", rich_help_panel=_JOB)
@@ -182,7 +190,10 @@ def annotate(
     config: Annotated[
         Path | None,
         typer.Option(
-            metavar="FILE", is_eager=True, callback=apply, rich_help_panel=_JOB,
+            metavar="FILE",
+            is_eager=True,
+            callback=apply,
+            rich_help_panel=_JOB,
             help="TOML file with these settings below the head annotate; flags win, then SAMLABEL_FLAG, then the file.",
         ),
     ] = None,

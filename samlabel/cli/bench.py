@@ -17,7 +17,10 @@ def bench(
     models: Annotated[
         list[str] | None,
         typer.Option(
-            "--model", "-m", metavar="NAME", help="Measure these; may be repeated. See samlabel models.",
+            "--model",
+            "-m",
+            metavar="NAME",
+            help="Measure these; may be repeated. See samlabel models.",
             show_default="all whose weights are here, and ultralytics' small ones",
         ),
     ] = None,
@@ -27,7 +30,8 @@ def bench(
     dtype: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="float32|bfloat16|float16", help="Numbers that SAM computes in; may be repeated.",
+            metavar="float32|bfloat16|float16",
+            help="Numbers that SAM computes in; may be repeated.",
             show_default="float32, and bfloat16 where the device has it",
         ),
     ] = None,
@@ -55,8 +59,10 @@ def bench(
         head += [f"{name}: ms an image", f"{name}: ms for 10 prompts"]
     print_table(head, [_cells(row, ways) for row in rows])
     gpu = f", {about['gpu']}" if about["gpu"] else ""
-    print(f"an image of {SIZE[1]}x{SIZE[0]}, medians; {about['threads']} threads on {about['cores']} cores{gpu}, "
-          f"torch {about['torch']}")  # fmt: skip
+    print(
+        f"an image of {SIZE[1]}x{SIZE[0]}, medians; {about['threads']} threads on {about['cores']} cores{gpu}, "
+        f"torch {about['torch']}"
+    )
     if any(row.weights == "random" for row in rows):
         print("random weights take the time of trained ones and find nothing")
 

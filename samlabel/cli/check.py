@@ -35,7 +35,9 @@ def check(
     min_area: Annotated[int, typer.Option(help="Masks with fewer pixels are tiny.")] = 4,
     duplicate_iou: Annotated[float, typer.Option(help="Objects that overlap so much are one.")] = 0.95,
     max_imbalance: Annotated[float, typer.Option(help="Most objects of a class for one of the rarest.")] = 100.0,
-    fail_on: Annotated[str, typer.Option(metavar="error|warning|note|off", help="Least severity that fails.")] = "error",
+    fail_on: Annotated[
+        str, typer.Option(metavar="error|warning|note|off", help="Least severity that fails.")
+    ] = "error",
     allow: Annotated[
         list[str] | None, typer.Option(metavar="CODE=N", help="Accept N findings of a code; more of them fail.")
     ] = None,

@@ -45,5 +45,7 @@ def export(
         print_json(asdict(made) | {"encoder": str(made.encoder), "decoder": str(made.decoder)})
         return
     print(f"{made.encoder}\n{made.decoder}")
-    print(f"{made.bytes / 1e6:.1f} MB; checked against torch: largest difference {made.error:.1e}, "
-          f"mean IoU of masks {made.mask_iou:.4f}")
+    print(
+        f"{made.bytes / 1e6:.1f} MB; checked against torch: largest difference {made.error:.1e}, "
+        f"mean IoU of masks {made.mask_iou:.4f}"
+    )

@@ -11,7 +11,8 @@ from ._console import print_json
 
 def fetch(
     detector: Annotated[
-        str, typer.Argument(metavar="NAME:WHAT", help="ultralytics:yolo11n.pt, torchvision:ssdlite320_mobilenet_v3_large")
+        str,
+        typer.Argument(metavar="NAME:WHAT", help="ultralytics:yolo11n.pt, torchvision:ssdlite320_mobilenet_v3_large"),
     ],
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:

@@ -42,18 +42,20 @@ def filter_(
             help='Names of classes that stay, by comma or repeated; "a, b" in quotes is one.', show_default="all"
         ),
     ] = None,
-    without: Annotated[
-        list[str] | None, typer.Option(help="Names of classes that go.", show_default="none")
-    ] = None,
+    without: Annotated[list[str] | None, typer.Option(help="Names of classes that go.", show_default="none")] = None,
     rename: Annotated[
         list[str] | None,
-        typer.Option(metavar="OLD=NEW", help="Rename a class; two of one name become one; OLD= leaves it out.",
-                     show_default="none"),
+        typer.Option(
+            metavar="OLD=NEW",
+            help="Rename a class; two of one name become one; OLD= leaves it out.",
+            show_default="none",
+        ),
     ] = None,
     map_: Annotated[
         Path | None,
-        typer.Option("--map", metavar="FILE", help="Renames from YAML, JSON (old: new) or CSV (old,new).",
-                     show_default="none"),
+        typer.Option(
+            "--map", metavar="FILE", help="Renames from YAML, JSON (old: new) or CSV (old,new).", show_default="none"
+        ),
     ] = None,
     min_area: Annotated[float, typer.Option(help="Least pixels of an object's mask, or box without one.")] = 0.0,
     max_area: Annotated[float | None, typer.Option(help="Most pixels.", show_default="no limit")] = None,
@@ -93,9 +95,16 @@ def filter_(
 
     receipt = Receipt(str(source), str(target), dataset.format, dataset.why, to or dataset.format)
     write(
-        changed, target, receipt=receipt, skipped=[dataset.skipped], images=images, allow_lossy=allow_lossy,
-        overwrite=overwrite, dry_run=dry_run, option=option,
-    )  # fmt: skip
+        changed,
+        target,
+        receipt=receipt,
+        skipped=[dataset.skipped],
+        images=images,
+        allow_lossy=allow_lossy,
+        overwrite=overwrite,
+        dry_run=dry_run,
+        option=option,
+    )
     if as_json:
         print_json({"source_images": seen["images"], "source_objects": seen["objects"], **receipt.to_dict()})
         return

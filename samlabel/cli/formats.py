@@ -29,5 +29,11 @@ def formats(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 def _usual(option: OptionInfo) -> str:
     """The option as it is when nobody gives it."""
-    usual = "" if option.default is None else str(option.default).lower() if isinstance(option.default, bool) else option.default
+    usual = (
+        ""
+        if option.default is None
+        else str(option.default).lower()
+        if isinstance(option.default, bool)
+        else option.default
+    )
     return f"{option.name}={usual}"

@@ -27,7 +27,8 @@ def generate(
     input: Annotated[str | None, typer.Option("--input", metavar="INPUT", help="The same, as amg.py has it.")] = None,
     output: Annotated[Path | None, typer.Option("--output", "--out", "-o", help="Folder for the masks.")] = None,
     output_form: Annotated[
-        str, typer.Option("--output-form", metavar="png|coco_rle|sa1b", help="PNG masks, RLE in JSON, or SA-1B records.")
+        str,
+        typer.Option("--output-form", metavar="png|coco_rle|sa1b", help="PNG masks, RLE in JSON, or SA-1B records."),
     ] = "png",
     convert_to_rle: Annotated[
         bool, typer.Option("--convert-to-rle", help="The same as --output-form coco_rle.")
@@ -35,8 +36,12 @@ def generate(
     model_type: Annotated[
         str | None,
         typer.Option(
-            "--model-type", "--sam", metavar="VARIANT", help="See samlabel models.",
-            show_default="nano, or what --checkpoint holds", rich_help_panel=_MODELS,
+            "--model-type",
+            "--sam",
+            metavar="VARIANT",
+            help="See samlabel models.",
+            show_default="nano, or what --checkpoint holds",
+            rich_help_panel=_MODELS,
         ),
     ] = None,
     checkpoint: Annotated[
@@ -81,7 +86,8 @@ def generate(
     detector: Annotated[
         str | None,
         typer.Option(
-            metavar="NAME[:WHAT]", help="Prompt with its boxes instead of a grid. See samlabel detectors.",
+            metavar="NAME[:WHAT]",
+            help="Prompt with its boxes instead of a grid. See samlabel detectors.",
             rich_help_panel=_BEYOND,
         ),
     ] = None,
@@ -108,9 +114,13 @@ def generate(
     grid = Grid(**{one.name: given[one.name] for one in fields(Grid)})
     name = resolve_device(device)
     segmenter = load(
-        model_type if model_type or checkpoint else "nano", checkpoint=checkpoint, device=name, grid=grid, dtype=dtype,
+        model_type if model_type or checkpoint else "nano",
+        checkpoint=checkpoint,
+        device=name,
+        grid=grid,
+        dtype=dtype,
         backend=backend,
-    )  # fmt: skip
+    )
     boxes = None
     if detector is not None:
         boxes = load_detector(detector, device=name, classes=None, **asdict(DETECTING))

@@ -25,13 +25,17 @@ def merge(
     ] = None,
     map_: Annotated[
         Path | None,
-        typer.Option("--map", metavar="FILE", help="Renames from YAML, JSON (old: new) or CSV (old,new).",
-                     show_default="none"),
+        typer.Option(
+            "--map", metavar="FILE", help="Renames from YAML, JSON (old: new) or CSV (old,new).", show_default="none"
+        ),
     ] = None,
     image_root: Annotated[
         list[Path] | None,
-        typer.Option(metavar="DIR", help="Folder of the pictures, once for all or once a SRC.",
-                     show_default="the ones that the labels came from"),
+        typer.Option(
+            metavar="DIR",
+            help="Folder of the pictures, once for all or once a SRC.",
+            show_default="the ones that the labels came from",
+        ),
     ] = None,
     images: Images = None,
     option: Option = None,
@@ -65,7 +69,16 @@ def merge(
     why = "merged by class name: " + ", ".join(dict.fromkeys(dataset.why for dataset in found))
     receipt = Receipt(" + ".join(map(str, sources)), str(out), formats, why, to or found[0].format)
     show(
-        write(all_of_them, out, receipt=receipt, skipped=[dataset.skipped for dataset in found], images=images,
-              allow_lossy=allow_lossy, overwrite=overwrite, dry_run=dry_run, option=option),
+        write(
+            all_of_them,
+            out,
+            receipt=receipt,
+            skipped=[dataset.skipped for dataset in found],
+            images=images,
+            allow_lossy=allow_lossy,
+            overwrite=overwrite,
+            dry_run=dry_run,
+            option=option,
+        ),
         as_json=as_json,
     )

@@ -36,8 +36,9 @@ def split(
     out: Annotated[Path, typer.Argument(metavar="DST", help="Folder for the parts, one folder each.")],
     part: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME=SHARE", help="A part and its share of the images.",
-                     show_default="train=0.8 val=0.2"),
+        typer.Option(
+            metavar="NAME=SHARE", help="A part and its share of the images.", show_default="train=0.8 val=0.2"
+        ),
     ] = None,
     seed: Annotated[int, typer.Option(help="Another seed, another division.")] = 0,
     to: To = None,
@@ -81,14 +82,16 @@ def split(
     if not dry_run and all((out / label / "data.yaml").is_file() for label in shares):
         _write_data_yaml(out, list(shares), whole.categories)
     if as_json:
-        print_json({
-            "seed": seed,
-            "groups_kept_together": found.groups,
-            "images_in_groups": found.grouped,
-            "pictures_compared": found.compared,
-            **skipped.to_dict(),
-            "parts": {label: receipt.to_dict() for label, receipt in receipts.items()},
-        })
+        print_json(
+            {
+                "seed": seed,
+                "groups_kept_together": found.groups,
+                "images_in_groups": found.grouped,
+                "pictures_compared": found.compared,
+                **skipped.to_dict(),
+                "parts": {label: receipt.to_dict() for label, receipt in receipts.items()},
+            }
+        )
         return
     print("\n".join([f"{dataset.format} ({dataset.why})", *skipped.lines()]))
     for label, receipt in receipts.items():

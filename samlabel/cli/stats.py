@@ -17,7 +17,8 @@ def stats(
     from_: From = None,
     image_root: ImageRoot = None,
     plot: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Draw counts and sizes, as .svg or .png.", show_default="no picture")
+        Path | None,
+        typer.Option(metavar="FILE", help="Draw counts and sizes, as .svg or .png.", show_default="no picture"),
     ] = None,
     pictures: Annotated[
         bool, typer.Option("--pictures/--no-pictures", help="Compare the photos, to find those that look alike.")

@@ -96,9 +96,7 @@ def _labels(datasets: Sequence[Dataset], names: Sequence[str]) -> list[str]:
     return [f"{label}-{n + 1}" if labels.count(label) > 1 else label for n, label in enumerate(labels)]
 
 
-def _join_fields(
-    datasets: Sequence[Dataset], labels: Sequence[str]
-) -> tuple[dict[str, Any], list[dict[int, int]]]:
+def _join_fields(datasets: Sequence[Dataset], labels: Sequence[str]) -> tuple[dict[str, Any], list[dict[int, int]]]:
     """Fields of the merged file, and for each dataset the numbers that its licences get."""
     joined: dict[str, Any] = {}
     licences: dict[int, dict[str, Any]] = {}

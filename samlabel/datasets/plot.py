@@ -60,8 +60,15 @@ def as_png(stats: Stats) -> bytes:
             draw.rectangle((x, y, x + item.width * _SCALE, y + item.height * _SCALE), fill=_BLUE)
         else:
             font = ImageFont.load_default(item.size * _SCALE)
-            draw.text((x, y), item.words, fill=item.colour, font=font, anchor="rs" if item.before else "ls",
-                      stroke_width=int(item.bold), stroke_fill=item.colour)  # fmt: skip
+            draw.text(
+                (x, y),
+                item.words,
+                fill=item.colour,
+                font=font,
+                anchor="rs" if item.before else "ls",
+                stroke_width=int(item.bold),
+                stroke_fill=item.colour,
+            )
     out = io.BytesIO()
     picture.save(out, format="PNG")
     return out.getvalue()

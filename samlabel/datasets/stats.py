@@ -71,8 +71,10 @@ class Stats:
             lines.append("area    " + ", ".join(f"{name} {value:.0f}" for name, value in self.areas.items()))
             lines.append("objects an image: " + ", ".join(f"{k} {v:g}" for k, v in self.objects_per_image.items()))
         if self.imbalance is not None:
-            lines.append(f"balance {self.imbalance:.1f} to 1 between the most and the least frequent class, evenness "
-                         f"{self.evenness:.2f}")
+            lines.append(
+                f"balance {self.imbalance:.1f} to 1 between the most and the least frequent class, evenness "
+                f"{self.evenness:.2f}"
+            )
         if self.unused_classes:
             lines.append(f"classes without objects: {', '.join(self.unused_classes)}")
         if self.repeated_objects:

@@ -21,9 +21,22 @@ from ..protocols import Detector
 # Files and exported folders that ultralytics runs; a bare path that ends so needs no "ultralytics:" before it.
 # https://docs.ultralytics.com/modes/export/#export-formats
 MODEL_SUFFIXES = (
-    ".pt", ".torchscript", ".onnx", ".engine", ".mlpackage", ".mlmodel", ".pb", ".tflite", ".mnn",
-    "_openvino_model", "_saved_model", "_paddle_model", "_ncnn_model", "_imx_model", "_rknn_model",
-)  # fmt: skip
+    ".pt",
+    ".torchscript",
+    ".onnx",
+    ".engine",
+    ".mlpackage",
+    ".mlmodel",
+    ".pb",
+    ".tflite",
+    ".mnn",
+    "_openvino_model",
+    "_saved_model",
+    "_paddle_model",
+    "_ncnn_model",
+    "_imx_model",
+    "_rknn_model",
+)
 
 # `none` is no module: without a detector the pipeline asks the segmenter for a grid of points.
 NO_DETECTOR = "none"

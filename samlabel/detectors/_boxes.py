@@ -108,9 +108,14 @@ def read_coco(path: Path) -> BoxFile:
         rows[image["key"]][1].append(Row(category_id, (x, y, x + width, y + height), score))
     remarks = [f"{crowds} crowd region{'s' * (crowds > 1)} left out: a box around many is no prompt"] if crowds else []
     return BoxFile(
-        path, names, rows, lambda found, size: found,
-        by_stem=False, supercategories=supercategories, remarks=remarks,
-    )  # fmt: skip
+        path,
+        names,
+        rows,
+        lambda found, size: found,
+        by_stem=False,
+        supercategories=supercategories,
+        remarks=remarks,
+    )
 
 
 def read_yolo(folder: Path) -> BoxFile:
@@ -131,9 +136,13 @@ def read_yolo(folder: Path) -> BoxFile:
         names = {category_id: f"class {category_id - 1}" for category_id in range(1, highest + 1)}
     known = names
     return BoxFile(
-        folder, names, files, lambda file, size: (None, _yolo_rows(file, size, known)),
-        by_stem=True, first_number=0,
-    )  # fmt: skip
+        folder,
+        names,
+        files,
+        lambda file, size: (None, _yolo_rows(file, size, known)),
+        by_stem=True,
+        first_number=0,
+    )
 
 
 def _yolo_names(folder: Path) -> dict[int, str] | None:

@@ -89,11 +89,14 @@ class LabelsDetector:
         lines = [
             _remark(self._without, "image has no entry in the labels", "images have no entry in the labels"),
             _remark(unused, "label matched no image", "labels matched no image"),
-            _remark(self._other_size, "image differs in size from its labels and got none of their boxes",
-                    "images differ in size from their labels and got none of their boxes"),
+            _remark(
+                self._other_size,
+                "image differs in size from its labels and got none of their boxes",
+                "images differ in size from their labels and got none of their boxes",
+            ),
             _remark(self._shared, "label went to two images", "labels went to two images each"),
             *self._source.remarks,
-        ]  # fmt: skip
+        ]
         return [line for line in lines if line]
 
 

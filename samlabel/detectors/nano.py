@@ -104,7 +104,9 @@ def load(
     try:
         state: dict[str, Any] = load_file(path)
     except Exception as error:  # SafetensorError derives from Exception alone
-        raise WeightsError(f"{path}: damaged or not safetensors ({error}); wanted the nano detector's weights") from error
+        raise WeightsError(
+            f"{path}: damaged or not safetensors ({error}); wanted the nano detector's weights"
+        ) from error
     wanted = {key: value.shape for key, value in head.state_dict().items()}
     differing = [k for k in sorted(wanted.keys() | state.keys()) if k not in state or wanted.get(k) != state[k].shape]
     if differing:

@@ -95,9 +95,7 @@ class SamSegmenter:
             for mask, predicted_iou, box, score, category in rows
         ]
 
-    def generate(
-        self, image: Image, embedding: Embedding | None = None, *, boxes: Any = None
-    ) -> Iterator[Annotation]:
+    def generate(self, image: Image, embedding: Embedding | None = None, *, boxes: Any = None) -> Iterator[Annotation]:
         """Annotations of category 1 for everything that a grid of points finds, or for `boxes` (N, 4) XYXY."""
         from sam import SamAutomaticMaskGenerator
 

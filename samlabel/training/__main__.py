@@ -118,7 +118,10 @@ def sheet(
     if not (data / "val.json").is_file():
         raise typer.BadParameter(f"{data} has no val.json; give the folder that holds it and the photos")
     out.mkdir(parents=True, exist_ok=True)
-    for name, picture in (("masks.png", sheet.masks(sam.load("nano"), data, limit=limit)), ("boxes.png", sheet.boxes(data))):
+    for name, picture in (
+        ("masks.png", sheet.masks(sam.load("nano"), data, limit=limit)),
+        ("boxes.png", sheet.boxes(data)),
+    ):
         picture.save(out / name)
         typer.echo(str(out / name))
 

@@ -289,10 +289,12 @@ class Windows(Dataset[dict[str, Any]]):
         self.photos, self.side, self.canvas, self.most_masks, self.seed = photos, side, canvas, most_masks, seed
         self.paste, self.shapes, self.mosaics = paste, shapes, mosaics
         shown = [{a["class"] for a in p.annotations} for p in photos]
-        weight = np.array([
-            draws.get(p.source, 1.0) * math.prod(times for kind, times in scarce.items() if kind in classes)
-            for p, classes in zip(photos, shown)
-        ])
+        weight = np.array(
+            [
+                draws.get(p.source, 1.0) * math.prod(times for kind, times in scarce.items() if kind in classes)
+                for p, classes in zip(photos, shown)
+            ]
+        )
         self.weight = weight / weight.sum()
         gives = weight * [p.source in PASTE_FROM for p in photos]
         self.gives = gives / gives.sum()

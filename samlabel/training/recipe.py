@@ -57,11 +57,17 @@ DETECTOR = Recipe(
     decay=1,
     batch=16,
     draws={
-        "coco2017": 5.0, "animals": 0.8, "clothing": 0.8, "facade": 0.8, "cats": 0.6, "nuclei": 0.5, "mushrooms": 0.5,
+        "coco2017": 5.0,
+        "animals": 0.8,
+        "clothing": 0.8,
+        "facade": 0.8,
+        "cats": 0.6,
+        "nuclei": 0.5,
+        "mushrooms": 0.5,
     },
     scarce={"vehicle": 2.0},
     masks_per_image=0,
     paste=0.7,
     shapes=0.1,
     mosaics=0.35,
-)  # fmt: skip
+)

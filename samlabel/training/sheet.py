@@ -41,10 +41,12 @@ def masks(model: Sam, data: Path, *, limit: int | None = None) -> Picture:
     for source in sorted(reached):
         ranked = sorted(reached[source], key=lambda one: one[0])
         chosen = [ranked[round(rank * (len(ranked) - 1))] for rank in RANKS]
-        rows.append([
-            (_cell(*one[2:]), f"{source}, {rank:.0%}\nIoU {one[0]:.2f}, predicted {one[1]:.2f}")
-            for rank, one in zip(RANKS, chosen)
-        ])
+        rows.append(
+            [
+                (_cell(*one[2:]), f"{source}, {rank:.0%}\nIoU {one[0]:.2f}, predicted {one[1]:.2f}")
+                for rank, one in zip(RANKS, chosen)
+            ]
+        )
     return _sheet(rows)
 
 
@@ -76,7 +78,12 @@ def _around(box: Sequence[float], size: tuple[int, int]) -> tuple[int, int, int,
     x0, y0, x1, y1 = (float(v) for v in box)
     half = max(x1 - x0, y1 - y0, 24.0) * 0.7
     x, y = (x0 + x1) / 2, (y0 + y1) / 2
-    return max(0, int(x - half)), max(0, int(y - half)), min(size[1], int(x + half) + 1), min(size[0], int(y + half) + 1)
+    return (
+        max(0, int(x - half)),
+        max(0, int(y - half)),
+        min(size[1], int(x + half) + 1),
+        min(size[0], int(y + half) + 1),
+    )
 
 
 def _cell(pixels: np.ndarray, mask: np.ndarray, truth: np.ndarray) -> Picture:

@@ -19,9 +19,15 @@ from converters import coco, yolo
 from converters._measure import agreement, down
 
 BUDGETS: tuple[dict[str, Any], ...] = (
-    {}, {"tolerance": 0.5}, {"tolerance": 1.0}, {"tolerance": 2.0}, {"max_points": 200}, {"max_points": 100},
-    {"max_points": 50}, {"max_points": 20},
-)  # fmt: skip
+    {},
+    {"tolerance": 0.5},
+    {"tolerance": 1.0},
+    {"tolerance": 2.0},
+    {"max_points": 200},
+    {"max_points": 100},
+    {"max_points": 50},
+    {"max_points": 20},
+)
 
 
 def ious(source: Path, to: str, budget: dict[str, Any]) -> Iterator[float]:
@@ -63,8 +69,11 @@ def main() -> None:
             points, objects, size = written(source, to, budget)
             name = ", ".join(f"--{key.replace('_', '-')} {value:g}" for key, value in budget.items()) or "none"
             good = sum(iou >= 0.95 for iou in found) / len(found)
-            print(f"| {name} | {to} | {down(sum(found) / len(found))} | {down(min(found))} | {good:.1%} | "
-                  f"{points / max(objects, 1):.0f} | {size / 1e6:.2f} MB |", flush=True)  # fmt: skip
+            print(
+                f"| {name} | {to} | {down(sum(found) / len(found))} | {down(min(found))} | {good:.1%} | "
+                f"{points / max(objects, 1):.0f} | {size / 1e6:.2f} MB |",
+                flush=True,
+            )
 
 
 if __name__ == "__main__":

@@ -248,8 +248,10 @@ def ratios(found: dict[str, list[Run]]) -> Iterator[tuple[str, str, float, float
                 time = statistics.median([theirs.seconds / mine.seconds for mine, theirs in pairs])
                 work = statistics.median([theirs.processor / mine.processor for mine, theirs in pairs])
                 memory = statistics.median([theirs.peak / mine.peak for mine, theirs in pairs])
-                print(f"{peer} takes {time:.2f} times the time of {ours}, {work:.2f} times the processor, "
-                      f"{memory:.1f} times the memory")
+                print(
+                    f"{peer} takes {time:.2f} times the time of {ours}, {work:.2f} times the processor, "
+                    f"{memory:.1f} times the memory"
+                )
                 yield peer, ours, time, memory
 
 

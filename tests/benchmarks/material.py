@@ -88,16 +88,23 @@ def seeded(variant: str, folder: Path) -> Path:
         sparse, dense = model.prompt_encoder(boxes=torch.from_numpy(boxes(8, (1024, 1024))))
         seen: list[torch.Tensor] = []
         hook = decoder.output_upscaling[-1].register_forward_hook(lambda _, __, out: seen.append(out))
-        inputs = {"image_embedding": features, "image_pe": model.prompt_encoder.dense_pe(), "sparse": sparse,
-                  "dense": dense}  # fmt: skip
+        inputs = {
+            "image_embedding": features,
+            "image_pe": model.prompt_encoder.dense_pe(),
+            "sparse": sparse,
+            "dense": dense,
+        }
         decoder.all_masks(**inputs)
         mean = torch.cat(seen).mean((0, 2, 3))  # (c,): what every pixel has in common, which would decide the sign
         hook.remove()
         for mlp in decoder.output_hypernetworks_mlps:
             last = mlp.layers[-1]
             for value in (last.weight, last.bias):
-                value.sub_(torch.outer(mean, mean @ value) / (mean @ mean) if value.ndim == 2
-                           else mean * (mean @ value) / (mean @ mean))
+                value.sub_(
+                    torch.outer(mean, mean @ value) / (mean @ mean)
+                    if value.ndim == 2
+                    else mean * (mean @ value) / (mean @ mean)
+                )
         spread = decoder.all_masks(**inputs)[0].std()
         for mlp in decoder.output_hypernetworks_mlps:
             last = mlp.layers[-1]

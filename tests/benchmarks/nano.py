@@ -44,8 +44,14 @@ def annotate(photos: Path, out: Path, boxes: int, threads: int) -> dict[str, Any
     wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
     run = json.loads((out / "manifest.json").read_text(encoding="utf-8"))["last_run"]
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 1024)
-    return {"images": summary.images, "objects": summary.objects, "seconds": wall, "cpu": cpu, "stages": run["stages"],
-            "peak": peak}  # fmt: skip
+    return {
+        "images": summary.images,
+        "objects": summary.objects,
+        "seconds": wall,
+        "cpu": cpu,
+        "stages": run["stages"],
+        "peak": peak,
+    }
 
 
 def end_to_end(photos: Path, folder: Path, threads: int, rounds: int) -> bool:
@@ -56,7 +62,9 @@ def end_to_end(photos: Path, folder: Path, threads: int, rounds: int) -> bool:
     rates = sorted(one["images"] / one["seconds"] for one in found)
     last = found[-1]
     print(f"{last['images']} photos of 640x480, {last['objects']} objects, {len(FORMATS)} formats, {threads} threads")
-    print(f"{statistics.median(rates):.1f} photos a second ({rates[0]:.1f} to {rates[-1]:.1f} in {rounds} runs), wanted {TARGET}")
+    print(
+        f"{statistics.median(rates):.1f} photos a second ({rates[0]:.1f} to {rates[-1]:.1f} in {rounds} runs), wanted {TARGET}"
+    )
     print(f"{1000 * last['cpu'] / last['images']:.0f} ms of processor a photo, peak {last['peak']:.0f} MB")
     for stage, seconds in sorted(last["stages"].items(), key=lambda pair: -pair[1]):
         each = 1000 * seconds / last["images"]

@@ -76,8 +76,11 @@ def main() -> None:
             for way, how in ways.items():
                 found, error = compare(exact, sam.load(name, checkpoint=file, **how), some)
                 low = np.quantile(found, 0.01)
-                print(f"| {name}{', seeded' if file else ''} | {way} | {len(found)} | {found.mean():.4f} | {low:.3f} "
-                      f"| {found.min():.3f} | {error:.1e} |", flush=True)  # fmt: skip
+                print(
+                    f"| {name}{', seeded' if file else ''} | {way} | {len(found)} | {found.mean():.4f} | {low:.3f} "
+                    f"| {found.min():.3f} | {error:.1e} |",
+                    flush=True,
+                )
 
 
 if __name__ == "__main__":

@@ -75,8 +75,17 @@ def _ultralytics(variant: str, folder: Path) -> Any:
     from ultralytics.models.sam.build import build_mobile_sam, build_sam_vit_b
 
     model = {"vit_b": build_sam_vit_b, "tiny": build_mobile_sam}[variant]()
-    predictor = Predictor(overrides={"task": "segment", "mode": "predict", "imgsz": 1024, "save": False,
-                                     "verbose": False, "device": "cpu", "model": "mobile_sam.pt"})  # fmt: skip
+    predictor = Predictor(
+        overrides={
+            "task": "segment",
+            "mode": "predict",
+            "imgsz": 1024,
+            "save": False,
+            "verbose": False,
+            "device": "cpu",
+            "model": "mobile_sam.pt",
+        }
+    )
     predictor.setup_model(_fill(model, _state(variant, folder)), verbose=False)
     return predictor
 
@@ -306,10 +315,22 @@ def _our_folder(side: dict[str, Any], folder: Path) -> tuple[Call, Call]:
     def annotate(photos: Path) -> dict[str, Any]:
         out = Path(tempfile.mkdtemp(dir=folder))
         summary = auto_annotate(
-            photos, detector, "tiny", "cpu", 0.25, 0.45, 640, material.BOXES_EACH, output_dir=out, formats=("yolo",),
-            images="none", sam_checkpoint=weights, trust_weights=True, dtype=side["dtype"],
+            photos,
+            detector,
+            "tiny",
+            "cpu",
+            0.25,
+            0.45,
+            640,
+            material.BOXES_EACH,
+            output_dir=out,
+            formats=("yolo",),
+            images="none",
+            sam_checkpoint=weights,
+            trust_weights=True,
+            dtype=side["dtype"],
             backend=side["backend"],
-        )  # fmt: skip
+        )
         shutil.rmtree(out)
         return {"photos": summary.images, "objects": summary.objects}
 

@@ -58,20 +58,50 @@ class Stage:
 
 
 STAGES = (
-    Stage("encoder-vit_b", "ViT-B encoder", ("segment_anything", "ultralytics", "transformers"), (1.7, 3.2),
-          more=(("variant", "vit_b"),), beside=("transformers",)),
-    Stage("encoder-tiny", "Tiny-ViT encoder", ("mobile_sam", "ultralytics"), (2, 4), more=(("variant", "tiny"),),
-          beside=("ultralytics",), short=True),
-    Stage("boxes", "50 boxes on one embedding, 1080x810, to RLE",
-          ("segment_anything", "mobile_sam", "ultralytics", "transformers"), (3, 4.5), short=True),
-    Stage("masks-small", "50 low-res logits to RLE, box, area, 1080x810", ("segment_anything", "pycocotools"),
-          (12, None), short=True),
-    Stage("masks-large", "12 low-res logits to RLE, box, area, 4000x3000", ("segment_anything", "pycocotools"),
-          (60, None), short=True),
+    Stage(
+        "encoder-vit_b",
+        "ViT-B encoder",
+        ("segment_anything", "ultralytics", "transformers"),
+        (1.7, 3.2),
+        more=(("variant", "vit_b"),),
+        beside=("transformers",),
+    ),
+    Stage(
+        "encoder-tiny",
+        "Tiny-ViT encoder",
+        ("mobile_sam", "ultralytics"),
+        (2, 4),
+        more=(("variant", "tiny"),),
+        beside=("ultralytics",),
+        short=True,
+    ),
+    Stage(
+        "boxes",
+        "50 boxes on one embedding, 1080x810, to RLE",
+        ("segment_anything", "mobile_sam", "ultralytics", "transformers"),
+        (3, 4.5),
+        short=True,
+    ),
+    Stage(
+        "masks-small",
+        "50 low-res logits to RLE, box, area, 1080x810",
+        ("segment_anything", "pycocotools"),
+        (12, None),
+        short=True,
+    ),
+    Stage(
+        "masks-large",
+        "12 low-res logits to RLE, box, area, 4000x3000",
+        ("segment_anything", "pycocotools"),
+        (60, None),
+        short=True,
+    ),
     Stage("grid", "automatic masks, 32x32 points, default thresholds", ("mobile_sam",), (3, 4.5), 2),
-    Stage("folder", "a folder, YOLO nano + MobileSAM, 15 boxes a photo, equal threads", ("ultralytics",), (2.4, 3.5), 2),
+    Stage(
+        "folder", "a folder, YOLO nano + MobileSAM, 15 boxes a photo, equal threads", ("ultralytics",), (2.4, 3.5), 2
+    ),
     Stage("folder-shipped", "the same, both as shipped", ("ultralytics",), (4, 6), 2),
-)  # fmt: skip
+)
 
 
 def available(peer: str, paths: list[str]) -> bool:
@@ -87,8 +117,15 @@ def spread(values: list[float]) -> str:
 
 def measure(stage: Stage, peer: str, chosen: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """Seconds and peak memory of each side over all rounds, and what our side says of itself."""
-    common = {"stage": stage.name, "short": stage.short, "folder": str(folder), "points": 8 if chosen.quick else 32,
-              "photos": 2 if chosen.quick else 8, "backend": chosen.backend, **dict(stage.more)}  # fmt: skip
+    common = {
+        "stage": stage.name,
+        "short": stage.short,
+        "folder": str(folder),
+        "points": 8 if chosen.quick else 32,
+        "photos": 2 if chosen.quick else 8,
+        "backend": chosen.backend,
+        **dict(stage.more),
+    }
     paths = [str(path) for path in (chosen.segment_anything, chosen.mobile_sam) if path]
     threads = None if stage.name == "folder-shipped" else chosen.threads
     wanted = {
@@ -156,20 +193,32 @@ def _alike(mine: list[str], theirs: list[str], size: tuple[int, int]) -> str:
 def report(stage: Stage, peer: str, found: dict[str, Any]) -> dict[str, Any]:
     """Print one comparison; gives its figures."""
     runs = found["runs"]
-    row: dict[str, Any] = {"stage": stage.name, "peer": peer, "targets": stage.wanted_of(peer), "problems": found["problems"],
-                           "sides": {}, "results": found["results"] if stage.name.startswith("folder") else None}  # fmt: skip
+    row: dict[str, Any] = {
+        "stage": stage.name,
+        "peer": peer,
+        "targets": stage.wanted_of(peer),
+        "problems": found["problems"],
+        "sides": {},
+        "results": found["results"] if stage.name.startswith("folder") else None,
+    }
     print(f"\n{stage.says}, against {peer}")
     for name, rounds in runs.items():
         seconds = [one["seconds"] for one in rounds]
-        row["sides"][name] = {key: [one[key] for one in rounds] for key in ("seconds", "cpu", "peak", "added", "threads")}
-        print(f"  {name:20} {spread([1000 * s for s in seconds]):>32} ms  peak {rounds[-1]['peak']:6.0f} MB, "
-              f"of it {rounds[-1]['added']:6.0f} for this; {rounds[-1]['threads']} threads")  # fmt: skip
+        row["sides"][name] = {
+            key: [one[key] for one in rounds] for key in ("seconds", "cpu", "peak", "added", "threads")
+        }
+        print(
+            f"  {name:20} {spread([1000 * s for s in seconds]):>32} ms  peak {rounds[-1]['peak']:6.0f} MB, "
+            f"of it {rounds[-1]['added']:6.0f} for this; {rounds[-1]['threads']} threads"
+        )
     for name, problem in found["problems"].items():
         print(f"  {name}: not measured: {problem}")
     for mine, target in zip(("ours", "ours bf16"), row["targets"]):
         for theirs in ("peer", "peer, our allocator"):
             if mine in runs and theirs in runs:
-                ratios, cpu = ([b[key] / a[key] for a, b in zip(runs[mine], runs[theirs])] for key in ("seconds", "cpu"))
+                ratios, cpu = (
+                    [b[key] / a[key] for a, b in zip(runs[mine], runs[theirs])] for key in ("seconds", "cpu")
+                )
                 row[f"{theirs} / {mine}"] = ratios
                 goal = f"  (wanted {target})" if target and theirs == "peer" else ""
                 print(f"  {theirs} / {mine}: {spread(ratios)}, of processor time {spread(cpu)}{goal}")
@@ -192,21 +241,28 @@ def _limit(row: dict[str, Any], runs: dict[str, Any], found: dict[str, Any]) -> 
         if name in runs:
             least = row["operations"] / found["rate"][dtype]
             took = statistics.median(one["seconds"] for one in runs[name])
-            print(f"  {name}: {row['operations'] / 1e9:.0f} G operations at the machine's {found['rate'][dtype] / 1e9:.0f} "
-                  f"G a second are {1000 * least:.0f} ms; it takes {took / least:.1f} times that")  # fmt: skip
+            print(
+                f"  {name}: {row['operations'] / 1e9:.0f} G operations at the machine's {found['rate'][dtype] / 1e9:.0f} "
+                f"G a second are {1000 * least:.0f} ms; it takes {took / least:.1f} times that"
+            )
 
 
 def _table(rows: list[dict[str, Any]]) -> list[str]:
     """The targets that were missed, after a table of the medians."""
     missed = []
-    print(f"\n{'stage':16} {'peer':17} {'fp32':>6} {'wanted':>7} {'same alloc.':>12} {'bf16':>6} {'wanted':>7} {'same alloc.':>12}")
+    print(
+        f"\n{'stage':16} {'peer':17} {'fp32':>6} {'wanted':>7} {'same alloc.':>12} {'bf16':>6} {'wanted':>7} {'same alloc.':>12}"
+    )
     for row in rows:
         cells = []
         for mine, target in zip(("ours", "ours bf16"), row["targets"]):
             plain, alike = (row.get(f"{theirs} / {mine}") for theirs in ("peer", "peer, our allocator"))
             middle = statistics.median(plain) if plain else None
-            cells += [f"{middle:.2f}" if middle else "-", f"{target}" if target else "-",
-                      f"{statistics.median(alike):.2f}" if alike else "-"]  # fmt: skip
+            cells += [
+                f"{middle:.2f}" if middle else "-",
+                f"{target}" if target else "-",
+                f"{statistics.median(alike):.2f}" if alike else "-",
+            ]
             if target and (middle is None or middle < target):
                 missed.append(f"{row['stage']} against {row['peer']}, {mine}: {cells[-3]}, wanted {target}")
         if row.get("memory", 20) < 20:

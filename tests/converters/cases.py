@@ -104,7 +104,7 @@ CASES: dict[str, tuple[tuple[Category, ...], list[ImageRecord]]] = {
     "names": (
         LETTERS,
         one(thing(HOLED), path="a b.png")
-        + one(thing(TWO), path="it's \"here\", ok.png")
+        + one(thing(TWO), path='it\'s "here", ok.png')
         + one(thing(HOLED, 90), path="sub dir/Ünïcödé 鳥.png"),
     ),
     "same stem in two folders": (LETTERS, one(thing(HOLED), path="x/a.png") + one(thing(TWO, 3), path="y/a.png")),

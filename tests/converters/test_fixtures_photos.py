@@ -47,8 +47,6 @@ def counted(path: Path, name: str) -> int:
     return sum(bool(re.match(r"\d+( [\d.]+){4,}\s*$", line)) for line in lines)
 
 
-
-
 def test_every_fixture_is_read_whole_or_refused_in_one_line(photos_data: Path, tmp_path: Path) -> None:
     root = photos_data / "fixtures"
     places = [p for p in sorted(root.rglob("*")) if p.is_dir() or p.suffix in (".json", ".xml", ".yaml")]

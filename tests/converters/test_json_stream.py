@@ -17,7 +17,7 @@ from tests.converters.cases import CASES, drawn, seen
 
 CONTENT: dict[str, Any] = {
     "info": {"a": [1, {"b": "}, {"}], "c": None},
-    "images": [{"id": n, "file_name": f"{n} \"é\" 鳥 \\.png"} for n in range(30)],
+    "images": [{"id": n, "file_name": f'{n} "é" 鳥 \\.png'} for n in range(30)],
     "number": -12.5e3,
     "empty": [],
     "annotations": [
@@ -92,8 +92,13 @@ def test_objects_come_to_their_images_in_whatever_order_the_file_has_them(
     monkeypatch.setattr("converters._spool.SPOOL_MEMORY", 100)  # to a temporary file at once
     images = [{"id": 50 - n, "file_name": f"{n:02}.png", "width": 32, "height": 24} for n in range(20)]
     objects = [
-        {"id": n, "image_id": 50 - n % 20, "category_id": 1, "bbox": [n % 7, 0, 4, 4],
-         "segmentation": [[n % 7, 0, n % 7 + 4, 0, n % 7 + 4, 4.5]]}
+        {
+            "id": n,
+            "image_id": 50 - n % 20,
+            "category_id": 1,
+            "bbox": [n % 7, 0, 4, 4],
+            "segmentation": [[n % 7, 0, n % 7 + 4, 0, n % 7 + 4, 4.5]],
+        }
         for n in range(100)
     ]
     if order == "shuffled":

@@ -145,13 +145,30 @@ def test_a_name_of_markup_and_quotes_comes_back(name: str, tmp_path: Path) -> No
 
 
 ODD: dict[str, object] = {
-    "flags": 5, "description": [1], "label": "x", "points": {}, "mask": 0, "number": 9, "box": "b", "segmentations": [],
-    "other_shapes": 7, "attributes": 3, "occluded": "yes", "pose": 4, "difficult": [], "meta": None, "value": 1,
-}  # fmt: skip
+    "flags": 5,
+    "description": [1],
+    "label": "x",
+    "points": {},
+    "mask": 0,
+    "number": 9,
+    "box": "b",
+    "segmentations": [],
+    "other_shapes": 7,
+    "attributes": 3,
+    "occluded": "yes",
+    "pose": 4,
+    "difficult": [],
+    "meta": None,
+    "value": 1,
+}
 ODD_IMAGE: dict[str, object] = {
-    "flags": [1], "version": 2, "shapes": "none", "objects": 1, "mask": "m",
+    "flags": [1],
+    "version": 2,
+    "shapes": "none",
+    "objects": 1,
+    "mask": "m",
     "other_shapes": [{"type": "points", "a b": 1}, 5],
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", converters.names())

@@ -80,17 +80,33 @@ def setter(*path: Any, to: Any) -> Callable[[Any], None]:
 # The dataset has two images, "a.png" with a mask and a box, "b.png" with a mask.
 TABLE: dict[str, dict[str, tuple[Break, str, str, tuple[int, int]]]] = {
     "sa1b": {
-        "a mask": (rewrite("a.json", setter("annotations", 0, "segmentation", "counts", to="!!")), "bad-mask",
-                   "a.json: annotation 1", (2, 1)),
-        "a box": (rewrite("a.json", setter("annotations", 0, "bbox", to=[1, 2, -3, 4])), "bad-box",
-                  "a.json: annotation 1", (2, 1)),
-        "an image": (rewrite("a.json", setter("image", "file_name", to="../x.png")), "bad-image",
-                     "a.json.*leaves the dataset", (1, 1)),
+        "a mask": (
+            rewrite("a.json", setter("annotations", 0, "segmentation", "counts", to="!!")),
+            "bad-mask",
+            "a.json: annotation 1",
+            (2, 1),
+        ),
+        "a box": (
+            rewrite("a.json", setter("annotations", 0, "bbox", to=[1, 2, -3, 4])),
+            "bad-box",
+            "a.json: annotation 1",
+            (2, 1),
+        ),
+        "an image": (
+            rewrite("a.json", setter("image", "file_name", to="../x.png")),
+            "bad-image",
+            "a.json.*leaves the dataset",
+            (1, 1),
+        ),
         "a file": (cut("a.json"), "bad-file", r"a.json:\d+: broken JSON", (1, 1)),
     },
     "voc": {
-        "a box": (replace("Annotations/a.xml", "<xmin>3</xmin>", "<xmin>nan</xmin>"), "bad-box",
-                  "a.xml: object 2: xmin", (2, 2)),
+        "a box": (
+            replace("Annotations/a.xml", "<xmin>3</xmin>", "<xmin>nan</xmin>"),
+            "bad-box",
+            "a.xml: object 2: xmin",
+            (2, 2),
+        ),
         "an image": (replace("Annotations/a.xml", "<width>32", "<width>-5"), "bad-image", "a.xml.*no size", (1, 1)),
         "a file": (cut("Annotations/a.xml"), "bad-file", r"a.xml:\d+: broken XML", (1, 1)),
     },
@@ -104,26 +120,54 @@ TABLE: dict[str, dict[str, tuple[Break, str, str, tuple[int, int]]]] = {
     "cvat": {
         "a mask": (replace("annotations.xml", 'rle="[^"]*"', 'rle="1, 2"'), "bad-mask", "image 'a.png': mask", (2, 2)),
         "a box": (replace("annotations.xml", 'xtl="[^"]*"', 'xtl="inf"'), "bad-box", "image 'a.png': box", (2, 2)),
-        "an image": (replace("annotations.xml", 'name="a.png"', 'name="/etc/a.png"'), "bad-image",
-                     "leaves the dataset", (1, 1)),
-        "two of a name": (replace("annotations.xml", 'name="b.png"', 'name="a.png"'), "duplicate-id",
-                          "described twice", (1, 2)),
+        "an image": (
+            replace("annotations.xml", 'name="a.png"', 'name="/etc/a.png"'),
+            "bad-image",
+            "leaves the dataset",
+            (1, 1),
+        ),
+        "two of a name": (
+            replace("annotations.xml", 'name="b.png"', 'name="a.png"'),
+            "duplicate-id",
+            "described twice",
+            (1, 2),
+        ),
     },
     "labelstudio": {
-        "a mask": (rewrite("tasks.json", setter(0, "annotations", 0, "result", 0, "value", "rle", to=[1, 2])),
-                   "bad-mask", "task 1: region 0", (2, 2)),
-        "a label": (rewrite("tasks.json", setter(0, "annotations", 0, "result", 0, "value", "brushlabels", to=[7])),
-                    "bad-category", "region 0: label 7", (2, 2)),
+        "a mask": (
+            rewrite("tasks.json", setter(0, "annotations", 0, "result", 0, "value", "rle", to=[1, 2])),
+            "bad-mask",
+            "task 1: region 0",
+            (2, 2),
+        ),
+        "a label": (
+            rewrite("tasks.json", setter(0, "annotations", 0, "result", 0, "value", "brushlabels", to=[7])),
+            "bad-category",
+            "region 0: label 7",
+            (2, 2),
+        ),
         "an image": (rewrite("tasks.json", setter(0, "data", to=None)), "bad-image", "task 1: no data", (1, 1)),
         "a task": (rewrite("tasks.json", setter(0, to=5)), "bad-image", "tasks.json", (1, 1)),
     },
     "png": {
-        "a number": (rewrite("objects.json", setter("pictures", 0, "objects", 0, "number", to=9)), "bad-mask",
-                     "a.png: object 0: number 9", (2, 2)),
-        "a class": (rewrite("objects.json", setter("pictures", 0, "objects", 0, "category_id", to=7)), "bad-category",
-                    "a.png: object 0: category_id 7", (2, 2)),
-        "a box": (rewrite("objects.json", setter("pictures", 0, "objects", 1, "box", to=[1, 2, 3])), "bad-box",
-                  "a.png: object 1", (2, 2)),
+        "a number": (
+            rewrite("objects.json", setter("pictures", 0, "objects", 0, "number", to=9)),
+            "bad-mask",
+            "a.png: object 0: number 9",
+            (2, 2),
+        ),
+        "a class": (
+            rewrite("objects.json", setter("pictures", 0, "objects", 0, "category_id", to=7)),
+            "bad-category",
+            "a.png: object 0: category_id 7",
+            (2, 2),
+        ),
+        "a box": (
+            rewrite("objects.json", setter("pictures", 0, "objects", 1, "box", to=[1, 2, 3])),
+            "bad-box",
+            "a.png: object 1",
+            (2, 2),
+        ),
         "an image": (cut("masks/a.png"), "bad-image", "masks/a.png: not a readable PNG", (1, 1)),
     },
     "parquet": {
@@ -134,12 +178,20 @@ TABLE: dict[str, dict[str, tuple[Break, str, str, tuple[int, int]]]] = {
     "yolo": {
         "a row": (replace("labels/a.txt", "^[01]", "9"), "bad-row", "a.txt:1: class 9", (2, 2)),
         "an image": (cut("images/a.png"), "bad-image", "a.png: not a readable image", (1, 1)),
-        "an image that is gone": (lambda folder: (folder / "images/a.png").unlink(), "no-image",
-                                  "a.txt: a label without its image", (1, 1)),
-        "a file": (lambda folder: (folder / "labels/a.txt").write_bytes(b"\xff\xfe0 0"), "bad-file", "a.txt: not UTF-8",
-                   (1, 1)),
+        "an image that is gone": (
+            lambda folder: (folder / "images/a.png").unlink(),
+            "no-image",
+            "a.txt: a label without its image",
+            (1, 1),
+        ),
+        "a file": (
+            lambda folder: (folder / "labels/a.txt").write_bytes(b"\xff\xfe0 0"),
+            "bad-file",
+            "a.txt: not UTF-8",
+            (1, 1),
+        ),
     },
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize(("name", "what"), [(name, what) for name, table in TABLE.items() for what in table])

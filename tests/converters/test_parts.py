@@ -204,7 +204,9 @@ from converters import yolo
 quick = yolo._Labels._write
 yolo._Labels._write = lambda *arguments: (time.sleep(0.05), quick(*arguments))
 """  # a sleep ends cleanly wherever a signal comes; numpy makes a TypeError of one inside pycocotools' __array__
-RUN = SLOW + """
+RUN = (
+    SLOW
+    + """
 import sys, converters._parts as parts, converters._spool as spool
 path, begin = parts._BEGIN.split("; from ")
 parts._BEGIN = path + chr(10) + SLOW + "from " + begin
@@ -219,6 +221,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background
 from samlabel.cli import main
 main(sys.argv[2:])
 """
+)
 
 
 def is_gone(process: int) -> bool:
@@ -249,8 +252,12 @@ def test_an_end_at_any_moment_leaves_no_process_and_no_half_file(
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))}
     process = subprocess.Popen(
         [sys.executable, "-c", f"SLOW = {SLOW!r}\n{RUN}", str(noted), *words],
-        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=environment, start_new_session=True,
-    )  # fmt: skip
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+        start_new_session=True,
+    )
     until = time.monotonic() + 60
     while not list((target / "labels" / "z").glob("*.txt")):  # the helper's part: it is at work
         assert time.monotonic() < until and process.poll() is None
@@ -276,10 +283,15 @@ def test_an_end_at_any_moment_leaves_no_process_and_no_half_file(
 
 @pytest.mark.parametrize(
     ("environment", "executable", "wanted"),
-    [({}, "/usr/bin/python3.12", 3), ({"OMP_NUM_THREADS": "2"}, "/usr/bin/python3", 2),
-     ({"OMP_NUM_THREADS": "1"}, "/usr/bin/python3", 1), ({}, "/opt/blender", 1), ({}, "", 1)],
+    [
+        ({}, "/usr/bin/python3.12", 3),
+        ({"OMP_NUM_THREADS": "2"}, "/usr/bin/python3", 2),
+        ({"OMP_NUM_THREADS": "1"}, "/usr/bin/python3", 1),
+        ({}, "/opt/blender", 1),
+        ({}, "", 1),
+    ],
     ids=["free", "two threads", "one thread", "an application", "embedded"],
-)  # fmt: skip
+)
 def test_processes_are_as_many_as_cores_and_never_many(
     environment: dict[str, str], executable: str, wanted: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:

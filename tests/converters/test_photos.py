@@ -49,8 +49,10 @@ def test_yolo_rows_of_real_masks_fill_nearly_their_own_pixels_in_ultralytics(pho
             if count_parts_and_holes(annotation.mask)[0] == 1:
                 single.append(found["cut"][-1])
     for whole, scores in found.items():
-        print(f"coordinates {whole}: mean IoU {np.mean(scores):.5f} of {len(scores)}, lowest {min(scores):.3f}, "
-              f"{np.mean(np.array(scores) == 1):.3%} exact; one part: mean {np.mean(single):.6f}, {min(single):.4f}")
+        print(
+            f"coordinates {whole}: mean IoU {np.mean(scores):.5f} of {len(scores)}, lowest {min(scores):.3f}, "
+            f"{np.mean(np.array(scores) == 1):.3%} exact; one part: mean {np.mean(single):.6f}, {min(single):.4f}"
+        )
     assert min(np.mean(scores) for scores in found.values()) >= 0.998
     assert np.mean(single) >= 0.9999
 

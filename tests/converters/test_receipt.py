@@ -107,7 +107,8 @@ def test_polygons_pass_to_yolo_and_back_to_the_same_pixels(decimals: int, tmp_pa
 
 
 @pytest.mark.parametrize(
-    "ring", [[-5, 10, 50, -3, 60, 70], [1e3, 1e3, 1e3, 1100, 1100, 1100], [10, 10, 10.01, 10, 10, 10.01]],
+    "ring",
+    [[-5, 10, 50, -3, 60, 70], [1e3, 1e3, 1e3, 1100, 1100, 1100], [10, 10, 10.01, 10, 10, 10.01]],
     ids=["over the border", "outside", "thinner than a pixel"],
 )
 def test_polygons_that_no_row_can_say_as_they_are_keep_their_pixels(ring: list[float], tmp_path: Path) -> None:
@@ -231,8 +232,19 @@ def test_min_iou_does_not_permit_objects_to_be_left_out(tmp_path: Path) -> None:
         converters.convert(tmp_path / "in.json", tmp_path / "out", to="yolo", images="none", min_iou=0.1)
 
 
-@pytest.mark.parametrize("wrong", [{"min_iou": 1.5}, {"min_iou": math.nan}, {"measure": "some"}, {"max_points": 3},
-                                   {"tolerance": -1.0}, {"tolerance": math.nan}, {"outline": "x"}], ids=str)
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"min_iou": 1.5},
+        {"min_iou": math.nan},
+        {"measure": "some"},
+        {"max_points": 3},
+        {"tolerance": -1.0},
+        {"tolerance": math.nan},
+        {"outline": "x"},
+    ],
+    ids=str,
+)
 def test_impossible_options_are_usage_errors(wrong: dict, tmp_path: Path) -> None:
     source = rings_file(tmp_path, [disc(100, 100, 50)])
     with pytest.raises(UsageError) as error:

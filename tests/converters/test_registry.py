@@ -146,8 +146,9 @@ def test_labels_of_another_format_below_a_dataset_are_named_as_not_read(tmp_path
     name, plain = converters.detect_format(tmp_path / "in")
     put(tmp_path / "in" / "older", "coco")
     assert converters.detect_format(tmp_path / "in") == (
-        name, f"{plain}; not read: older (coco) below, name such a folder to read it"
-    )  # fmt: skip
+        name,
+        f"{plain}; not read: older (coco) below, name such a folder to read it",
+    )
 
 
 @pytest.mark.parametrize(("words", "read", "said"), [([], "coco", True), (["--from", "yolo"], "yolo", False)], ids=str)
@@ -226,8 +227,17 @@ def test_the_command_takes_options_of_a_format(tmp_path: Path) -> None:
     assert task["annotations"] == [] and task["predictions"][0]["result"][0]["type"] == "polygonlabels"
 
 
-@pytest.mark.parametrize("words", [["stats"], ["check"], ["check", "--output", "github"], ["view", "--out", "seen"],
-                                   ["convert", "{}", "--to", "labelme", "--dry-run"]], ids=" ".join)  # fmt: skip
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["stats"],
+        ["check"],
+        ["check", "--output", "github"],
+        ["view", "--out", "seen"],
+        ["convert", "{}", "--to", "labelme", "--dry-run"],
+    ],
+    ids=" ".join,
+)
 def test_commands_say_which_label_files_below_are_not_read(
     words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -39,7 +39,11 @@ def test_a_record_has_the_keys_and_types_of_the_readme(tmp_path: Path) -> None:
     dataset = drawn("same stem in two folders", tmp_path / "photos")
     converters.write(dataset, tmp_path / "out", "sa1b")
     assert sorted(f.relative_to(tmp_path / "out").as_posix() for f in (tmp_path / "out").rglob("*.*")) == [
-        "samlabel.jsonl", "x/a.json", "x/a.png", "y/a.json", "y/a.png"
+        "samlabel.jsonl",
+        "x/a.json",
+        "x/a.png",
+        "y/a.json",
+        "y/a.png",
     ]
     content = json.loads((tmp_path / "out" / "x" / "a.json").read_text(encoding="utf-8"))
     assert set(content) == {"image", "annotations"}

@@ -32,8 +32,14 @@ def coco_file(file: Path, images: int, objects: int = 8, points: int = 150) -> P
     """As many images, each with `objects` polygons: about 20 kB of coordinates an image."""
     table = [{"id": n, "file_name": f"{n}.jpg", "height": SIZE[0], "width": SIZE[1]} for n in range(1, images + 1)]
     annotations = [
-        {"id": n, "image_id": n // objects + 1, "category_id": 1, "iscrowd": 0, "bbox": [1, 1, 5, 5],
-         "segmentation": [ring(n, points)]}
+        {
+            "id": n,
+            "image_id": n // objects + 1,
+            "category_id": 1,
+            "iscrowd": 0,
+            "bbox": [1, 1, 5, 5],
+            "segmentation": [ring(n, points)],
+        }
         for n in range(images * objects)
     ]
     content = {"images": table, "annotations": annotations, "categories": [{"id": 1, "name": "x"}]}

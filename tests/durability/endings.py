@@ -54,7 +54,12 @@ def every_call(base: Path, kind: str, stride: int = 1, jobs: tuple[str, ...] = t
     """The fault `kind` at each call that changes the disk in turn (or each `stride`th), and a second run after it."""
     use_fakes()
     world, counts = World(base, photos=3), Counts()
-    name = {"kill": "kills at a call", "torn": "kills inside a write", "full": "full disks", "denied": "lost permissions"}
+    name = {
+        "kill": "kills at a call",
+        "torn": "kills inside a write",
+        "full": "full disks",
+        "denied": "lost permissions",
+    }
     said = base / "said.txt"
     for number, job in enumerate(jobs):
         step = number % stride
@@ -153,7 +158,9 @@ def signals(base: Path, count: int, seed: int = 3) -> Counts:
         folder = world.start(job, "stopped")
         ready = base / "ready"
         ready.unlink(missing_ok=True)
-        child = start_child(lambda folder=folder, ready=ready: _after_handlers(ready, lambda: do(job, folder)), said=said)
+        child = start_child(
+            lambda folder=folder, ready=ready: _after_handlers(ready, lambda: do(job, folder)), said=said
+        )
         while not ready.exists():
             time.sleep(0.001)
         time.sleep(rng.uniform(0, whole))

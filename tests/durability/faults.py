@@ -33,8 +33,16 @@ class Faults:
     def install(self) -> None:
         real = io.open
 
-        def counted(file: Any, mode: str = "r", buffering: int = -1, encoding: Any = None, errors: Any = None,
-                    newline: Any = None, closefd: bool = True, opener: Any = None) -> Any:  # fmt: skip
+        def counted(
+            file: Any,
+            mode: str = "r",
+            buffering: int = -1,
+            encoding: Any = None,
+            errors: Any = None,
+            newline: Any = None,
+            closefd: bool = True,
+            opener: Any = None,
+        ) -> Any:
             if not set(mode) & set("wax+"):
                 return real(file, mode, buffering, encoding, errors, newline, closefd, opener)
             raw = _File(self, file, mode.replace("b", "").replace("t", ""), closefd, opener)

@@ -21,10 +21,43 @@ from tests.samlabel import fakes
 from .world import annotate, labels, run_in_child, use_fakes
 
 NAMES = [
-    "with space", "ünïcödé", "日本語", "한국어", "العربية", "עברית", "ελληνικά", "русский", "हिन्दी", "ไทย", "emoji 🦊",
-    "comb" + "e\u0301", "quote'", 'double"', "semi;colon", "per%cent", "hash#", "amp&", "star*", "what?", "a,b", "[1]",
-    "{x}", "$HOME", "`id`", "-rf", "~", "new\nline", "tab\t", "<b>", "trailing.", "do..ts", "x" * 200, "CON", "a=b", "a|b",
-]  # fmt: skip
+    "with space",
+    "ünïcödé",
+    "日本語",
+    "한국어",
+    "العربية",
+    "עברית",
+    "ελληνικά",
+    "русский",
+    "हिन्दी",
+    "ไทย",
+    "emoji 🦊",
+    "comb" + "e\u0301",
+    "quote'",
+    'double"',
+    "semi;colon",
+    "per%cent",
+    "hash#",
+    "amp&",
+    "star*",
+    "what?",
+    "a,b",
+    "[1]",
+    "{x}",
+    "$HOME",
+    "`id`",
+    "-rf",
+    "~",
+    "new\nline",
+    "tab\t",
+    "<b>",
+    "trailing.",
+    "do..ts",
+    "x" * 200,
+    "CON",
+    "a=b",
+    "a|b",
+]
 
 
 def pixels(seed: int = 0, size: tuple[int, int] = (24, 32)) -> np.ndarray:
@@ -43,9 +76,18 @@ def good() -> dict[str, bytes]:
     """Every kind of picture that has to be labelled, by file name."""
     image = Image.fromarray(pixels())
     grey16 = Image.fromarray((pixels()[:, :, 0].astype(np.uint16) << 8))
-    found = {f"kind.{end}": encode(image, kind) for end, kind in (
-        ("png", "PNG"), ("jpg", "JPEG"), ("gif", "GIF"), ("bmp", "BMP"), ("tif", "TIFF"), ("webp", "WEBP"), ("ppm", "PPM"),
-    )}  # fmt: skip
+    found = {
+        f"kind.{end}": encode(image, kind)
+        for end, kind in (
+            ("png", "PNG"),
+            ("jpg", "JPEG"),
+            ("gif", "GIF"),
+            ("bmp", "BMP"),
+            ("tif", "TIFF"),
+            ("webp", "WEBP"),
+            ("ppm", "PPM"),
+        )
+    }
     for mode in ("L", "1", "P", "LA", "RGBA", "CMYK", "YCbCr"):
         kind, end = ("JPEG", "jpg") if mode in ("CMYK", "YCbCr") else ("PNG", "png")
         found[f"mode-{mode}.{end}"] = encode(image.convert(mode), kind)
@@ -85,11 +127,19 @@ def bomb(width: int, height: int) -> bytes:
 def bad() -> dict[str, bytes]:
     """What cannot be labelled, whatever a decoder makes of it."""
     return {
-        "empty.jpg": b"", "empty.png": b"", "text.jpg": b"no picture", "zeros.png": bytes(999), "html.jpg": b"<html></html>",
-        "bomb.png": bomb(60000, 60000), "wide.png": bomb(2**31 - 1, 1), "svg.png": b"<svg xmlns='http://www.w3.org/2000/svg'/>",
-        "script.gif": b"#!/bin/sh\ntouch pwned\n", "eps.jpg": b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n",
-        "no-data.png": bomb(9, 9)[:33], "pickle.png": b"\x80\x04\x95",
-    }  # fmt: skip
+        "empty.jpg": b"",
+        "empty.png": b"",
+        "text.jpg": b"no picture",
+        "zeros.png": bytes(999),
+        "html.jpg": b"<html></html>",
+        "bomb.png": bomb(60000, 60000),
+        "wide.png": bomb(2**31 - 1, 1),
+        "svg.png": b"<svg xmlns='http://www.w3.org/2000/svg'/>",
+        "script.gif": b"#!/bin/sh\ntouch pwned\n",
+        "eps.jpg": b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n",
+        "no-data.png": bomb(9, 9)[:33],
+        "pickle.png": b"\x80\x04\x95",
+    }
 
 
 def mutated(count: int, seed: int = 5) -> dict[str, bytes]:
@@ -136,7 +186,21 @@ def broken_inputs(base: Path, mutations: int = 260) -> Counter[str]:
             os.setgid(65534)
             os.setuid(65534)
         try:
-            main(["annotate", str(photos), "--out", str(base / "out"), "-f", "coco", "-f", "yolo", "--device", "cpu", "-q"])
+            main(
+                [
+                    "annotate",
+                    str(photos),
+                    "--out",
+                    str(base / "out"),
+                    "-f",
+                    "coco",
+                    "-f",
+                    "yolo",
+                    "--device",
+                    "cpu",
+                    "-q",
+                ]
+            )
         except SystemExit as end:
             return int(end.code or 0)
         return 70
@@ -164,8 +228,14 @@ def broken_inputs(base: Path, mutations: int = 260) -> Counter[str]:
     after = labels(base / "out")
     lost = sum(len(data) for name, data in before.items() if after.get(name) != data)
     total = len(sound) + len(broken) + len(doubtful) + len(odd)
-    return Counter({"inputs tried": total, "inputs labelled": len(found), "inputs named in failed.jsonl": len(failed),
-                    "bytes lost": lost})  # fmt: skip
+    return Counter(
+        {
+            "inputs tried": total,
+            "inputs labelled": len(found),
+            "inputs named in failed.jsonl": len(failed),
+            "bytes lost": lost,
+        }
+    )
 
 
 def _odd_entries(base: Path, photos: Path) -> list[str]:

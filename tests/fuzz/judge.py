@@ -17,8 +17,16 @@ import converters
 from samlabel.errors import SamlabelError
 
 SECONDS = 20  # far more than any input needs, on any machine
-_WRITES = {"os.mkdir": (0,), "os.rename": (0, 1), "os.link": (1,), "os.symlink": (1,), "os.remove": (0,),
-           "os.rmdir": (0,), "os.truncate": (0,), "os.chmod": (0,)}  # fmt: skip
+_WRITES = {
+    "os.mkdir": (0,),
+    "os.rename": (0, 1),
+    "os.link": (1,),
+    "os.symlink": (1,),
+    "os.remove": (0,),
+    "os.rmdir": (0,),
+    "os.truncate": (0,),
+    "os.chmod": (0,),
+}
 _guarded: list[Path] = []  # folders that may be written to; empty while nobody watches
 _strayed: list[str] = []
 _hooked = False

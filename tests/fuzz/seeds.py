@@ -41,31 +41,86 @@ COCO = {
     ],
     "categories": [{"id": 1, "name": "cat", "supercategory": "pet", "keypoints": ["nose"], "skeleton": [[1, 1]]}],
     "annotations": [
-        {"id": 1, "image_id": 7, "category_id": 1, "segmentation": [POLYGON], "area": 256, "bbox": [4, 4, 16, 16],
-         "iscrowd": 0, "keypoints": [5, 5, 2], "num_keypoints": 1},
-        {"id": 2, "image_id": "s", "category_id": 1, "iscrowd": 1, "bbox": [0, 0, WIDE, HIGH],
-         "segmentation": {"size": [HIGH, WIDE], "counts": [10, 50, WIDE * HIGH - 60]}, "area": 50},
+        {
+            "id": 1,
+            "image_id": 7,
+            "category_id": 1,
+            "segmentation": [POLYGON],
+            "area": 256,
+            "bbox": [4, 4, 16, 16],
+            "iscrowd": 0,
+            "keypoints": [5, 5, 2],
+            "num_keypoints": 1,
+        },
+        {
+            "id": 2,
+            "image_id": "s",
+            "category_id": 1,
+            "iscrowd": 1,
+            "bbox": [0, 0, WIDE, HIGH],
+            "segmentation": {"size": [HIGH, WIDE], "counts": [10, 50, WIDE * HIGH - 60]},
+            "area": 50,
+        },
     ],
-}  # fmt: skip
+}
 STUDIO = [
-    {"id": 1, "data": {"image": "/data/upload/1/a.png"}, "annotations": [{"id": 5, "result": [
-        {"id": "q", "type": "rectanglelabels", "original_width": WIDE, "original_height": HIGH, "image_rotation": 0,
-         "value": {"x": 10, "y": 10, "width": 20, "height": 20, "rotation": 15, "rectanglelabels": ["cat"]}},
-        {"id": "e", "type": "ellipselabels", "original_width": WIDE, "original_height": HIGH,
-         "value": {"x": 50, "y": 50, "radiusX": 10, "radiusY": 20, "ellipselabels": ["cat"]}},
-        {"id": "p", "type": "polygonlabels", "original_width": WIDE, "original_height": HIGH,
-         "value": {"points": [[1, 1], [50, 1], [50, 50]], "polygonlabels": ["dog"]}},
-        {"id": "c", "type": "choices", "value": {"choices": ["good"]}}]}]},
-]  # fmt: skip
+    {
+        "id": 1,
+        "data": {"image": "/data/upload/1/a.png"},
+        "annotations": [
+            {
+                "id": 5,
+                "result": [
+                    {
+                        "id": "q",
+                        "type": "rectanglelabels",
+                        "original_width": WIDE,
+                        "original_height": HIGH,
+                        "image_rotation": 0,
+                        "value": {
+                            "x": 10,
+                            "y": 10,
+                            "width": 20,
+                            "height": 20,
+                            "rotation": 15,
+                            "rectanglelabels": ["cat"],
+                        },
+                    },
+                    {
+                        "id": "e",
+                        "type": "ellipselabels",
+                        "original_width": WIDE,
+                        "original_height": HIGH,
+                        "value": {"x": 50, "y": 50, "radiusX": 10, "radiusY": 20, "ellipselabels": ["cat"]},
+                    },
+                    {
+                        "id": "p",
+                        "type": "polygonlabels",
+                        "original_width": WIDE,
+                        "original_height": HIGH,
+                        "value": {"points": [[1, 1], [50, 1], [50, 50]], "polygonlabels": ["dog"]},
+                    },
+                    {"id": "c", "type": "choices", "value": {"choices": ["good"]}},
+                ],
+            }
+        ],
+    },
+]
 LABELME = {
-    "version": "5.0.1", "flags": {"done": True}, "imagePath": "..\\in\\a.png", "imageData": None,
-    "imageHeight": HIGH, "imageWidth": WIDE, "shapes": [
+    "version": "5.0.1",
+    "flags": {"done": True},
+    "imagePath": "..\\in\\a.png",
+    "imageData": None,
+    "imageHeight": HIGH,
+    "imageWidth": WIDE,
+    "shapes": [
         {"label": "cat", "points": [[4, 4], [20, 4], [20, 20]], "group_id": 1, "shape_type": "polygon", "flags": {}},
         {"label": "cat", "points": [[22, 4], [30, 4], [30, 20]], "group_id": 1, "shape_type": "polygon", "flags": {}},
         {"label": "dog", "points": [[4, 4], [9, 9]], "group_id": None, "shape_type": "rectangle", "flags": {}},
         {"label": "dog", "points": [[9, 9], [9, 4]], "group_id": None, "shape_type": "circle", "flags": {}},
-        {"label": "edge", "points": [[4, 4], [9, 9]], "group_id": None, "shape_type": "line", "flags": {}}],
-}  # fmt: skip
+        {"label": "edge", "points": [[4, 4], [9, 9]], "group_id": None, "shape_type": "line", "flags": {}},
+    ],
+}
 YOLO = "0 0.5 0.5 0.25 0.25\n1 0.1 0.1 0.9 0.1 0.9 0.9 0.1 0.9\r\n\n"
 
 # name -> (format, files)
@@ -77,9 +132,16 @@ OTHERS: dict[str, tuple[str, dict[str, str]]] = {
     "label studio export": ("labelstudio", {"export.json": json.dumps(STUDIO)}),
     "labelme by hand": ("labelme", {"in/a.json": json.dumps(LABELME)}),
     "darknet": ("yolo", {"obj.names": "cat\ndog\n", "obj_train_data/a.txt": YOLO, "obj_train_data/a.png": ""}),
-    "yolo list": ("yolo", {"data.yaml": "nc: 2\nnames: {0: cat, 1: dog}\ntrain: list.txt\nval: [images]\n",
-                           "list.txt": "./images/a.png\n", "images/a.png": "", "labels/a.txt": YOLO}),
-}  # fmt: skip
+    "yolo list": (
+        "yolo",
+        {
+            "data.yaml": "nc: 2\nnames: {0: cat, 1: dog}\ntrain: list.txt\nval: [images]\n",
+            "list.txt": "./images/a.png\n",
+            "images/a.png": "",
+            "labels/a.txt": YOLO,
+        },
+    ),
+}
 
 
 def titles(data: Path | None = None) -> list[str]:

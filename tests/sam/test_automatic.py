@@ -44,8 +44,7 @@ def test_most_golden_masks_come_back_bit_for_bit(drawn_model, picture):
     for name, options in CASES.items():
         records = SamAutomaticMaskGenerator(drawn_model, output_mode="coco_rle", **options).generate(picture)
         same += [
-            ours["segmentation"] == theirs["segmentation"]
-            for ours, theirs in zip(records, GOLDEN[name]["records"])
+            ours["segmentation"] == theirs["segmentation"] for ours, theirs in zip(records, GOLDEN[name]["records"])
         ]
     assert np.mean(same) > 0.99  # all of them on the machine that made the file
 

@@ -109,14 +109,21 @@ def test_a_mask_and_points_beside_boxes_count(nano, exported, embedded):
     points, labels = np.full((3, 1, 2), 60.0), np.array([[1], [0], [1]])
     wanted = _as_exported(
         nano,
-        embedding, boxes=BOXES, point_coords=points, point_labels=labels, mask_input=before.low_res_logits,
+        embedding,
+        boxes=BOXES,
+        point_coords=points,
+        point_labels=labels,
+        mask_input=before.low_res_logits,
         multimask_output=True,
-    )  # fmt: skip
+    )
     corners, corner_labels = _corners(BOXES)
     inputs = _inputs(
-        nano, embedding, np.concatenate([points, corners], 1), np.concatenate([labels, corner_labels], 1),
+        nano,
+        embedding,
+        np.concatenate([points, corners], 1),
+        np.concatenate([labels, corner_labels], 1),
         before.low_res_logits.numpy(),
-    )  # fmt: skip
+    )
     found = _run(_session(exported.decoder), {**ran, **inputs})
     assert np.abs(found["masks"] - wanted.logits().numpy()).max() < 1e-4 * float(wanted.logits().abs().max())
 

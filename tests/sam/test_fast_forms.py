@@ -95,7 +95,9 @@ def test_the_maps_of_an_empty_picture_are_made_again_when_weights_change(scrambl
 
 
 @torch.no_grad()
-@pytest.mark.parametrize(("scores", "fused"), [(3000, False), (1, False), (1, True)], ids=["three rows", "one row", "fused"])
+@pytest.mark.parametrize(
+    ("scores", "fused"), [(3000, False), (1, False), (1, True)], ids=["three rows", "one row", "fused"]
+)
 def test_global_attention_is_the_same_by_some_rows_at_a_time_and_by_one_kernel(scramble, monkeypatch, scores, fused):
     from sam.variants import vit
 
@@ -179,7 +181,12 @@ def test_the_folded_decoder_gives_what_the_plain_one_gives(decoder_and_image, co
     sparse, dense = noise(count, width, dim, seed=3), noise(count if own_maps else 1, *image.shape[1:], seed=4)
     folded = OneImage(decoder, image, positions, high_res)
     wanted = decoder(
-        image_embedding=image, image_pe=positions, sparse=sparse, dense=dense, multimask_output=multimask, high_res=high_res
+        image_embedding=image,
+        image_pe=positions,
+        sparse=sparse,
+        dense=dense,
+        multimask_output=multimask,
+        high_res=high_res,
     )
     for _ in range(2):  # what is kept of the image does not change
         found = folded.masks(sparse, dense, multimask_output=multimask)

@@ -163,9 +163,17 @@ def test_the_width_of_each_vit_embeds_as_ultralytics_does(scramble, dim, heads):
 
     ours = scramble(ViTEncoder(dim=dim, depth=3, heads=heads, global_blocks=(1,), image_size=320)).eval()
     theirs = ImageEncoderViT(
-        img_size=320, embed_dim=dim, depth=3, num_heads=heads, global_attn_indexes=(1,), window_size=14,
-        use_rel_pos=True, qkv_bias=True, out_chans=256, norm_layer=partial(torch.nn.LayerNorm, eps=1e-6),
-    ).eval()  # fmt: skip
+        img_size=320,
+        embed_dim=dim,
+        depth=3,
+        num_heads=heads,
+        global_attn_indexes=(1,),
+        window_size=14,
+        use_rel_pos=True,
+        qkv_bias=True,
+        out_chans=256,
+        norm_layer=partial(torch.nn.LayerNorm, eps=1e-6),
+    ).eval()
     theirs.load_state_dict(ours.state_dict(), strict=True)
     pixels = torch.randn(1, 3, 320, 320, generator=torch.Generator().manual_seed(1))
     found = ours(pixels)[0]
@@ -174,10 +182,16 @@ def test_the_width_of_each_vit_embeds_as_ultralytics_does(scramble, dim, heads):
     from transformers import SamVisionConfig, SamVisionModel
 
     with torch.device("meta"):
-        others = SamVisionModel(SamVisionConfig(
-            hidden_size=dim, num_hidden_layers=3, num_attention_heads=heads, mlp_dim=4 * dim, image_size=320,
-            global_attn_indexes=[1],
-        ))  # fmt: skip
+        others = SamVisionModel(
+            SamVisionConfig(
+                hidden_size=dim,
+                num_hidden_layers=3,
+                num_attention_heads=heads,
+                mlp_dim=4 * dim,
+                image_size=320,
+                global_attn_indexes=[1],
+            )
+        )
     official = from_transformers({key: key for key in others.state_dict()})
     weights = {f"image_encoder.{key}": value for key, value in ours.state_dict().items()}
     others.load_state_dict({theirs: weights[name] for name, theirs in official.items()}, strict=True, assign=True)

@@ -202,7 +202,7 @@ def test_the_manifest_says_what_made_the_labels(annotate: Any, tmp_path: Path) -
         ({"segmenter": None, "sam_checkpoint": "no.pth"}, Exception, "no checkpoint at no.pth"),
     ],
     ids=["format", "no format", "image mode", "gpu", "device", "threshold", "variant", "checkpoint"],
-)  # fmt: skip
+)
 def test_what_cannot_be_meant_is_refused_before_anything_is_made(
     annotate: Any, tmp_path: Path, options: dict[str, Any], error: type[Exception], message: str
 ) -> None:

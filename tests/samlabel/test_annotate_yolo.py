@@ -32,7 +32,9 @@ class Colourful:
             inside = np.zeros_like(embedding)
             inside[y0:y1, x0:x1] = embedding[y0:y1, x0:x1]
             mask = Mask.from_pixels(inside)
-            yield Annotation(int(category_id), mask.box, mask, float(score), 1.0, 1.0, prompt_box=tuple(map(float, box)))
+            yield Annotation(
+                int(category_id), mask.box, mask, float(score), 1.0, 1.0, prompt_box=tuple(map(float, box))
+            )
 
     def generate(self, image: Image, embedding: Any = None) -> Iterator[Annotation]:
         raise AssertionError("a detector was given")
@@ -44,9 +46,15 @@ def test_a_real_yolo_names_each_mask_by_its_own_shape(tiny_yolo: Path, tmp_path:
     for seed in seeds:
         Pillow.fromarray(draw_shapes(seed)[0]).save(tmp_path / f"photos/{seed}.png")
     summary = auto_annotate(
-        tmp_path / "photos", str(tiny_yolo), imgsz=SIDE, device="cpu", segmenter=Colourful(), trust_weights=True,
-        output_dir=tmp_path / "out", formats=("coco", "yolo", "sa1b"),
-    )  # fmt: skip
+        tmp_path / "photos",
+        str(tiny_yolo),
+        imgsz=SIDE,
+        device="cpu",
+        segmenter=Colourful(),
+        trust_weights=True,
+        output_dir=tmp_path / "out",
+        formats=("coco", "yolo", "sa1b"),
+    )
     drawn = Counter(SHAPES[kind] for seed in seeds for kind, _ in draw_shapes(seed)[1])
     assert summary.annotated == len(seeds) and not summary.failed
     assert sum((drawn - Counter(summary.categories)).values()) <= 0.15 * drawn.total(), (drawn, summary.categories)

@@ -98,8 +98,15 @@ def test_a_link_in_the_output_leads_no_write_outside(
     (out / name).symlink_to(outside / "theirs.txt" if "/" in name else outside)
     for overwrite in (False, True):
         with pytest.raises(UsageError, match="is a link to"):
-            auto_annotate(photos, output_dir=out, detector=fakes.Detector(), segmenter=fakes.Segmenter(), device="cpu",
-                          formats=("coco", "yolo"), overwrite=overwrite)  # fmt: skip
+            auto_annotate(
+                photos,
+                output_dir=out,
+                detector=fakes.Detector(),
+                segmenter=fakes.Segmenter(),
+                device="cpu",
+                formats=("coco", "yolo"),
+                overwrite=overwrite,
+            )
     assert [(one.name, one.read_text()) for one in outside.iterdir()] == [("theirs.txt", "theirs")]
 
 
@@ -108,8 +115,9 @@ def test_a_link_in_the_place_of_a_file_is_replaced_not_followed(
     photos: Path, tmp_path: Path, fakes: ModuleType, name: str
 ) -> None:
     def run() -> None:
-        auto_annotate(photos, output_dir=tmp_path / "out", detector=fakes.Detector(), segmenter=fakes.Segmenter(),
-                      device="cpu")  # fmt: skip
+        auto_annotate(
+            photos, output_dir=tmp_path / "out", detector=fakes.Detector(), segmenter=fakes.Segmenter(), device="cpu"
+        )
 
     (photos / "bad.jpg").write_bytes(b"")
     run()
@@ -129,8 +137,11 @@ def test_a_name_in_a_label_file_leads_nowhere_else(tmp_path: Path, name: str, to
 
     file = tmp_path / "in" / "annotations.json"
     file.parent.mkdir()
-    file.write_text(json.dumps({"images": [{"id": 1, "file_name": name, "width": 4, "height": 4}], "annotations": [],
-                                "categories": []}))  # fmt: skip
+    file.write_text(
+        json.dumps(
+            {"images": [{"id": 1, "file_name": name, "width": 4, "height": 4}], "annotations": [], "categories": []}
+        )
+    )
     before = sorted(tmp_path.rglob("*"))
     with pytest.raises(SamlabelError):
         converters.convert(file, tmp_path / "deep" / "out", to=to, allow_lossy=True)
@@ -217,6 +228,12 @@ def test_a_file_name_is_never_a_command(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     fakes.draw(tmp_path / "photos" / name, (1, 1, 9, 9, fakes.RED))
-    summary = auto_annotate(tmp_path / "photos", output_dir=tmp_path / "out", detector=fakes.Detector(), device="cpu",
-                            segmenter=fakes.Segmenter(), formats=("coco", "yolo"))  # fmt: skip
+    summary = auto_annotate(
+        tmp_path / "photos",
+        output_dir=tmp_path / "out",
+        detector=fakes.Detector(),
+        device="cpu",
+        segmenter=fakes.Segmenter(),
+        formats=("coco", "yolo"),
+    )
     assert summary.objects == 1 and not (tmp_path / "pwned").exists()

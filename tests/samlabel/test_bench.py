@@ -43,7 +43,9 @@ def test_json_has_size_parameters_and_times_of_the_model(bench: Any) -> None:
 
 
 @pytest.mark.parametrize("has", [True, False], ids=["with bfloat16", "without"])
-def test_a_processor_with_bfloat16_is_measured_in_it_too(bench: Any, monkeypatch: pytest.MonkeyPatch, has: bool) -> None:
+def test_a_processor_with_bfloat16_is_measured_in_it_too(
+    bench: Any, monkeypatch: pytest.MonkeyPatch, has: bool
+) -> None:
     if has and not precision.has_bfloat16():
         monkeypatch.setattr(precision, "resolve", lambda name, device: getattr(torch, name))  # slow, but it runs
     monkeypatch.setattr(precision, "has_bfloat16", lambda: has)

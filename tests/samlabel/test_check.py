@@ -24,8 +24,14 @@ def mask(x0: int, y0: int, x1: int, y1: int) -> dict[str, Any]:
 
 def thing(number: int, box: tuple[int, int, int, int], **changes: Any) -> dict[str, Any]:
     x0, y0, x1, y1 = box
-    return {"id": number, "image_id": 1, "category_id": 1, "bbox": [x0, y0, x1 - x0, y1 - y0],
-            "segmentation": mask(*box), "iscrowd": 0} | changes  # fmt: skip
+    return {
+        "id": number,
+        "image_id": 1,
+        "category_id": 1,
+        "bbox": [x0, y0, x1 - x0, y1 - y0],
+        "segmentation": mask(*box),
+        "iscrowd": 0,
+    } | changes
 
 
 def dataset(folder: Path, *things: dict[str, Any], **changes: Any) -> Path:
@@ -56,10 +62,12 @@ FAULTS: dict[str, tuple[list[dict[str, Any]], dict[str, Any]]] = {
     "duplicate-other": ([GOOD, GOOD | {"id": 2, "category_id": 2}], {"categories": TWO}),
     "category-unused": ([GOOD], {"categories": TWO}),
     "category-twice": ([GOOD], {"categories": [TWO[0], {"id": 2, "name": "red"}]}),
-    "imbalance": ([thing(i, (i, 0, i + 9, 9)) for i in range(1, 50, 10)] + [thing(99, (2, 20, 9, 30), category_id=2)],
-                  {"categories": TWO}),
+    "imbalance": (
+        [thing(i, (i, 0, i + 9, 9)) for i in range(1, 50, 10)] + [thing(99, (2, 20, 9, 30), category_id=2)],
+        {"categories": TWO},
+    ),
     "no-objects": ([], {}),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("code", FAULTS)
@@ -132,8 +140,14 @@ def test_a_name_cannot_start_a_workflow_command(run: Any, tmp_path: Path) -> Non
 def test_the_output_of_annotate_passes(run: Any, photos: Path, tmp_path: Path, fakes: ModuleType) -> None:
     from samlabel.annotate import auto_annotate
 
-    auto_annotate(photos, output_dir=tmp_path / "out", detector=fakes.Detector(), segmenter=fakes.Segmenter(),
-                  device="cpu", formats=("coco", "yolo"))  # fmt: skip
+    auto_annotate(
+        photos,
+        output_dir=tmp_path / "out",
+        detector=fakes.Detector(),
+        segmenter=fakes.Segmenter(),
+        device="cpu",
+        formats=("coco", "yolo"),
+    )
     for path in ("out", "out/yolo"):
         code, out, err = run("check", tmp_path / path)
         assert code == 0, out + err

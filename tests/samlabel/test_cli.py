@@ -44,7 +44,9 @@ def test_the_version_is_the_package_s(run: Any) -> None:
     assert run("--version") == (0, f"samlabel {__version__}\n", "")
 
 
-@pytest.mark.parametrize("command", ["annotate", "convert", "view", "generate", "export", "models", "detectors", "formats"])
+@pytest.mark.parametrize(
+    "command", ["annotate", "convert", "view", "generate", "export", "models", "detectors", "formats"]
+)
 def test_help_shows_every_option_with_its_default(run: Any, command: str, monkeypatch: pytest.MonkeyPatch) -> None:
     import inspect
 
@@ -142,8 +144,13 @@ def test_bad_input_is_one_line_exit_code_and_nothing_written(
 
     monkeypatch.setenv("SAMLABEL_CACHE", str(tmp_path / "cache"))
     real = sam.load
-    monkeypatch.setattr(sam, "load", lambda name=None, *, checkpoint=None, device="cpu", **_: real(
-        name, checkpoint=checkpoint, device=device, seed=0 if checkpoint is None else None))  # fmt: skip
+    monkeypatch.setattr(
+        sam,
+        "load",
+        lambda name=None, *, checkpoint=None, device="cpu", **_: real(
+            name, checkpoint=checkpoint, device=device, seed=0 if checkpoint is None else None
+        ),
+    )
     data = make(tmp_path) if make else photos
     before = sorted(tmp_path.rglob("*"))
     words = [word.replace("{tmp}", str(tmp_path)) for word in words]

@@ -66,7 +66,9 @@ def test_a_flag_wins_over_all_and_all_reach_the_run(
 
     monkeypatch.setattr("samlabel.annotate.auto_annotate", stop)
     monkeypatch.setenv("SAMLABEL_IOU", "0.2")
-    path = file(f'[annotate]\npictures = "{photos}"\nout = "there"\nconf = 0.3\niou = 0.5\nimgsz = 320\nmax-failures = 2\n')
+    path = file(
+        f'[annotate]\npictures = "{photos}"\nout = "there"\nconf = 0.3\niou = 0.5\nimgsz = 320\nmax-failures = 2\n'
+    )
     code, _, _ = run("annotate", "--config", path, "--conf", "0.9")
     assert code == 130
     assert (asked["data"], asked["out"]) == (str(photos), Path("there"))

@@ -43,7 +43,10 @@ def test_a_trained_yolo_finds_each_shape_with_its_own_name(tiny_yolo: Path) -> N
 
 
 def test_a_bare_path_is_the_same_detector(tiny_yolo: Path) -> None:
-    bare, named = (load(spec, trust_weights=True, imgsz=SIDE, device="cpu") for spec in (str(tiny_yolo), f"ultralytics:{tiny_yolo}"))
+    bare, named = (
+        load(spec, trust_weights=True, imgsz=SIDE, device="cpu")
+        for spec in (str(tiny_yolo), f"ultralytics:{tiny_yolo}")
+    )
     a, b = bare.detect([image(100)])[0], named.detect([image(100)])[0]
     assert np.array_equal(a.boxes, b.boxes) and len(a) > 0
 

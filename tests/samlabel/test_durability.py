@@ -31,8 +31,11 @@ WANTED = {
 def test_a_run_that_was_ended_or_starved_loses_no_byte(name: str) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "tests.durability", "--bounded", "--json", name],
-        cwd=ROOT, capture_output=True, text=True, timeout=600,
-    )  # fmt: skip
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     counts = json.loads(done.stdout)
     what, least = WANTED[name]

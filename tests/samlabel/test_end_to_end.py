@@ -29,9 +29,13 @@ def segmenter() -> SamSegmenter:
 def annotate(photos: Path, fakes: ModuleType, segmenter: SamSegmenter) -> Any:
     def call(out: Path, **options: Any) -> Summary:
         return auto_annotate(
-            photos, output_dir=out, detector=fakes.Detector(), segmenter=segmenter, device="cpu",
+            photos,
+            output_dir=out,
+            detector=fakes.Detector(),
+            segmenter=segmenter,
+            device="cpu",
             **{"formats": NAMES, **options},
-        )  # fmt: skip
+        )
 
     return call
 

@@ -41,9 +41,15 @@ class Rings:
     def _one(self, pixels: np.ndarray, points: Any, **more: Any) -> Annotation:
         mask, (height, width) = Mask.from_pixels(pixels), pixels.shape
         return Annotation(
-            1, mask.box, mask, predicted_iou=0.9, stability_score=0.97, point_coords=points,
-            crop_box=(0, 0, width, height), **more,
-        )  # fmt: skip
+            1,
+            mask.box,
+            mask,
+            predicted_iou=0.9,
+            stability_score=0.97,
+            point_coords=points,
+            crop_box=(0, 0, width, height),
+            **more,
+        )
 
 
 RING = 10 * 12 - 3 * 4
@@ -80,9 +86,7 @@ def test_sa1b_records_keep_holes_and_follow_the_definition(photos: Path, tmp_pat
     assert set(record) == {"image", "annotations"}
     assert record["image"] == {"image_id": 1, "width": 60, "height": 40, "file_name": "a.png"}
     one, dot = record["annotations"]
-    assert set(one) == set(
-        "id segmentation bbox area predicted_iou stability_score crop_box point_coords".split()
-    )
+    assert set(one) == set("id segmentation bbox area predicted_iou stability_score crop_box point_coords".split())
     pixels = coco.decode(one["segmentation"])
     assert pixels[5:8, 6:10].sum() == 0 and pixels.sum() == one["area"] == RING  # the hole is a hole
     assert one["point_coords"] == [[4.5, 3]] and dot["bbox"] == [9, 7, 1, 1]
@@ -164,12 +168,38 @@ class TestCommand:
     def test_every_flag_of_amg_is_taken_and_reaches_the_generator(self, run: Any, photos: Path, tmp_path: Path) -> None:
         out = tmp_path / "out"
         code, said, _, grids = run(
-            "--input", str(photos), "--output", str(out), "--model-type", "vit_b", "--checkpoint", "b.pth",
-            "--convert-to-rle", "--points-per-side", "4", "--points-per-batch", "5", "--pred-iou-thresh", "0.5",
-            "--stability-score-thresh", "0.6", "--stability-score-offset", "1.5", "--box-nms-thresh", "0.8",
-            "--crop-n-layers", "1", "--crop-nms-thresh", "0.75", "--crop-overlap-ratio", "0.25",
-            "--crop-n-points-downscale-factor", "2", "--min-mask-region-area", "9",
-        )  # fmt: skip
+            "--input",
+            str(photos),
+            "--output",
+            str(out),
+            "--model-type",
+            "vit_b",
+            "--checkpoint",
+            "b.pth",
+            "--convert-to-rle",
+            "--points-per-side",
+            "4",
+            "--points-per-batch",
+            "5",
+            "--pred-iou-thresh",
+            "0.5",
+            "--stability-score-thresh",
+            "0.6",
+            "--stability-score-offset",
+            "1.5",
+            "--box-nms-thresh",
+            "0.8",
+            "--crop-n-layers",
+            "1",
+            "--crop-nms-thresh",
+            "0.75",
+            "--crop-overlap-ratio",
+            "0.25",
+            "--crop-n-points-downscale-factor",
+            "2",
+            "--min-mask-region-area",
+            "9",
+        )
         assert code == 0 and said == f"3 images, 6 masks in {out}\n"
         assert (out / "a.json").is_file()
         variant, checkpoint, grid = grids[0]

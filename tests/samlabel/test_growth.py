@@ -77,7 +77,9 @@ def test_side_by_side_gives_what_one_after_another_gives(photos: Path, fakes: Mo
     fakes.draw(photos / "cursed.png")
     plain = labelled(photos, Models(fakes.Detector(), fakes.Segmenter()))
     assert labelled(photos, Models(fakes.Detector(), counting(fakes))) == plain
-    assert labelled(photos, Models(None, counting(fakes)), at_once=4) == labelled(photos, Models(None, fakes.Segmenter()))
+    assert labelled(photos, Models(None, counting(fakes)), at_once=4) == labelled(
+        photos, Models(None, fakes.Segmenter())
+    )
 
 
 @pytest.mark.parametrize("count", [70, 700])

@@ -43,7 +43,11 @@ def edit_coco(out: Path) -> None:
     content["categories"].append({"id": 99, "name": "dog"})
     image = next(one["id"] for one in content["images"] if one["file_name"] == "a.png")
     first = next(one for one in content["annotations"] if one["image_id"] == image)
-    first |= {"segmentation": {"size": [40, 60], "counts": HAND.counts.decode()}, "bbox": [4, 3, 7, 5], "category_id": 99}
+    first |= {
+        "segmentation": {"size": [40, 60], "counts": HAND.counts.decode()},
+        "bbox": [4, 3, 7, 5],
+        "category_id": 99,
+    }
     file.write_text(json.dumps(content))
 
 
@@ -117,9 +121,7 @@ def test_an_edit_that_cannot_be_read_stops_and_is_never_replaced_without_a_copy(
 
 
 @pytest.mark.parametrize("name", ["coco", "yolo"])
-def test_labels_brought_in_any_format_are_a_person_s(
-    annotate: Any, photos: Path, tmp_path: Path, name: str
-) -> None:
+def test_labels_brought_in_any_format_are_a_person_s(annotate: Any, photos: Path, tmp_path: Path, name: str) -> None:
     record = ImageRecord("a.png", (40, 60), (Annotation(5, HAND.box, HAND),))
     converters.write(Dataset((Category(5, "red"),), [record], photos), tmp_path / "brought", format=name)
     summary = annotate(accept=tmp_path / "brought")

@@ -13,9 +13,20 @@ from samlabel.types import Annotation, ImageRecord, Mask
 
 MASK = Mask.from_pixels(np.eye(5, 8, dtype=bool))
 FULL = Annotation(
-    7, (0.1, 0.2, 5.0, 5.0), MASK, 1 / 3, float(np.float32(0.7)), 0.0, True, "a+b", (0.0, 0.0, 1.5, 2.0), ((1.5, 2.5),),
-    (0.0, 0.0, 8.0, 5.0), 0, {"note": "ü\t\n"},
-)  # fmt: skip
+    7,
+    (0.1, 0.2, 5.0, 5.0),
+    MASK,
+    1 / 3,
+    float(np.float32(0.7)),
+    0.0,
+    True,
+    "a+b",
+    (0.0, 0.0, 1.5, 2.0),
+    ((1.5, 2.5),),
+    (0.0, 0.0, 8.0, 5.0),
+    0,
+    {"note": "ü\t\n"},
+)
 
 
 def labelled(path: str, *annotations: Annotation) -> Labelled:
@@ -104,9 +115,7 @@ def test_a_second_run_is_refused_and_a_dead_one_frees_the_lock(tmp_path: Path) -
         f"with Lock(Path({str(path)!r})): print('in', flush=True); input()"
     )
     root = Path(__file__).parents[2]
-    other = subprocess.Popen(
-        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=root
-    )
+    other = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=root)
     assert other.stdout is not None and other.stdout.readline() == b"in\n"
     with pytest.raises(UsageError, match="in use by another samlabel run"), Lock(path):
         pass

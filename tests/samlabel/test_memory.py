@@ -32,8 +32,14 @@ def test_a_batch_that_does_not_fit_is_halved_for_the_rest_of_the_run(tmp_path: P
     for i in range(20):
         fakes.draw(tmp_path / "photos" / f"{i:02}.png", (1, 1, 9, 9 + i, fakes.RED))
     detector = Greedy()
-    summary = auto_annotate(tmp_path / "photos", output_dir=tmp_path / "out", detector=detector, device="cpu",
-                            segmenter=fakes.Segmenter(), batch=8)  # fmt: skip
+    summary = auto_annotate(
+        tmp_path / "photos",
+        output_dir=tmp_path / "out",
+        detector=detector,
+        device="cpu",
+        segmenter=fakes.Segmenter(),
+        batch=8,
+    )
     assert (summary.annotated, summary.failed, summary.objects) == (20, 0, 20)
     assert [len(one) for one in detector.batches] == [8, 4, 2, 2, 4, 2, 2] + [2] * 6
 
@@ -49,8 +55,9 @@ def test_a_mask_stage_without_memory_is_tried_once_more_and_then_fails_alone(
                 raise MemoryError
             return found
 
-    summary = auto_annotate(photos, output_dir=tmp_path / "out", detector=fakes.Detector(), segmenter=Tight(),
-                            device="cpu")  # fmt: skip
+    summary = auto_annotate(
+        photos, output_dir=tmp_path / "out", detector=fakes.Detector(), segmenter=Tight(), device="cpu"
+    )
     assert [(one.path, one.stage) for one in summary.failures] == [("a.png", "segment")]
     assert summary.objects == 1 and summary.exit_code == 3
 

@@ -80,6 +80,14 @@ def test_a_segmenter_of_ones_own_takes_neither(options: dict[str, str]) -> None:
     chosen = {"dtype": "float32", "backend": "torch", **options}
     with pytest.raises(UsageError, match="a segmenter of your own brings its own"):
         _models(
-            None, None, None, None, SimpleNamespace(name="mine"), device="cpu", detecting=Detecting(), classes=None,
-            grid=Grid(), **chosen,
-        )  # fmt: skip
+            None,
+            None,
+            None,
+            None,
+            SimpleNamespace(name="mine"),
+            device="cpu",
+            detecting=Detecting(),
+            classes=None,
+            grid=Grid(),
+            **chosen,
+        )

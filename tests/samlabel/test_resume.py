@@ -100,8 +100,14 @@ def test_a_run_cut_off_at_every_rename_and_delete_resumes_to_the_same_bytes(
     monkeypatch.setattr(shutil, "rmtree", cutting(shutil.rmtree))
 
     def run(out: Path) -> None:
-        auto_annotate(photos, output_dir=out, detector=fakes.Detector(), segmenter=fakes.Segmenter(), device="cpu",
-                      formats=FORMATS)  # fmt: skip
+        auto_annotate(
+            photos,
+            output_dir=out,
+            detector=fakes.Detector(),
+            segmenter=fakes.Segmenter(),
+            device="cpu",
+            formats=FORMATS,
+        )
 
     def first_half(out: Path) -> None:
         fakes.draw(photos / "zzz.png")
@@ -132,15 +138,19 @@ def test_a_run_cut_off_at_every_rename_and_delete_resumes_to_the_same_bytes(
 
 
 @pytest.mark.usefixtures("plain_formats")
-def test_a_full_disk_is_one_line_and_what_was_done_stays(
-    photos: Path, tmp_path: Path, fakes: ModuleType
-) -> None:
+def test_a_full_disk_is_one_line_and_what_was_done_stays(photos: Path, tmp_path: Path, fakes: ModuleType) -> None:
     resource = pytest.importorskip("resource")
     from samlabel.errors import SamlabelError
 
     def run(**options: Any) -> Any:
-        return auto_annotate(photos, output_dir=tmp_path / "out", detector=fakes.Detector(),
-                             segmenter=fakes.Segmenter(), device="cpu", **options)  # fmt: skip
+        return auto_annotate(
+            photos,
+            output_dir=tmp_path / "out",
+            detector=fakes.Detector(),
+            segmenter=fakes.Segmenter(),
+            device="cpu",
+            **options,
+        )
 
     def limit(event: Any) -> None:
         size = (tmp_path / "out" / ".samlabel" / "journal.jsonl").stat().st_size

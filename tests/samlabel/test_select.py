@@ -48,10 +48,15 @@ def test_boxes_are_clipped_and_useless_ones_counted() -> None:
 
 @pytest.mark.parametrize(
     "make",
-    [lambda: Detecting(conf=1.5), lambda: Detecting(max_det=0), lambda: Thresholds(pred_iou_thresh=-1),
-     lambda: Thresholds(stability_score_thresh=float("nan")), lambda: Grid(points_per_side=0)],
+    [
+        lambda: Detecting(conf=1.5),
+        lambda: Detecting(max_det=0),
+        lambda: Thresholds(pred_iou_thresh=-1),
+        lambda: Thresholds(stability_score_thresh=float("nan")),
+        lambda: Grid(points_per_side=0),
+    ],
     ids=["conf", "max_det", "iou", "nan", "grid"],
-)  # fmt: skip
+)
 def test_an_impossible_threshold_is_a_usage_error(make: object) -> None:
     with pytest.raises(UsageError, match="wanted"):
         make()  # type: ignore[operator]

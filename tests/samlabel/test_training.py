@@ -53,10 +53,14 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
             x, y, w, h = coco.toBbox(rle).tolist()
             annotations.append(
                 {
-                    "image_id": n, "category_id": category, "bbox": [x, y, w, h], "area": int(coco.area(rle)),
-                    "iscrowd": 0, "segmentation": {"size": rle["size"], "counts": rle["counts"].decode()},
+                    "image_id": n,
+                    "category_id": category,
+                    "bbox": [x, y, w, h],
+                    "area": int(coco.area(rle)),
+                    "iscrowd": 0,
+                    "segmentation": {"size": rle["size"], "counts": rle["counts"].decode()},
                 }
-            )  # fmt: skip
+            )
     table = {
         "images": images,
         "annotations": annotations,

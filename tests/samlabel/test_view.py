@@ -120,9 +120,10 @@ def test_the_page_lists_every_object_with_its_scores(tmp_path: Path) -> None:
     photo(tmp_path / "in", "sub/a b#?.png")
     photo(tmp_path / "in", "sub/a b#?.jpg")
     first = ImageRecord(
-        "sub/a b#?.png", (60, 80),
+        "sub/a b#?.png",
+        (60, 80),
         (found(square(5, 5, 10), score=0.91, predicted_iou=0.82, stability_score=0.73), found(square(30, 30, 6), 7)),
-    )  # fmt: skip
+    )
     dataset = Dataset(CATEGORIES, [first, ImageRecord("sub/a b#?.jpg", (60, 80))], image_root=tmp_path / "in")
     report = write_view(dataset, tmp_path / "out")
     assert (report.images, report.objects, report.negatives, report.failed) == (2, 2, 1, 0)

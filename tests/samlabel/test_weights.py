@@ -166,9 +166,7 @@ def test_a_part_of_another_file_is_thrown_away_by_its_hash(server: Server, check
     assert weights.pull(checkpoint).read_bytes() == CONTENT
 
 
-def test_a_damaged_file_in_the_cache_is_never_used_and_is_fetched_again(
-    server: Server, checkpoint: Checkpoint
-) -> None:
+def test_a_damaged_file_in_the_cache_is_never_used_and_is_fetched_again(server: Server, checkpoint: Checkpoint) -> None:
     path = weights.where(checkpoint)
     path.parent.mkdir(parents=True)
     path.write_bytes(CONTENT[:-1] + b"!")  # of the right size

@@ -76,7 +76,11 @@ def test_closing_ends_the_threads_in_the_middle_of_their_work() -> None:
 
 def test_each_thread_begins_once() -> None:
     begun: list[str] = []
-    list(in_order(lambda n: time.sleep(0.01), range(6), threads=2, begin=lambda: begun.append(threading.current_thread().name)))
+    list(
+        in_order(
+            lambda n: time.sleep(0.01), range(6), threads=2, begin=lambda: begun.append(threading.current_thread().name)
+        )
+    )
     assert len(begun) == len(set(begun)) == 2
 
 

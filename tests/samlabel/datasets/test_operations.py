@@ -159,9 +159,7 @@ def test_merge_keeps_fields_of_the_files_and_the_licence_of_every_image() -> Non
         names=["x", "y"],
     )
     assert found.extra == {"info": {"year": 1}, "info (y)": {"year": 2}, "licenses": [free, {**paid, "id": 2}]}
-    assert [dict(r.extra) for r in found.records] == [
-        {"license": 1, "mine": "a.png"}, {"license": 2, "mine": "b.png"}
-    ]  # fmt: skip
+    assert [dict(r.extra) for r in found.records] == [{"license": 1, "mine": "a.png"}, {"license": 2, "mine": "b.png"}]
 
 
 def test_like_photos_have_like_hashes_and_others_do_not(tmp_path: Path) -> None:
@@ -214,8 +212,10 @@ def test_a_split_keeps_shares_classes_and_like_photos(tmp_path: Path) -> None:
     assert all(found.part_of[f"{n:03}.png"] == found.part_of[f"{n + 1:03}.png"] for n in range(0, 20, 2))
     for part, share in shares.items():
         assert abs(found.counts()[part] - 100 * share) <= 2
-    counts = {part: Counter(a.category_id for r in take(whole, found.part_of, part).records for a in r.annotations)
-              for part in shares}
+    counts = {
+        part: Counter(a.category_id for r in take(whole, found.part_of, part).records for a in r.annotations)
+        for part in shares
+    }
     assert counts["train"][2] in range(13, 16) and counts["val"][2] in range(3, 6)
     assert counts["train"][7] >= 3 and counts["val"][7] >= 1
     assert plan(whole, shares, seed=3).part_of == found.part_of
@@ -240,7 +240,10 @@ def test_stats_count_what_is_there(tmp_path: Path) -> None:
     assert (found.images, found.empty_images, found.objects, found.masks) == (4, 1, 7, 6)
     assert (found.crowds, found.scores, found.repeated_objects) == (1, 2, 1)
     assert [(c.name, c.objects, c.images) for c in found.classes] == [
-        ("cat", 4, 2), ("car", 2, 1), ("dog", 1, 1), ("unused", 0, 0)
+        ("cat", 4, 2),
+        ("car", 2, 1),
+        ("dog", 1, 1),
+        ("unused", 0, 0),
     ]
     assert found.unused_classes == ["unused"] and found.imbalance == 4
     assert (found.small, found.medium, found.large) == (6, 1, 0)
@@ -296,16 +299,37 @@ def test_the_commands_work_on_files(coco: Path, tmp_path: Path, capsys: pytest.C
     code, out, _ = run(capsys, "stats", coco, "--no-pictures")
     assert code == 0 and "cat\t13\t13" in out and "photos" not in out.replace(str(coco), "")
 
-    code, out, err = run(capsys, "filter", coco, tmp_path / "few.json", "--rename", "dog=hound", "--classes", "hound",
-                         "--min-area", "100", "--drop-empty")
+    code, out, err = run(
+        capsys,
+        "filter",
+        coco,
+        tmp_path / "few.json",
+        "--rename",
+        "dog=hound",
+        "--classes",
+        "hound",
+        "--min-area",
+        "100",
+        "--drop-empty",
+    )
     assert code == 0, err
     assert "stay    5 of 20 images, 5 of 20 objects" in out
     content = json.loads((tmp_path / "few.json").read_text())
     assert [c["name"] for c in content["categories"]] == ["hound"]
     assert [i["file_name"] for i in content["images"]] == ["06.png", "09.png", "12.png", "15.png", "18.png"]
 
-    code, out, err = run(capsys, "merge", coco, tmp_path / "few.json", "-o", tmp_path / "all.json",
-                         "--image-root", coco.parent, "--rename", "hound=dog")
+    code, out, err = run(
+        capsys,
+        "merge",
+        coco,
+        tmp_path / "few.json",
+        "-o",
+        tmp_path / "all.json",
+        "--image-root",
+        coco.parent,
+        "--rename",
+        "hound=dog",
+    )
     assert code == 0, err
     assert len(json.loads((tmp_path / "all.json").read_text())["annotations"]) == 25
 
