@@ -24,10 +24,23 @@ from ._values import id_of, numbers, read_categories, read_mask, score_of, size_
 
 _IMAGE_KEYS = frozenset(("id", "file_name", "width", "height"))
 _READ_KEYS = frozenset(
-    "id image_id category_id segmentation area bbox iscrowd score predicted_iou stability_score source "
-    "point_coords crop_box".split()
+    [
+        "id",
+        "image_id",
+        "category_id",
+        "segmentation",
+        "area",
+        "bbox",
+        "iscrowd",
+        "score",
+        "predicted_iou",
+        "stability_score",
+        "source",
+        "point_coords",
+        "crop_box",
+    ]
 )
-_PLAIN_KEYS = frozenset("id image_id category_id segmentation area bbox iscrowd".split())
+_PLAIN_KEYS = frozenset(["id", "image_id", "category_id", "segmentation", "area", "bbox", "iscrowd"])
 
 
 def read_file(file: Path, image_root: Path | None, lenient: Lenient | None) -> Dataset:

@@ -16,7 +16,9 @@ from typing import IO, Any, NoReturn
 
 from samlabel.errors import FormatError, ImageError, OutputExists, UsageError
 
-IMAGE_SUFFIXES = frozenset(".bmp .dng .gif .heic .heif .jp2 .jpeg .jpg .mpo .png .tif .tiff .webp".split())
+IMAGE_SUFFIXES = frozenset(
+    [".bmp", ".dng", ".gif", ".heic", ".heif", ".jp2", ".jpeg", ".jpg", ".mpo", ".png", ".tif", ".tiff", ".webp"]
+)
 TRANSFERS = ("copy", "hardlink", "symlink", "none")
 LONGEST_NAME, LONGEST_PATH = 255, 2048  # bytes that file systems allow a name, and that leave room for a folder
 EXTRACTED = "samlabel-pictures-"  # begins the names of folders whose pictures are there only while a record passes

@@ -28,9 +28,22 @@ from ._values import size_of, whole
 LABELS = "labels.txt"
 
 _RESERVED = ("__ignore__", "_background_")  # lines of labels.txt that are no classes
-SHAPE_KEYS = frozenset("label points group_id shape_type flags description mask line_color fill_color".split())
+SHAPE_KEYS = frozenset(
+    ["label", "points", "group_id", "shape_type", "flags", "description", "mask", "line_color", "fill_color"]
+)
 FILE_KEYS = frozenset(
-    "version flags shapes imagePath imageData imageHeight imageWidth image_id lineColor fillColor".split()
+    [
+        "version",
+        "flags",
+        "shapes",
+        "imagePath",
+        "imageData",
+        "imageHeight",
+        "imageWidth",
+        "image_id",
+        "lineColor",
+        "fillColor",
+    ]
 )
 _REGIONS = ("polygon", "rectangle", "circle", "mask")
 

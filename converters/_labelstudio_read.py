@@ -25,7 +25,19 @@ from ._xml import read_xml
 FILE = "tasks.json"
 CONFIG = ".label_config.xml"
 _RESULT_KEYS = frozenset(
-    "id from_name to_name type value origin original_width original_height image_rotation meta parentID".split()
+    [
+        "id",
+        "from_name",
+        "to_name",
+        "type",
+        "value",
+        "origin",
+        "original_width",
+        "original_height",
+        "image_rotation",
+        "meta",
+        "parentID",
+    ]
 )
 
 

@@ -112,7 +112,7 @@ def row_runs(pixels: np.ndarray) -> list[int]:
 
 def from_row_runs(runs: np.ndarray, height: int, width: int) -> np.ndarray:
     """Pixels (H, W) of run lengths row by row, background first; ValueError when they do not cover them exactly."""
-    if runs.size and (runs.min() < 0 or runs.max() > height * width) or int(runs.sum()) != height * width:
+    if (runs.size and (runs.min() < 0 or runs.max() > height * width)) or int(runs.sum()) != height * width:
         raise ValueError(f"runs cover {sum(int(r) for r in runs)} pixels; {width}x{height} has {height * width}")
     return np.repeat(np.arange(len(runs)) % 2 == 1, runs).reshape(height, width)
 

@@ -27,8 +27,28 @@ if TYPE_CHECKING:
 VOID = 255  # the index of pixels that belong to nobody: borders between objects
 MAP = "labelmap.txt"
 CLASSES = tuple(
-    "aeroplane bicycle bird boat bottle bus car cat chair cow diningtable dog horse motorbike person pottedplant "
-    "sheep sofa train tvmonitor".split()
+    [
+        "aeroplane",
+        "bicycle",
+        "bird",
+        "boat",
+        "bottle",
+        "bus",
+        "car",
+        "cat",
+        "chair",
+        "cow",
+        "diningtable",
+        "dog",
+        "horse",
+        "motorbike",
+        "person",
+        "pottedplant",
+        "sheep",
+        "sofa",
+        "train",
+        "tvmonitor",
+    ]
 )
 
 
@@ -88,12 +108,12 @@ def read(path: Path, *, image_root: Path | None = None, lenient: Lenient | None 
 def _listed(file: Path, used: set[str]) -> Iterator[str]:
     """Class names of `name:r,g,b:parts:actions`; background and void are classes only where objects say so."""
     for line, text in enumerate(read_text(file).splitlines(), start=1):
-        if not text.strip() or text.startswith("#") and "color_rgb" in text:
+        if not text.strip() or (text.startswith("#") and "color_rgb" in text):
             continue
         name, *rest = text.rsplit(":", 3)  # from the right: names may hold colons
         if len(rest) != 3:
             raise FormatError(f"{file}:{line}: {text[:40]!r} is not name:red,green,blue:parts:actions")
-        reserved = name == "background" and rest[0] == "0,0,0" or name == "ignored" and rest[0] == "224,224,192"
+        reserved = (name == "background" and rest[0] == "0,0,0") or (name == "ignored" and rest[0] == "224,224,192")
         if name in used or not reserved:
             yield name
 

@@ -78,7 +78,7 @@ def refuse_lost(base: Path, labels: Mapping[str, str], *, bare: bool, lenient: L
         place = PurePosixPath(name)
         if name in wanted or place.name in NAME_FILES:
             continue
-        orphan = str(place.parent) in folders or bare and not set(LABEL_FOLDERS).isdisjoint(place.parts[:-1])
+        orphan = str(place.parent) in folders or (bare and not set(LABEL_FOLDERS).isdisjoint(place.parts[:-1]))
         astray = place.stem in missing
         if (orphan or astray) and not _has_image(base, name) and looks_like_rows(base / name):
             error = _lost(base / name, place, missing)

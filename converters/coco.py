@@ -51,7 +51,7 @@ def recognise(path: Path) -> str | None:
         return None
     with open(file, "rb") as handle:
         head = handle.read(1 << 20).lstrip(b"\xef\xbb\xbf \t\r\n")
-    if head[:1] != b"{" or not (b'"images"' in head or b'"annotations"' in head and b'"categories"' in head):
+    if head[:1] != b"{" or not (b'"images"' in head or (b'"annotations"' in head and b'"categories"' in head)):
         return None
     return f"{file.name} is a JSON object with images, annotations and categories"
 

@@ -100,7 +100,7 @@ def _shapes(annotation: Annotation, label: str, group: int, shapes: str) -> list
     if mask is None:
         kind, (x0, y0, x1, y1) = "rectangle", annotation.box
         outlines = [[[x0, y0], [x1, y1]]]
-    elif mask.area and (shapes == "polygon" or shapes == "auto" and not count_parts_and_holes(mask)[1]):
+    elif mask.area and (shapes == "polygon" or (shapes == "auto" and not count_parts_and_holes(mask)[1])):
         kind = "polygon"
         outlines = [points.tolist() for points in mask_to_contours(mask, inset=_CUT)]
     else:

@@ -117,7 +117,7 @@ def _entry(annotation: Annotation, place: int) -> dict[str, Any]:
     fields = fields_of(annotation)
     box = annotation.box if mask is None or annotation.id is not None else mask.box
     rest = {
-        key: value for key, value in fields.items() if key not in _COLUMNS or key == "id" and isinstance(value, str)
+        key: value for key, value in fields.items() if key not in _COLUMNS or (key == "id" and isinstance(value, str))
     }
     x, y, width, height = box_to_xywh(box)
     area = annotation.area

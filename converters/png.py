@@ -55,8 +55,8 @@ KEEPS = frozenset(FEATURES)
 TABLE = "objects.json"
 LAST = 65535  # the highest number of 16 bits
 
-_PICTURE_KEYS = frozenset("file_name mask height width id objects".split())
-_OBJECT_KEYS = frozenset("number category_id box segmentation".split())
+_PICTURE_KEYS = frozenset(["file_name", "mask", "height", "width", "id", "objects"])
+_OBJECT_KEYS = frozenset(["number", "category_id", "box", "segmentation"])
 
 
 def recognise(path: Path) -> str | None:

@@ -17,7 +17,7 @@ from typing import Any
 
 from samlabel.errors import FormatError
 from samlabel.geometry import box_from_xywh, box_to_xywh, innermost_point
-from samlabel.types import Annotation, Category, Dataset, ImageRecord, Mask, Size
+from samlabel.types import Annotation, Category, Dataset, ImageRecord, Size
 
 from ._files import (
     Names,
@@ -56,7 +56,7 @@ SIDECAR = "samlabel.jsonl"
 OBJECT = Category(1, "object")
 
 _IN_SIDECAR = frozenset(
-    "crowd scores source prompts category_names category_ids supercategories dataset_fields".split()
+    ["crowd", "scores", "source", "prompts", "category_names", "category_ids", "supercategories", "dataset_fields"]
 )
 
 

@@ -26,7 +26,7 @@ from ._xml import text
 
 __all__ = ["KEEPS", "READER", "Audit", "read", "reader_ious", "recognise", "write"]
 
-KEEPS = frozenset("holes parts boxes boxes_without_mask empty_images category_names".split())
+KEEPS = frozenset(["holes", "parts", "boxes", "boxes_without_mask", "empty_images", "category_names"])
 _FLAGS = ("difficult", "truncated", "occluded")
 
 

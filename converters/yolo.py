@@ -40,7 +40,7 @@ __all__ = [
     "write",
 ]
 
-KEEPS = frozenset("exact_masks holes parts boxes_without_mask empty_images category_names".split())
+KEEPS = frozenset(["exact_masks", "holes", "parts", "boxes_without_mask", "empty_images", "category_names"])
 OPTIONS = {
     "crowds": "keep|drop: as ordinary objects, or not at all",
     "outline": "traced|given: so that ultralytics fills the mask's own pixels, or polygons as they came",

@@ -15,7 +15,8 @@ import numpy as np
 import torch
 
 from . import rle
-from .crops import CropBox, crop_boxes, point_grids as build_point_grids
+from .crops import CropBox, crop_boxes
+from .crops import point_grids as build_point_grids
 from .errors import ImageError, PromptError, SamError
 from .filters import Found, best, suppress, without_background, without_duplicates, without_parts
 from .scoring import inclusive, near_crop_edge

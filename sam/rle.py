@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 
-
 _BITS = np.arange(0, 65, 5)  # before each letter of a packed number
 
 

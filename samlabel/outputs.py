@@ -20,7 +20,7 @@ from .images import SUFFIXES, fingerprint, hash_file
 from .ledger import write_atomically
 
 HIDDEN = ".samlabel"
-_LABELS = frozenset(".json .jsonl .txt .yaml .yml .xml .csv .parquet".split())
+_LABELS = frozenset([".json", ".jsonl", ".txt", ".yaml", ".yml", ".xml", ".csv", ".parquet"])
 
 
 class Outputs:

@@ -140,9 +140,11 @@ def test_converters_import_only_the_values_of_samlabel() -> None:
         f"{module} imports {target}"
         for module, target in edges("converters")
         if within(target, "sam")
-        or within(target, "samlabel")
-        and target.split(".")[1:2] != []
-        and target.split(".")[1] not in CONVERTERS_MAY_IMPORT
+        or (
+            within(target, "samlabel")
+            and target.split(".")[1:2] != []
+            and target.split(".")[1] not in CONVERTERS_MAY_IMPORT
+        )
     ]
     assert outside == []
 

@@ -116,8 +116,8 @@ def _checked(name: str, value: Any, where: str) -> Any:
         return [str(one) for one in values]
     for kind, wanted in ((bool, "true or false"), (int, "a whole number"), (float, "a number")):
         if kind in kinds:
-            fits = isinstance(value, kind) or kind is float and isinstance(value, int)
-            if not fits or kind is not bool and isinstance(value, bool):
+            fits = isinstance(value, kind) or (kind is float and isinstance(value, int))
+            if not fits or (kind is not bool and isinstance(value, bool)):
                 raise UsageError(f"{where} is {value!r}; wanted {wanted}")
             return value
     if not isinstance(value, (str, int)) or isinstance(value, bool):

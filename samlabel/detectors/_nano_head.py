@@ -10,9 +10,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import torch
-from sam.variants.nano import ConvNorm, GlobalBlock, Residual, double
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from sam.variants.nano import ConvNorm, GlobalBlock, Residual, double
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..errors import UntrustedWeights, UsageError
-from ..images import hash_file, hash_tree
+from ..images import hash_tree
 
 # Exports that hold numbers and a graph of known operators. What is not listed counts as able to run code.
 PLAIN_SUFFIXES = (".onnx", ".tflite", ".mnn", "_openvino_model", "_ncnn_model")

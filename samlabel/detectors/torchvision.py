@@ -93,8 +93,8 @@ def load(
     `imgsz` is the longest side the model sees; SSD models keep their own. Class names come from the weights'
     metadata; a file may hold `{"model": state_dict, "names": [...]}`, else its classes are "class 1" and so on.
     """
-    from torchvision.models import get_model, get_model_weights, list_models
     from torchvision.models import detection as family
+    from torchvision.models import get_model, get_model_weights, list_models
 
     known = list_models(module=family)
     if not what:
@@ -130,8 +130,8 @@ def load(
 def fetch(what: str) -> Path:
     """The published weights of model `what` in torch's cache, downloaded unless they are there, checked by hash."""
     import torch
-    from torchvision.models import get_model_weights, list_models
     from torchvision.models import detection as family
+    from torchvision.models import get_model_weights, list_models
 
     known = list_models(module=family)
     if what not in known:

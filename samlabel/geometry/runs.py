@@ -94,7 +94,7 @@ def _check_runs(runs: np.ndarray, size: Size) -> None:
     pixels = size[0] * size[1]
     if len(runs) and runs.min() < 0:
         raise ValueError("RLE counts hold a negative run")
-    if len(runs) and runs.max() > pixels or int(runs.sum()) != pixels:
+    if (len(runs) and runs.max() > pixels) or int(runs.sum()) != pixels:
         total = sum(int(run) for run in runs)  # whole numbers of Python, since the sum may not fit 64 bits
         raise ValueError(f"RLE counts cover {total} pixels; size {list(size)} has {pixels}")
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import sam
 import torch
-from sam.precision import has_bfloat16
-from sam.variants.nano import IMAGE_SIZE, build
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+import sam
+from sam.precision import has_bfloat16
+from sam.variants.nano import IMAGE_SIZE, build
 
 from ..detectors._nano_head import NanoHead
 from .losses import around, box_losses, iou_loss, mask_losses

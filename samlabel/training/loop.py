@@ -17,10 +17,11 @@ from pathlib import Path
 
 import torch
 import torch.distributed as distributed
-from sam.registry import IMAGENET_MEAN, IMAGENET_STD
-from sam.variants.nano import IMAGE_SIZE
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
+
+from sam.registry import IMAGENET_MEAN, IMAGENET_STD
+from sam.variants.nano import IMAGE_SIZE
 
 from ..detectors.nano import CLASS_NAMES
 from .learners import DetectorAlone, Nano
@@ -210,8 +211,9 @@ def _mean_gradients(model: nn.Module, processes: int) -> None:
 
 def export(checkpoint: Path, segmenter: Path, detector: Path) -> list[Path]:
     """Writes the averaged weights in half precision: the head and, if it was trained, the SAM variant. Returns where."""
-    import sam
     from safetensors.torch import save_file
+
+    import sam
 
     state = torch.load(checkpoint, weights_only=True)["average"]
     head = {k.removeprefix("detector."): v for k, v in state.items() if k.startswith("detector.")}

@@ -26,9 +26,25 @@ IGNORE = -1  # a part of an object, which is none of its own
 CROWD = -2  # a place where objects of any class may lie, not labelled one by one
 
 ANIMALS = frozenset(
-    "bear deer elephant otter turtle tiger bird cat dog horse sheep cow zebra giraffe".split() + ["rhesus monkey"]
+    [
+        "bear",
+        "deer",
+        "elephant",
+        "otter",
+        "turtle",
+        "tiger",
+        "bird",
+        "cat",
+        "dog",
+        "horse",
+        "sheep",
+        "cow",
+        "zebra",
+        "giraffe",
+    ]
+    + ["rhesus monkey"]
 )
-VEHICLES = frozenset("bicycle car motorcycle airplane bus train truck boat".split())
+VEHICLES = frozenset(["bicycle", "car", "motorcycle", "airplane", "bus", "train", "truck", "boat"])
 
 # Which classes a source labels wherever they occur: only there may an empty place count as "none here".
 # The street behind the one person of a clothing photo shows others and cars, unlabelled.

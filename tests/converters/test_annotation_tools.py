@@ -72,7 +72,11 @@ def test_labelme_polygons_fill_their_own_pixels_as_labelme_draws_them(tmp_path: 
             shapes = json.loads((home / "out" / record.path).with_suffix(".json").read_text(encoding="utf-8"))["shapes"]
             for number, annotation in enumerate(record.annotations, start=1):
                 mine = [s for s in shapes if s["group_id"] in (number, None)]
-                if annotation.mask is None or not annotation.mask.area or len(mine) > 1 and len(record.annotations) > 1:
+                if (
+                    annotation.mask is None
+                    or not annotation.mask.area
+                    or (len(mine) > 1 and len(record.annotations) > 1)
+                ):
                     continue
                 canvas = Image.new("L", record.size[::-1])
                 for one in mine:  # labelme's shape_to_mask

@@ -116,7 +116,7 @@ def test_polygons_that_no_row_can_say_as_they_are_keep_their_pixels(ring: list[f
     converters.write(dataset, tmp_path, "yolo", images="none", outline="given")
     (row,) = (tmp_path / "labels" / "a.txt").read_text(encoding="utf-8").splitlines()
     values = [float(word) for word in row.split()[1:]]
-    assert 0 <= min(values) and max(values) <= 1
+    assert min(values) >= 0 and max(values) <= 1
     from converters._yolo_rows import read_polygon
 
     assert read_polygon(values, WIDE) == Mask.from_polygons([ring], WIDE)

@@ -32,7 +32,7 @@ pytestmark = pytest.mark.photos
         ("roboflow_dataset/voc", "voc", {"train/train_001.jpg": 1, "train/train_002.jpg": 1, "val/val_001.jpg": 2}, 2),
         ("roboflow_dataset/coco/train", "coco", {"train_001.jpg": 1, "train_002.jpg": 1}, None),
     ],
-    ids=lambda value: value if isinstance(value, str) and "/" in value or value == "labelme_real" else "",
+    ids=lambda value: value if (isinstance(value, str) and "/" in value) or value == "labelme_real" else "",
 )
 def test_files_of_other_tools_are_recognised_and_read(
     place: str, name: str, objects: dict[str, int], classes: int | None, photos_data: Path

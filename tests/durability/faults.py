@@ -65,7 +65,7 @@ class Faults:
         if event not in NAMED:
             return
         path = os.fsdecode(arguments[0]) if isinstance(arguments[0], (str, bytes, os.PathLike)) else ""
-        if os.path.isabs(path) and not path.startswith(self._base) or not path:
+        if (os.path.isabs(path) and not path.startswith(self._base)) or not path:
             return
         if event == "open" and not (arguments[2] or 0) & (os.O_WRONLY | os.O_RDWR | os.O_CREAT):
             return

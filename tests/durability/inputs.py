@@ -75,7 +75,7 @@ def encode(image: Image.Image, kind: str, **options: object) -> bytes:
 def good() -> dict[str, bytes]:
     """Every kind of picture that has to be labelled, by file name."""
     image = Image.fromarray(pixels())
-    grey16 = Image.fromarray((pixels()[:, :, 0].astype(np.uint16) << 8))
+    grey16 = Image.fromarray(pixels()[:, :, 0].astype(np.uint16) << 8)
     found = {
         f"kind.{end}": encode(image, kind)
         for end, kind in (

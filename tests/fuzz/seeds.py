@@ -201,4 +201,4 @@ def label_files(path: Path, name: str) -> list[Path]:
     files = [path] if path.is_file() else [f for f in sorted(path.rglob("*")) if f.is_file() and f.stat().st_size]
     labels = {".json", ".jsonl", ".xml", ".txt", ".yaml", ".names", ".parquet"}
     pictures = {"masks", "Masks", "SegmentationObject", "SegmentationClass"}
-    return [f for f in files if f.suffix in labels or f.suffix == ".png" and not pictures.isdisjoint(f.parts)]
+    return [f for f in files if f.suffix in labels or (f.suffix == ".png" and not pictures.isdisjoint(f.parts))]

@@ -250,7 +250,18 @@ def test_positional_arguments_are_those_of_ultralytics() -> None:
     import inspect
 
     names = list(inspect.signature(auto_annotate).parameters)[:10]
-    assert names == "data det_model sam_model device conf iou imgsz max_det classes output_dir".split()
+    assert names == [
+        "data",
+        "det_model",
+        "sam_model",
+        "device",
+        "conf",
+        "iou",
+        "imgsz",
+        "max_det",
+        "classes",
+        "output_dir",
+    ]
 
 
 def test_labels_go_beside_the_data_when_nobody_says_where(tmp_path: Path) -> None:

@@ -73,7 +73,7 @@ def test_rle_in_json_has_the_keys_of_segment_anything(photos: Path, tmp_path: Pa
     generate(photos, tmp_path / "out", Rings(), form="coco_rle")
     found = json.loads((tmp_path / "out" / "a.json").read_text())
     assert [set(one) for one in found] == [
-        set("segmentation area bbox predicted_iou point_coords stability_score crop_box".split())
+        set(["segmentation", "area", "bbox", "predicted_iou", "point_coords", "stability_score", "crop_box"])
     ] * 2
     assert coco.decode(found[0]["segmentation"]).sum() == found[0]["area"] == RING
     assert found[1]["bbox"] == [9, 7, 1, 1]
@@ -86,7 +86,9 @@ def test_sa1b_records_keep_holes_and_follow_the_definition(photos: Path, tmp_pat
     assert set(record) == {"image", "annotations"}
     assert record["image"] == {"image_id": 1, "width": 60, "height": 40, "file_name": "a.png"}
     one, dot = record["annotations"]
-    assert set(one) == set("id segmentation bbox area predicted_iou stability_score crop_box point_coords".split())
+    assert set(one) == set(
+        ["id", "segmentation", "bbox", "area", "predicted_iou", "stability_score", "crop_box", "point_coords"]
+    )
     pixels = coco.decode(one["segmentation"])
     assert pixels[5:8, 6:10].sum() == 0 and pixels.sum() == one["area"] == RING  # the hole is a hole
     assert one["point_coords"] == [[4.5, 3]] and dot["bbox"] == [9, 7, 1, 1]

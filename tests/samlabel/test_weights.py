@@ -40,7 +40,7 @@ class Answer(BaseHTTPRequestHandler):
     def log_message(self, *_: Any) -> None:
         pass
 
-    def do_GET(self) -> None:  # noqa: N802  the base class calls it so
+    def do_GET(self) -> None:
         server, wanted = self.server, self.headers.get("Range")
         server.requests.append((self.path, wanted))
         body = {"changed": CONTENT[:-1] + b"!", "longer": CONTENT + b"more"}.get(server.mode, CONTENT)
