@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import inspect
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from samlabel.errors import LossyConversion, UsageError
+from samlabel.files import OutputFolder
+from samlabel.lock import Lock
 from samlabel.types import Dataset, ImageRecord
 
 from ._lenient import Lenient
 from ._measure import MaskIou, down
 from ._parts import in_parts
-from ._registry import checked_options, detect_format, get
+from ._registry import checked_options, detect_format, existing, get
 from ._report import NOTED, REFUSED, Receipt, WriteReport
 from ._watch import Passing, Watch
 
@@ -134,8 +137,46 @@ def transfer(
 ) -> Receipt:
     """The dataset that `source()` opens, written at `target`, and `receipt` filled in; see `convert` for the rest.
 
-    `source` is called again where its records cannot be iterated twice; `skipped` is what its readers left out.
+    `source` is called again where its records cannot be iterated twice; `skipped` is what its readers left out. The
+    target is locked meanwhile: UsageError at once where another command writes there. What a command of this source,
+    target and format left unfinished is no dataset of anybody's, and replaced.
     """
+    with nullcontext() if dry_run else Lock(target) as lock:
+        if lock is not None and lock.was_left:
+            _clear_leftovers(Path(target))
+        return _transfer(
+            source,
+            Path(target),
+            lock,
+            to=to,
+            receipt=receipt,
+            allow_lossy=allow_lossy,
+            min_iou=min_iou,
+            overwrite=overwrite,
+            skipped=skipped,
+            measure=measure,
+            images=images,
+            **options,
+        )
+
+
+def _transfer(
+    source: Callable[[], Dataset],
+    target: Path,
+    lock: Lock | None,
+    *,
+    to: str,
+    receipt: Receipt,
+    allow_lossy: bool,
+    min_iou: float | None,
+    overwrite: bool,
+    skipped: Sequence[Lenient],
+    measure: str,
+    images: str | None,
+    **options: Any,
+) -> Receipt:
+    """What `transfer` does while it holds the target; without a lock it is a dry run."""
+    dry_run = lock is None
     if min_iou is not None and not 0 <= min_iou <= 1:
         raise UsageError(f"min_iou (--min-iou) is {min_iou}; wanted a number from 0 to 1")
     module = get(to)
@@ -154,13 +195,14 @@ def transfer(
             _refuse(way, _split(before)[0], watch.mask_iou(), allow_lossy=allow_lossy, min_iou=min_iou)
             if iter(dataset.records) is dataset.records:
                 dataset = source()
-    if dry_run:
+    if lock is None:
         assert before is not None
         images_out, objects_out = watch.found.images, watch.found.objects - sum(before[code] for code in DROPPED)
         written: Counter[str] = Counter()
     else:
         passing = dataset if before is not None else replace(dataset, records=Passing(dataset.records, watch))
-        report = write(passing, target, to, overwrite=overwrite, images=images, **chosen)
+        with _begun(lock, f"{receipt.source} to {to}", target, to, overwrite) as may_replace:
+            report = write(passing, target, to, overwrite=may_replace, images=images, **chosen)
         images_out, objects_out, written = report.images, report.objects, report.losses
         before = watch.losses(dataset) if before is None else before
     receipt.found, receipt.mask_iou = watch.found, watch.mask_iou()
@@ -171,6 +213,33 @@ def transfer(
     left_out = Lenient.joined(skipped)
     receipt.skipped, receipt.skipped_examples = left_out.counts, left_out.examples
     return receipt
+
+
+@contextmanager
+def _begun(lock: Lock, what: str, target: Path, to: str, overwrite: bool) -> Iterator[bool]:
+    """Whether labels at `target` may be replaced: because the caller says so, or they are what `what` left unfinished.
+
+    Until the block ends well, what it writes counts as unfinished, unless labels of somebody's were there before.
+    """
+    goes_on = lock.unfinished == what
+    if goes_on or existing(to, target) is None:
+        lock.begin(what)
+    try:
+        yield overwrite or goes_on
+    except BaseException:
+        if existing(to, target) is None:
+            lock.forget()
+        raise
+
+
+def _clear_leftovers(target: Path) -> None:
+    """Remove temporary files of a killed command that wrote this file, with its images, or this folder."""
+    if target.is_dir():
+        OutputFolder(target).clear_leftovers()
+    else:
+        folder = OutputFolder(target.parent)
+        folder.clear_leftovers(prefix=target.stem, below=False)
+        folder.clear_leftovers("images")
 
 
 def _go_by(records: Iterable[ImageRecord]) -> None:

@@ -6,7 +6,6 @@ Fields that samlabel does not read pass through in `extra`.
 
 from __future__ import annotations
 
-import tempfile
 from collections import Counter
 from pathlib import Path
 from typing import IO, Any
@@ -14,19 +13,13 @@ from typing import IO, Any
 import numpy as np
 
 from samlabel.errors import FormatError, UsageError
+from samlabel.files import OutputFolder, nameless
 from samlabel.geometry import PolygonMask, box_to_xywh, mask_to_polygons, simplify_to
 from samlabel.types import Annotation, Dataset, ImageRecord, Mask
 
 from ._budget import Budget
 from ._coco_read import read_file
-from ._files import (
-    check_transfer,
-    dump_json,
-    inside,
-    place_image,
-    refuse_existing,
-    replacing,
-)
+from ._files import check_transfer, dump_json, place_image, refuse_existing
 from ._folders import head_of
 from ._lenient import Lenient
 from ._report import FEATURES, WriteReport
@@ -124,13 +117,13 @@ def write(
     budget = _budget(segmentation, max_points, tolerance)
     check_transfer(images)
     path = Path(path)
-    file = path if path.suffix.lower() == ".json" else path / FILE
-    refuse_existing(file if file.exists() else None, overwrite)
-    file.parent.mkdir(parents=True, exist_ok=True)
+    file = _file(path)
+    refuse_existing(existing(path), overwrite)
+    folder = OutputFolder(file.parent).make()
     report = WriteReport("coco", str(file))
     ids = _Ids(keep_ids)
     known = frozenset(category.id for category in dataset.categories)
-    with replacing(file) as out, tempfile.TemporaryFile(dir=file.parent) as table:
+    with folder.replacing(file.name) as out, nameless(folder.path) as table:
         out.write(b"{")
         for key, value in dataset.extra.items():
             if key not in ("images", "annotations", "categories"):
@@ -148,8 +141,7 @@ def write(
                 _write_line(out, report.objects, entry)
                 report.objects += 1
             if images != "none":
-                target = inside(file.parent, f"images/{record.path}")
-                place_image(dataset.image_root, record.path, target, images)
+                place_image(dataset.image_root, record.path, folder, f"images/{record.path}", images)
         out.write(b'],\n"images":[')
         table.seek(0)
         while chunk := table.read(1 << 20):
@@ -157,6 +149,16 @@ def write(
         out.write(b"]}\n")
     report.losses.update(+ids.changed)
     return report
+
+
+def existing(path: Path) -> Path | None:
+    """The label file that `write` would replace; None where there is none."""
+    file = _file(path)
+    return file if file.exists() else None
+
+
+def _file(path: Path) -> Path:
+    return path if path.suffix.lower() == ".json" else path / FILE
 
 
 def keeps(

@@ -17,6 +17,10 @@ ROOT = Path(__file__).resolve().parents[1]
 STEPS = {
     "errors": 0,
     "types": 0,
+    "walk": 1,
+    "compare": 1,
+    "files": 1,
+    "lock": 1,
     "geometry": 0,
     "protocols": 1,
     "plugins": 2,
@@ -56,7 +60,7 @@ MAY_IMPORT_SAM = (
     "samlabel.detectors._nano_head",
     "samlabel.training",
 )
-CONVERTERS_MAY_IMPORT = {"types", "geometry", "errors"}
+CONVERTERS_MAY_IMPORT = {"types", "geometry", "errors", "files", "lock"}
 HEAVY = ("torch", "torchvision", "ultralytics", "transformers", "cv2", "pycocotools", "sam")
 
 

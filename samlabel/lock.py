@@ -1,0 +1,89 @@
+"""One writer at a time: a hidden file beside the target, held while a command works and gone at its end."""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+from .errors import SamlabelError, UsageError
+from .files import OutputFolder
+
+
+class Lock:
+    """Holds `target`, a file or a folder, for this process; the system frees it however the process ends.
+
+    A process that is killed leaves the file behind, and in it what it had begun to write. Raises UsageError at once
+    where another process holds the target.
+    """
+
+    def __init__(self, target: Path | str) -> None:
+        self.target = Path(target)
+        real = Path(os.path.realpath(target))
+        beside = os.access(real.parent, os.W_OK) or not real.is_dir()  # a mounted folder may be all that we may change
+        self._folder = OutputFolder(real.parent if beside else real)
+        self._name = f".samlabel-{real.name[:50]}.lock"  # 50 characters are 200 of the 255 bytes of a name at most
+        self.was_left = False  # by a process that was killed, or could not finish
+        self.unfinished = ""  # what that process had begun
+
+    def __enter__(self) -> Lock:
+        self._file = self._held()
+        self._file.seek(0)
+        left = self._file.read()
+        self.was_left, self.unfinished = bool(left), left.decode("utf-8", "replace").strip()
+        self._note(self.unfinished)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is not None and self._noted:
+            self._file.close()
+            return
+        with suppress(SamlabelError):
+            if os.name == "nt":  # which removes no open file
+                self._file.close()
+            self._folder.remove(self._name)
+        self._file.close()
+        self._folder.unmake()
+
+    def begin(self, what: str) -> None:
+        """Note what is being written, for the next process to find, unless it comes to a good end."""
+        self._note(what)
+
+    def forget(self) -> None:
+        """Note that nothing is left to be finished."""
+        self._note("")
+
+    def _note(self, what: str) -> None:
+        self._noted = what
+        self._file.truncate(0)
+        self._file.write(f"{what}\n".encode("utf-8", "surrogateescape"))
+
+    def _held(self) -> io.FileIO:
+        while True:
+            file = self._folder.append(self._name)
+            try:
+                _lock(file)
+                if os.path.samestat(os.fstat(file.fileno()), os.lstat(self._folder.path / self._name)):
+                    return file
+            except FileNotFoundError:  # its last owner removed it after we had opened it
+                pass
+            except OSError as error:
+                file.close()
+                raise UsageError(
+                    f"{self.target} is in use by another samlabel run; wait for it or choose another output"
+                ) from error
+            file.close()
+
+
+def _lock(file: io.FileIO) -> None:
+    if sys.platform == "win32":
+        import msvcrt
+
+        file.seek(0)
+        msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+    else:
+        import fcntl
+
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
