@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from samlabel.errors import LossyConversion, UsageError
-from samlabel.files import OutputFolder
 from samlabel.lock import Lock
 from samlabel.types import Dataset, ImageRecord
 
@@ -133,17 +132,16 @@ def transfer(
     skipped: Sequence[Lenient] = (),
     measure: str = "auto",
     images: str | None = None,
+    note: str = "",
     **options: Any,
 ) -> Receipt:
     """The dataset that `source()` opens, written at `target`, and `receipt` filled in; see `convert` for the rest.
 
     `source` is called again where its records cannot be iterated twice; `skipped` is what its readers left out. The
-    target is locked meanwhile: UsageError at once where another command writes there. What a command of this source,
-    target and format left unfinished is no dataset of anybody's, and replaced.
+    target is locked meanwhile: UsageError at once where another command writes there. What the same command left
+    unfinished there is replaced unasked; `note` says what it does to the records on the way.
     """
     with nullcontext() if dry_run else Lock(target) as lock:
-        if lock is not None and lock.was_left:
-            _clear_leftovers(Path(target))
         return _transfer(
             source,
             Path(target),
@@ -156,6 +154,7 @@ def transfer(
             skipped=skipped,
             measure=measure,
             images=images,
+            note=note,
             **options,
         )
 
@@ -173,6 +172,7 @@ def _transfer(
     skipped: Sequence[Lenient],
     measure: str,
     images: str | None,
+    note: str,
     **options: Any,
 ) -> Receipt:
     """What `transfer` does while it holds the target; without a lock it is a dry run."""
@@ -201,7 +201,8 @@ def _transfer(
         written: Counter[str] = Counter()
     else:
         passing = dataset if before is not None else replace(dataset, records=Passing(dataset.records, watch))
-        with _begun(lock, f"{receipt.source} to {to}", target, to, overwrite) as may_replace:
+        what = f"{receipt.source} to {to}, images {images}, {sorted(options.items())}, {note}"
+        with begun(lock, what, to, [target], overwrite=overwrite) as may_replace:
             report = write(passing, target, to, overwrite=may_replace, images=images, **chosen)
         images_out, objects_out, written = report.images, report.objects, report.losses
         before = watch.losses(dataset) if before is None else before
@@ -216,30 +217,22 @@ def _transfer(
 
 
 @contextmanager
-def _begun(lock: Lock, what: str, target: Path, to: str, overwrite: bool) -> Iterator[bool]:
-    """Whether labels at `target` may be replaced: because the caller says so, or they are what `what` left unfinished.
+def begun(lock: Lock, what: str, to: str, targets: Sequence[Path], *, overwrite: bool) -> Iterator[bool]:
+    """Whether labels at `targets` may be replaced: the caller says so, or they are what `what` left unfinished.
 
-    Until the block ends well, what it writes counts as unfinished, unless labels of somebody's were there before.
+    `what` tells one command from another. Until the block ends well, what it writes in the format `to` counts as
+    unfinished, unless labels of somebody's were there before.
     """
+    what = " ".join(what.split())
     goes_on = lock.unfinished == what
-    if goes_on or existing(to, target) is None:
+    if goes_on or not any(existing(to, target) for target in targets):
         lock.begin(what)
     try:
         yield overwrite or goes_on
     except BaseException:
-        if existing(to, target) is None:
+        if not any(existing(to, target) for target in targets):
             lock.forget()
         raise
-
-
-def _clear_leftovers(target: Path) -> None:
-    """Remove temporary files of a killed command that wrote this file, with its images, or this folder."""
-    if target.is_dir():
-        OutputFolder(target).clear_leftovers()
-    else:
-        folder = OutputFolder(target.parent)
-        folder.clear_leftovers(prefix=target.stem, below=False)
-        folder.clear_leftovers("images")
 
 
 def _go_by(records: Iterable[ImageRecord]) -> None:

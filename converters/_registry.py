@@ -94,7 +94,8 @@ def existing(name: str, path: Path) -> Path | None:
     """
     module = get(name)
     if hasattr(module, "existing"):
-        return module.existing(path)
+        found: Path | None = module.existing(path)
+        return found
     return path if path.is_file() or (path.is_dir() and any(path.iterdir())) else None
 
 

@@ -13,10 +13,13 @@ from pathlib import Path
 from . import detectors, plugins
 from .devices import resolve_device
 from .errors import OutputExists, UnknownName, UsageError
+from .files import OutputFolder
+from .hidden import HIDDEN
 from .images import MAX_PIXELS, Data, scan
-from .ledger import Journal, Lock
+from .ledger import Journal
+from .lock import Lock
 from .memory import kept_pages
-from .outputs import HIDDEN, foreign_labels, refuse_links
+from .outputs import foreign_labels, refuse_links
 from .pipeline import Clock, Models, label, read_ahead
 from .protocols import Detector, EmbeddingDetector, Segmenter
 from .request import Asked, Recall, Recalled, class_names, relative, settings_of
@@ -112,7 +115,7 @@ def auto_annotate(
         dtype,
         backend,
     )
-    recall = Recall(out / HIDDEN, asked)
+    recall = Recall(OutputFolder(out), asked)
 
     def load() -> tuple[Models, str]:
         with clock.of("load"):
@@ -151,10 +154,11 @@ def auto_annotate(
             max_failures,
             Path(accept) if accept is not None else None,
         )
-        _make(run.hidden)
-        with Lock(run.hidden / "lock"):
+        with Lock(out):
+            run.folder.mkdir(HIDDEN)
             run.prepare()
-            with Journal(run.journal, settings_hash(known.settings), categories=known.categories) as journal:
+            settings = settings_hash(known.settings)
+            with Journal(run.journal, settings, categories=known.categories, below=run.folder) as journal:
                 run.stop_when_too_many_failed()
                 todo = run.todo(journal)
                 run.refuse_edited(todo)
@@ -289,10 +293,3 @@ def _refuse_foreign(out: Path) -> None:
             f"{out} already holds labels that samlabel did not write ({label_file.relative_to(out)}); choose another "
             f"folder, or --overwrite to write beside them"
         )
-
-
-def _make(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UsageError(f"the output folder {folder.parent} cannot be made: {error.strerror}") from error

@@ -17,7 +17,7 @@ import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO
+from typing import IO, TextIO
 
 from .compare import are_equal, holds, is_placed
 from .errors import SamlabelError, UsageError
@@ -39,12 +39,17 @@ class OutputFolder:
     def __init__(self, root: Path | str, *, by_descriptor: bool = BY_DESCRIPTOR) -> None:
         self._walk = Walk(root, by_descriptor=by_descriptor)
         self.path = self._walk.root
+        self.named = Path(root)  # as the person named it, for messages
         self._token, self._count = secrets.token_hex(8), 0
 
     def make(self) -> OutputFolder:
         """The folder itself, made with those above it where it is absent."""
         self._walk.make()
         return self
+
+    def name_of(self, path: Path) -> str:
+        """The name of a path that was made from the folder's own, as the person named it."""
+        return path.relative_to(self.named).as_posix()
 
     def unmake(self) -> None:
         """Remove what `make` made, as far as nothing is in it."""
@@ -88,10 +93,14 @@ class OutputFolder:
         except OSError as error:
             raise self._failed(name, error) from error
 
-    def write(self, name: str, content: bytes | str) -> None:
-        """`content` (text as UTF-8) in the file `name`, whole or not at all; equal bytes leave the file alone."""
+    def write(self, name: str, content: bytes | str, *, durable: bool = False) -> None:
+        """`content` (text as UTF-8) in the file `name`, as `replacing` writes it."""
         data = content if isinstance(content, bytes) else encoded(content, name)
-        try:
+        if durable:
+            with self.replacing(name, durable=True) as file:
+                file.write(data)
+            return
+        try:  # what `replacing` does, at half its cost, since a dataset may be hundreds of thousands of files
             folder, last = self._walk.to(name, make=True)
             if holds(folder, last, data):
                 return
@@ -183,12 +192,12 @@ class OutputFolder:
             self.rename(fresh, name)
 
     @contextmanager
-    def private_folder(self) -> Iterator[str]:
-        """The name of a fresh folder that its owner alone may enter, for libraries that write files by path.
+    def private_folder(self, name: str) -> Iterator[str]:
+        """The name of a fresh folder beside `name` that its owner alone may enter, for libraries that write by path.
 
         The caller renames away what it wants of it; the rest is gone at the end.
         """
-        with self._fresh("private", 0o700) as fresh:
+        with self._fresh(name, 0o700) as fresh:
             yield fresh
 
     # Moving and removing
@@ -256,6 +265,7 @@ class OutputFolder:
             yield fresh
         finally:
             self.remove_tree(fresh)
+            self.unmake()
 
     def _temporary(self, last: str) -> str:
         """A name beside `last` that nobody can foretell and `clear_leftovers` knows."""
@@ -264,7 +274,7 @@ class OutputFolder:
         return os.path.join(folder, f"{f'.{name}'[:_STEM]}.samlabel-{self._token}-{self._count}")
 
     def _failed(self, name: str, error: OSError, what: str = "written") -> SamlabelError:
-        message = f"{self.path / name}: cannot be {what}: {error.strerror or error}"
+        message = f"{self.named / name}: cannot be {what}: {error.strerror or error}"
         if what == "written":
             message += "; what is done so far is safe, make room or restore permissions and run the same command again"
         return SamlabelError(message)
@@ -282,6 +292,16 @@ class Scratch(OutputFolder):
 
     def __exit__(self, *_: object) -> None:
         self._end()
+
+
+def open_log(file: Path) -> TextIO:
+    """A log, made where it is absent, to write at its end; a terminal or a pipe is taken as it is."""
+    if str(file.parent) in ("/dev", "/dev/fd") or (file.exists() and not file.is_file()):
+        try:
+            return open(file, "a", encoding="utf-8")
+        except OSError as error:
+            raise SamlabelError(f"{file}: cannot be written: {error.strerror}") from error
+    return io.TextIOWrapper(io.BufferedWriter(OutputFolder(file.parent).append(file.name)), encoding="utf-8")
 
 
 def nameless(folder: Path | None = None) -> IO[bytes]:

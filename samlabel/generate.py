@@ -9,16 +9,16 @@ import csv
 import io
 import json
 import os
-import shutil
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from .errors import ImageError, UnknownName
+from .files import OutputFolder
 from .images import Data, Failed, Source, decode, scan
-from .ledger import replacing, write_atomically
+from .lock import Lock
 from .memory import kept_pages
 from .types import Annotation, Category, Dataset, ImageRecord
 
@@ -66,31 +66,38 @@ def generate(
 
     "png" makes a folder a picture, `0.png`, `1.png`, ... and metadata.csv; "coco_rle" one JSON file a
     picture; "sa1b" SA-1B records. With `detector` its boxes are the prompts, else a grid of points. A
-    picture whose masks are there is passed over unless `overwrite`; SA-1B records are made all or none.
+    picture whose masks are there is passed over unless `overwrite`; SA-1B records are made all or none. Raises
+    UsageError for a link below `output`, and at once where another command writes there.
     """
     if form not in FORMS:
         raise UnknownName("output form", form, list(FORMS))
     out = Path(os.path.abspath(output))
     source = scan(data, exclude=[out])
     done = Generated(out, failed=list(source.failed))
-    if form == "sa1b":
-        import converters
 
-        records = _records(source, source.paths, segmenter, detector, done, progress)
-        dataset = Dataset((Category(1, "object"),), records, source.root)
-        converters.write(dataset, out, "sa1b", overwrite=overwrite, sidecar=False)
-        return done
-    suffix = "" if form == "png" else ".json"
-    targets = {path: out / (name + suffix) for path, name in names(source.paths).items()}
-    todo = [path for path, target in targets.items() if overwrite or not target.exists()]
-    done.present = len(targets) - len(todo)
-    for record in _records(source, todo, segmenter, detector, done, progress):
-        target = targets[record.path]
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if form == "png":
-            _write_pngs(record, target)
-        else:
-            write_atomically(target, json.dumps([as_record(one) for one in record.annotations]) + "\n")
+    def records(paths: Sequence[str]) -> Iterator[ImageRecord]:
+        return _records(source, paths, segmenter, detector, done, progress)
+
+    with Lock(out) as lock:
+        folder = OutputFolder(out)
+        if form == "sa1b":
+            import converters
+
+            dataset = Dataset((Category(1, "object"),), records(source.paths), source.root)
+            what = f"masks of {source.root}"
+            with converters.begun(lock, what, "sa1b", [out], overwrite=overwrite) as may_replace:
+                converters.write(dataset, out, "sa1b", overwrite=may_replace, sidecar=False)
+            return done
+        suffix = "" if form == "png" else ".json"
+        targets = {path: name + suffix for path, name in names(source.paths).items()}
+        todo = [path for path, target in targets.items() if overwrite or folder.kind(target) is None]
+        done.present = len(targets) - len(todo)
+        for record in records(todo):
+            if form == "png":
+                _write_pngs(record, folder, targets[record.path])
+            else:
+                text = json.dumps([as_record(one) for one in record.annotations]) + "\n"
+                folder.write(targets[record.path], text, durable=True)
     return done
 
 
@@ -118,7 +125,7 @@ def as_record(one: Annotation) -> dict[str, Any]:
 
 def _records(
     source: Source,
-    paths: tuple[str, ...] | list[str],
+    paths: Sequence[str],
     segmenter: SamSegmenter,
     detector: Detector | None,
     done: Generated,
@@ -139,19 +146,21 @@ def _records(
         yield record
 
 
-def _write_pngs(record: ImageRecord, folder: Path) -> None:
+def _write_pngs(record: ImageRecord, out: OutputFolder, name: str) -> None:
     """A folder of masks that takes its name when all of it is written."""
+    with out.replacing_folder(name) as folder:
+        _fill(record, out, folder)
+
+
+def _fill(record: ImageRecord, out: OutputFolder, folder: str) -> None:
     from PIL import Image
 
-    build = folder.with_name(f".{folder.name}.new")
-    shutil.rmtree(build, ignore_errors=True)
-    build.mkdir()
     table = io.StringIO()
     rows = csv.writer(table, lineterminator="\n")
     rows.writerow(COLUMNS.split(","))
     for number, one in enumerate(record.annotations):
         assert one.mask is not None, "the generator sets it"
-        with replacing(build / f"{number}.png") as file:
+        with out.replacing(f"{folder}/{number}.png", durable=True) as file:
             Image.fromarray(one.mask.to_pixels().astype("uint8") * 255).save(file, format="PNG")
         values = as_record(one)
         point = values["point_coords"][0] if values["point_coords"] else ["", ""]
@@ -166,10 +175,7 @@ def _write_pngs(record: ImageRecord, folder: Path) -> None:
                 *values["crop_box"],
             ]
         )
-    write_atomically(build / "metadata.csv", table.getvalue())
-    if folder.exists():
-        shutil.rmtree(folder)
-    os.replace(build, folder)
+    out.write(f"{folder}/metadata.csv", table.getvalue(), durable=True)
 
 
 def _xywh(box: tuple[float, ...]) -> list[float]:

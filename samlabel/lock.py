@@ -15,8 +15,8 @@ from .files import OutputFolder
 class Lock:
     """Holds `target`, a file or a folder, for this process; the system frees it however the process ends.
 
-    A process that is killed leaves the file behind, and in it what it had begun to write. Raises UsageError at once
-    where another process holds the target.
+    A process that is killed leaves the file behind, and in it what it had begun to write; the next one removes its
+    temporary files. Raises UsageError at once where another process holds the target.
     """
 
     def __init__(self, target: Path | str) -> None:
@@ -25,15 +25,16 @@ class Lock:
         beside = os.access(real.parent, os.W_OK) or not real.is_dir()  # a mounted folder may be all that we may change
         self._folder = OutputFolder(real.parent if beside else real)
         self._name = f".samlabel-{real.name[:50]}.lock"  # 50 characters are 200 of the 255 bytes of a name at most
-        self.was_left = False  # by a process that was killed, or could not finish
-        self.unfinished = ""  # what that process had begun
+        self.unfinished = ""  # what an earlier process had begun and did not finish
 
     def __enter__(self) -> Lock:
         self._file = self._held()
         self._file.seek(0)
         left = self._file.read()
-        self.was_left, self.unfinished = bool(left), left.decode("utf-8", "replace").strip()
+        self.unfinished = left.decode("utf-8", "surrogateescape").strip()
         self._note(self.unfinished)
+        if left:  # by a process that was killed, or could not finish
+            self._clear()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
@@ -54,6 +55,15 @@ class Lock:
     def forget(self) -> None:
         """Note that nothing is left to be finished."""
         self._note("")
+
+    def _clear(self) -> None:
+        """Remove temporary files in the target, or beside it for a file, and of the images that come with it."""
+        if self.target.is_dir():
+            OutputFolder(self.target).clear_leftovers()
+        elif self.target.parent.is_dir():
+            folder = OutputFolder(self.target.parent)
+            folder.clear_leftovers(prefix=self.target.stem, below=False)
+            folder.clear_leftovers("images")
 
     def _note(self, what: str) -> None:
         self._noted = what

@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from . import detectors
+from .files import OutputFolder
+from .hidden import HIDDEN, read_json
 from .images import Source, fingerprint, hash_file, hash_tree
-from .ledger import write_atomically
 from .pipeline import Models
 from .select import Detecting, Grid, Thresholds
 from .types import Category
 
-RECALL = "recall.json"
+RECALL = f"{HIDDEN}/recall.json"
 SHIPPED = ("nano", "none")  # names whose weights come with the package
 
 
@@ -71,7 +72,7 @@ class Recalled:
 class Recall:
     """The memory of `OUT/.samlabel`: arguments, hashes of weight files, and the settings they led to."""
 
-    hidden: Path
+    out: OutputFolder
     asked: Asked
     files: list[Path] | None = field(init=False)
 
@@ -83,26 +84,28 @@ class Recall:
         if self.files is None:
             return None
         try:
-            found = json.loads((self.hidden / RECALL).read_text(encoding="utf-8"))
+            found = read_json(self.out, RECALL)
             if found["asked"] != self.asked.to_json() or set(found["files"]) != {str(path) for path in self.files}:
                 return None
             if any(not _is_same(Path(path), known) for path, known in found["files"].items()):
                 return None
-            categories = tuple(Category(int(key), name, above) for key, name, above in found["categories"])
-            return Recalled(found["settings"], categories)
+            categories = tuple(Category(int(key), str(name), above) for key, name, above in found["categories"])
+            settings = found["settings"]
+            if not _follow(settings, self.asked):
+                return None
+            return Recalled(settings, categories)
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return None
 
     def keep(self, settings: Mapping[str, Any], categories: Iterable[Category]) -> None:
         """Remember them for the next run; atomic, and only where they can be recognised again."""
-        file = self.hidden / RECALL
         if self.files is None:
-            file.unlink(missing_ok=True)
+            self.out.remove(RECALL)
             return
         known = {str(path): [*fingerprint(path), hash_file(path)] for path in self.files}
         rows = [[one.id, one.name, one.supercategory] for one in categories]
         says = {"asked": self.asked.to_json(), "files": known, "settings": dict(settings), "categories": rows}
-        write_atomically(file, json.dumps(says) + "\n")
+        self.out.write(RECALL, json.dumps(says) + "\n", durable=True)
 
 
 def settings_of(asked: Asked, models: Models, device: str) -> dict[str, Any]:
@@ -129,6 +132,13 @@ def settings_of(asked: Asked, models: Models, device: str) -> dict[str, Any]:
         **asdict(asked.detecting),
     }
     return settings
+
+
+def _follow(settings: Mapping[str, Any], asked: Asked) -> bool:
+    """Whether settings that were noted can be those that `asked` led to; the note may be a stranger's."""
+    own = {"thresholds": asdict(asked.thresholds), "images": asked.images, "samlabel": asked.to_json()["samlabel"]}
+    models = isinstance(settings["segmenter"], Mapping) and isinstance(settings["detector"], (Mapping, str))
+    return models and all(settings[key] == value for key, value in own.items())
 
 
 def class_names(classes: Sequence[str | int] | str | int | None) -> tuple[str, ...] | None:

@@ -13,16 +13,19 @@ from types import MappingProxyType
 from typing import Any
 
 from .errors import ImageError, OutputExists, TooManyFailures
+from .files import OutputFolder
+from .hidden import HIDDEN, read_json
 from .human import Conflict, Made, accepted, edits, list_conflicts, take
 from .images import Failed, Source, fingerprint, hash_file, header_size
-from .ledger import HUMAN, Journal, Labelled, rewrite, temporary_of, write_atomically
-from .outputs import HIDDEN, Outputs, edited_message
+from .ledger import HUMAN, Journal, Labelled, rewrite
+from .outputs import Outputs, edited_message
 from .pipeline import Clock
 from .types import Category, Dataset
 from .update import carry_over, describe_difference, settings_hash
 
 SHOWN_FAILURES = 20
-FAILURES, MANIFEST, OVERWRITING = "failed.jsonl", "manifest.json", "overwriting.json"
+FAILURES, MANIFEST = "failed.jsonl", "manifest.json"
+SETTINGS, OVERWRITING, JOURNAL = f"{HIDDEN}/settings.json", f"{HIDDEN}/overwriting.json", f"{HIDDEN}/journal.jsonl"
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,49 +98,53 @@ class Run:
     conflicts: list[Conflict] = field(default_factory=list)
     understood: set[str] = field(default_factory=set)  # formats whose edits are in the journal now
     annotated: int = 0
+    folder: OutputFolder = field(init=False)
     outputs: Outputs = field(init=False)
 
-    @property
-    def hidden(self) -> Path:
-        return self.out / HIDDEN
+    def __post_init__(self) -> None:
+        self.folder = OutputFolder(self.out)
 
     @property
     def journal(self) -> Path:
-        return self.hidden / "journal.jsonl"
+        return self.out / JOURNAL
 
     def prepare(self) -> None:
         """Compare the settings with those of the earlier run; under the lock."""
-        file, journal = self.hidden / "settings.json", self.journal
-        for name in () if file.exists() else (FAILURES, MANIFEST):
+        began = self.folder.kind(SETTINGS) is not None
+        for name in () if began else (FAILURES, MANIFEST):
             if (self.out / name).exists():
                 raise OutputExists(f"{self.out / name} exists and samlabel did not write it; choose another --out")
-        for name in (FAILURES, MANIFEST):
-            temporary_of(self.out / name).unlink(missing_ok=True)
         self.outputs = Outputs(self.out)
-        self._take_human_work(journal, read_json(file))
+        before = read_json(self.folder, SETTINGS)
+        self._take_human_work(before)
         if self.overwrite:
-            self._start_over(journal)
-        elif file.exists() and journal.exists() and journal.stat().st_size:
-            before = read_json(file)
-            if before != self.settings:
-                if not self.update:
-                    raise OutputExists(
-                        f"{self.out} holds a run with other settings: {describe_difference(before, self.settings)}; "
-                        f"choose another --out, or --update to redo what that touches, or --overwrite to redo all"
-                    )
-                carry_over(journal, before, self.settings)
-        if read_json(file) != self.settings:
-            write_atomically(file, json.dumps(self.settings, indent=1, sort_keys=True) + "\n")
+            self._start_over()
+        elif (
+            before != self.settings and began and self.folder.kind(JOURNAL) is not None and self.journal.stat().st_size
+        ):
+            if not self.update:
+                raise OutputExists(
+                    f"{self.out} holds a run with other settings: {describe_difference(before, self.settings)}; "
+                    f"choose another --out, or --update to redo what that touches, or --overwrite to redo all"
+                )
+            carry_over(self.journal, before, self.settings, below=self.folder)
+        if before != self.settings:
+            text = json.dumps(self.settings, indent=1, sort_keys=True) + "\n"
+            self.folder.write(SETTINGS, text, durable=True)
         self.failed = list(self.source.failed)
 
-    def _start_over(self, journal: Path) -> None:
+    def _start_over(self) -> None:
         """Forget what is done, but once: an --overwrite that was cut off goes on with what it had redone."""
-        mark = self.hidden / OVERWRITING
-        if read_json(mark).get("settings") != settings_hash(self.settings):
-            mark.unlink(missing_ok=True)
-            if journal.exists():  # what people made stays
-                rewrite(journal, lambda head, body: (head, None) if head["settings"] == HUMAN else None)
-            write_atomically(mark, json.dumps({"settings": settings_hash(self.settings)}) + "\n")
+        if read_json(self.folder, OVERWRITING).get("settings") != settings_hash(self.settings):
+            self.folder.remove(OVERWRITING)
+            if self.folder.kind(JOURNAL) is not None:  # what people made stays
+                rewrite(
+                    self.journal,
+                    lambda head, body: (head, None) if head["settings"] == HUMAN else None,
+                    below=self.folder,
+                )
+            text = json.dumps({"settings": settings_hash(self.settings)}) + "\n"
+            self.folder.write(OVERWRITING, text, durable=True)
 
     def todo(self, journal: Journal) -> list[str]:
         """Pictures that no earlier run has finished, or that changed since."""
@@ -159,13 +166,13 @@ class Run:
             del journal.entries[path]
             return False
 
-    def _take_human_work(self, journal: Path, before: dict[str, Any]) -> None:
+    def _take_human_work(self, before: dict[str, Any]) -> None:
         """Put labels that people edited or brought into the journal, before anything of it is redone."""
         now = settings_hash(before or self.settings)
         edited: dict[str, Made] = {}
         stopping: list[Conflict] = []
-        if journal.exists():
-            edited, found, self.understood = edits(self.outputs, journal, now, self.source, _write_links)
+        if self.folder.kind(JOURNAL) is not None:
+            edited, found, self.understood = edits(self.outputs, self.journal, now, self.source, _write_links)
             stopping += [one for one in found if one.kind == "two-edits"]
             self.conflicts += [one for one in found if one.kind != "two-edits"]
         brought: dict[str, Made] = {}
@@ -177,13 +184,13 @@ class Run:
             stopping += [
                 Conflict(path, "two-persons", "edited in place, and brought with other objects") for path in both
             ]
-        list_conflicts(self.out, stopping, stop=True)
+        list_conflicts(self.folder, stopping, stop=True)
         if not edited and not brought:
             return
-        with Journal(journal, now, categories=self.categories) as open_journal:
+        with Journal(self.journal, now, categories=self.categories, below=self.folder) as open_journal:
             take(open_journal, edited, self.source, replacing=True)
             found = take(open_journal, brought, self.source, replacing=self.overwrite)
-        list_conflicts(self.out, found, stop=True)
+        list_conflicts(self.folder, found, stop=True)
 
     def stop_when_too_many_failed(self) -> None:
         """Raise TooManyFailures, with the list of them written."""
@@ -252,7 +259,7 @@ class Run:
         kept: list[str] = []
         rows = [[one.id, one.name, one.supercategory] for one in journal.categories]
         origin = {"end": journal.end, "records": totals.digest, "images": paths, "categories": rows}
-        list_conflicts(self.out, self.conflicts, stop=False)
+        list_conflicts(self.folder, self.conflicts, stop=False)
         for name in self.formats if paths else ():
             digest = settings_hash({"records": totals.digest, "images": self.images, "settings": self.settings})
             if not self.overwrite and self.outputs.is_current(name, digest):
@@ -284,16 +291,15 @@ class Run:
             seconds=time.perf_counter() - started,
         )
         self._write_manifest(summary, clock)
-        (self.hidden / OVERWRITING).unlink(missing_ok=True)
+        self.folder.remove(OVERWRITING)
         return summary
 
     def _write_failures(self) -> None:
-        file = self.out / FAILURES
         if self.failed:
             lines = sorted(json.dumps(asdict(one), ensure_ascii=False, sort_keys=True) for one in self.failed)
-            write_atomically(file, "".join(line + "\n" for line in lines))
+            self.folder.write(FAILURES, "".join(line + "\n" for line in lines), durable=True)
         else:
-            file.unlink(missing_ok=True)
+            self.folder.remove(FAILURES)
 
     def _write_manifest(self, summary: Summary, clock: Clock) -> None:
         """What made the labels; left as it is when it says the same already, whatever this run's timings are."""
@@ -305,23 +311,13 @@ class Run:
             "formats": self.outputs.formats,
             "counts": {name: counts[name] for name in kept},
         }
-        file = self.out / MANIFEST
-        before = read_json(file)
+        before = read_json(self.folder, MANIFEST) if self.folder.kind(MANIFEST) == "file" else {}
         if {name: before.get(name) for name in says} == says:
             return
         seconds = {stage: round(value, 3) for stage, value in sorted(clock.seconds.items())}
         run = {"annotated": self.annotated, "resumed": summary.resumed, "seconds": counts["seconds"], "stages": seconds}
         says |= {"environment": _environment(), "last_run": run}
-        write_atomically(file, json.dumps(says, indent=1, ensure_ascii=False) + "\n")
-
-
-def read_json(file: Path) -> dict[str, Any]:
-    """The object in a JSON file; empty when there is none."""
-    try:
-        found = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
+        self.folder.write(MANIFEST, json.dumps(says, indent=1, ensure_ascii=False) + "\n", durable=True)
 
 
 def where(folder: Path) -> Path:

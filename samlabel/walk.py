@@ -60,8 +60,10 @@ class Walk:
     def unmake(self) -> None:
         """Remove what `make` made, as far as nothing is in it."""
         with suppress(OSError):
-            for folder in self._made:
-                os.rmdir(folder)
+            while self._made:
+                os.rmdir(self._made[0])
+                self._made.pop(0)
+                self.forget("")
 
     def to(self, name: str, *, make: bool = False) -> tuple[int | None, str]:
         """The folder that `name` lies in, by descriptor, and its last part; without descriptors None and its path.

@@ -21,6 +21,7 @@ STEPS = {
     "compare": 1,
     "files": 1,
     "lock": 1,
+    "hidden": 2,
     "geometry": 0,
     "protocols": 1,
     "plugins": 2,

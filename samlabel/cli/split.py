@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import UsageError
+from ..files import OutputFolder
 from ._console import print_json
 from ._write import (
     AllowLossy,
@@ -53,34 +54,44 @@ def split(
     as_json: Json = False,
 ) -> None:
     """Divide a dataset: the same for the same seed, classes spread evenly, photos that look alike kept together."""
-    from converters import Lenient, Receipt
+    from converters import Lenient, Receipt, begun
 
     from ..datasets import plan, take
+    from ..lock import Lock
 
     shares = _shares(part or DEFAULT)
     dataset = opened(source, from_, image_root, lenient=lenient)
     whole = dataset()
     found = plan(whole, shares, seed=seed, image_root=image_root)
     skipped = dataset.skipped or Lenient()  # of the whole, and so told once
-    receipts = {}
-    # Every part is checked before the first is written, so that a refusal leaves nothing behind.
-    for dry in (True, False) if not (dry_run or allow_lossy) else (dry_run,):
-        for label in shares:
-            receipt = Receipt(str(source), str(out / label), dataset.format, dataset.why, to or dataset.format)
-            receipts[label] = write(
-                lambda label=label: take(dataset(), found.part_of, label),
-                out / label,
-                receipt=receipt,
-                skipped=(),
-                images=images,
-                allow_lossy=allow_lossy,
-                overwrite=overwrite,
-                dry_run=dry,
-                option=option,
-            )
-            _refuse(receipts[label].losses, dry and not dry_run, label)
-    if not dry_run and all((out / label / "data.yaml").is_file() for label in shares):
-        _write_data_yaml(out, list(shares), whole.categories)
+    format_ = to or dataset.format
+
+    def written(label: str, *, dry: bool, overwrite: bool) -> Receipt:
+        return write(
+            lambda: take(dataset(), found.part_of, label),
+            out / label,
+            receipt=Receipt(str(source), str(out / label), dataset.format, dataset.why, format_),
+            skipped=(),
+            images=images,
+            allow_lossy=allow_lossy,
+            overwrite=overwrite,
+            dry_run=dry,
+            option=option,
+        )
+
+    if dry_run:
+        receipts = {label: written(label, dry=True, overwrite=overwrite) for label in shares}
+    else:
+        what = f"split {source} to {format_}, {shares}, seed {seed}, images {images}, {option}"
+        with Lock(out) as lock:
+            if not allow_lossy:  # every part is checked before the first is written: a refusal leaves nothing behind
+                for label in shares:
+                    _refuse(written(label, dry=True, overwrite=overwrite).losses, label)
+            parts = [out / label for label in shares]
+            with begun(lock, what, format_, parts, overwrite=overwrite) as may_replace:
+                receipts = {label: written(label, dry=False, overwrite=may_replace) for label in shares}
+                if all((part / "data.yaml").is_file() for part in parts):
+                    _write_data_yaml(OutputFolder(out), list(shares), whole.categories)
     if as_json:
         print_json(
             {
@@ -102,10 +113,10 @@ def split(
     print(f"{found.groups} groups of like photos kept together ({found.grouped} of {found.compared} compared)")
 
 
-def _refuse(losses: dict[str, int], checking: bool, label: str) -> None:
+def _refuse(losses: dict[str, int], label: str) -> None:
     from ..errors import LossyConversion
 
-    if checking and losses:
+    if losses:
         summary = ", ".join(f"{count} {code}" for code, count in losses.items())
         raise LossyConversion(f"the part {label} would lose something: {summary}; --allow-lossy accepts that")
 
@@ -126,12 +137,11 @@ def _shares(parts: list[str]) -> dict[str, float]:
     return shares
 
 
-def _write_data_yaml(out: Path, parts: list[str], categories: tuple[Category, ...]) -> None:
+def _write_data_yaml(out: OutputFolder, parts: list[str], categories: tuple[Category, ...]) -> None:
     """One data.yaml over YOLO parts, so that a single file names them all."""
     import yaml
 
-    from ..ledger import write_atomically
-
     names = {index: c.name for index, c in enumerate(sorted(categories, key=lambda c: c.id))}
     content = {**{part: f"{part}/images" for part in parts}, "names": names}
-    write_atomically(out / "data.yaml", yaml.safe_dump(content, allow_unicode=True, sort_keys=False, width=1 << 30))
+    text = yaml.safe_dump(content, allow_unicode=True, sort_keys=False, width=1 << 30)
+    out.write("data.yaml", text, durable=True)

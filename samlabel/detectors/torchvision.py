@@ -16,7 +16,9 @@ from typing import Any
 
 from ..devices import resolve_device
 from ..errors import UnknownName, UsageError, WeightsError
+from ..files import OutputFolder
 from ..images import hash_file
+from ..lock import Lock
 from ..protocols import Image
 from ..types import Category, Detections
 from ._batches import inside, same_size
@@ -140,15 +142,18 @@ def fetch(what: str) -> Path:
     kept = _cached(url)
     if not kept.is_file():
         log.warning("downloading %s into %s", url, kept.parent)
-        try:
-            kept.parent.mkdir(parents=True, exist_ok=True)
-            torch.hub.download_url_to_file(url, str(kept), hash_prefix=_hash_prefix(kept), progress=False)
-        except Exception as error:  # urllib, ssl and torch.hub each raise their own
-            reason = " ".join(str(error).split())
-            raise WeightsError(
-                f"weights of {what} could not be downloaded from {url} ({reason}); fetch them and "
-                f"write torchvision:{what}@FILE"
-            ) from error
+        folder = OutputFolder(kept.parent)
+        with Lock(kept), folder.private_folder(kept.name) as work:
+            file = str(folder.path / work / kept.name)
+            try:
+                torch.hub.download_url_to_file(url, file, hash_prefix=_hash_prefix(kept), progress=False)
+            except Exception as error:  # urllib, ssl and torch.hub each raise their own
+                reason = " ".join(str(error).split())
+                raise WeightsError(
+                    f"weights of {what} could not be downloaded from {url} ({reason}); fetch them and "
+                    f"write torchvision:{what}@FILE"
+                ) from error
+            folder.rename(f"{work}/{kept.name}", kept.name)
     _check_hash(kept)
     return kept
 

@@ -19,7 +19,9 @@ from typing import Any
 import numpy as np
 
 from ..errors import MissingDependency, SamlabelError, UnknownName, UsageError, WeightsError
+from ..files import OutputFolder
 from ..images import hash_file
+from ..lock import Lock
 from ..protocols import Image
 from ..types import Category, Detections
 from ..workers import same_threads
@@ -134,7 +136,7 @@ def fetch(what: str) -> Path:
         _download(name, target)
     note = note_of(target)
     if not note.exists():
-        note.write_text(hash_file(target) + "\n", encoding="utf-8")
+        OutputFolder(target.parent).write(note.name, hash_file(target) + "\n")
     return target
 
 
@@ -215,13 +217,15 @@ def _download(name: str, target: Path) -> None:
     from ultralytics.utils.downloads import attempt_download_asset
 
     log.warning("downloading %s from github.com/ultralytics/assets into %s", name, target.parent)
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        attempt_download_asset(target)
-    except Exception as error:  # requests, ssl and ultralytics each raise their own
-        raise WeightsError(_no_download(name, target, _one_line(error))) from error
-    if not target.exists():
-        raise WeightsError(_no_download(name, target, "nothing arrived"))
+    folder = OutputFolder(target.parent)
+    with Lock(target), folder.private_folder(name) as work:
+        try:
+            attempt_download_asset(folder.path / work / name)
+        except Exception as error:  # requests, ssl and ultralytics each raise their own
+            raise WeightsError(_no_download(name, target, _one_line(error))) from error
+        if folder.kind(f"{work}/{name}") != "file":
+            raise WeightsError(_no_download(name, target, "nothing arrived"))
+        folder.rename(f"{work}/{name}", name)
 
 
 def _no_download(name: str, target: Path, reason: str) -> str:
