@@ -19,6 +19,7 @@ def test_a_warning_about_a_line_of_ours_is_an_error(module: str) -> None:
 
 
 @pytest.mark.parametrize("module", ["sampling", "torch.nn", "other.samlabel"])
-def test_a_warning_about_a_line_of_others_is_none(module: str) -> None:
-    with pytest.warns(UserWarning, match="a sign of a fault"):
+def test_a_warning_about_a_line_of_others_is_no_error(module: str) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", append=True)  # below all settings: it only keeps the report of pytest short
         warn_from(module)
