@@ -33,9 +33,8 @@ def voc_file(
 
 
 def item(name: str, *box: float, more: str = "") -> str:
-    sides = "".join(
-        f"<{side}>{value}</{side}>" for side, value in zip(("xmin", "ymin", "xmax", "ymax"), box, strict=True)
-    )
+    given = zip(("xmin", "ymin", "xmax", "ymax"), box, strict=False)  # a box may lack its last sides
+    sides = "".join(f"<{side}>{value}</{side}>" for side, value in given)
     return f"<object><name>{name}</name><bndbox>{sides}</bndbox>{more}</object>"
 
 
