@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -51,7 +51,7 @@ class Models:
 class Clock:
     """Seconds by stage, for the manifest; those of several threads add up."""
 
-    seconds: Counter[str] = field(default_factory=Counter)
+    seconds: dict[str, float] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     @contextmanager
@@ -61,12 +61,12 @@ class Clock:
             yield
         finally:
             with self._lock:
-                self.seconds[stage] += time.perf_counter() - start
+                self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - start
 
 
 def read_ahead(
     root: Path, paths: Iterable[str], *, ahead: int = 2, threads: int = 1, max_pixels: int = MAX_PIXELS
-) -> Iterator[Decoded | Failed]:
+) -> Generator[Decoded | Failed, None, None]:
     """Decoded pictures in the order of `paths`, at most `threads + ahead` of them made while models work."""
 
     def read(path: str) -> Decoded | Failed:

@@ -40,7 +40,8 @@ class Asked:
     def to_json(self) -> dict[str, Any]:
         from . import __version__
 
-        return json.loads(json.dumps({**asdict(self), "samlabel": __version__}))
+        plain: dict[str, Any] = json.loads(json.dumps({**asdict(self), "samlabel": __version__}))
+        return plain
 
     def files(self) -> list[Path] | None:
         """Weight files that these arguments name; None where a name does not tell its file."""
