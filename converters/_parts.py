@@ -56,7 +56,8 @@ def in_parts(work: Callable[[Iterable[ImageRecord]], T], records: Iterable[Image
     try:
         for part in parts[1:]:
             helpers.append(_Helper.started(work, part))
-        answers = [(helper and helper.answer()) or (work(part), part.seen()) for helper, part in zip(helpers, parts)]
+        pairs = zip(helpers, parts, strict=True)
+        answers = [(helper and helper.answer()) or (work(part), part.seen()) for helper, part in pairs]
     finally:
         for helper in helpers:
             if helper is not None:
@@ -111,7 +112,7 @@ class _Helper:
 
         pipe = self._process.stdout
         assert pipe is not None
-        if not wait([pipe], PATIENCE):
+        if not wait([pipe.fileno()], PATIENCE):
             return None
         data = pipe.read()
         return pickle.loads(data[1:]) if self._process.wait() == 0 and data[:1] == LIFE else None
