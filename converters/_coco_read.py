@@ -101,7 +101,7 @@ def _read_images(raw: Iterator[Any], file: Path, lenient: Lenient | None) -> dic
         except FormatError as error:
             if lenient is None:
                 raise
-            lenient.note(getattr(error, "code", "bad-image"), error)
+            lenient.note(error.code or "bad-image", error)
             continue
         images[key] = {**entry, "file_name": name, "height": height, "width": width}
         names[name] = key
@@ -208,7 +208,7 @@ class _Records(Part):
             except FormatError as error:
                 if self.lenient is None:
                     raise
-                self.lenient.note(getattr(error, "code", "bad-annotation"), error)
+                self.lenient.note(error.code or "bad-annotation", error)
 
 
 def _read_object(

@@ -18,7 +18,7 @@ from samlabel.types import Annotation, Category, Dataset, ImageRecord, Mask, Siz
 
 from ._budget import Budget
 from ._files import Names, Target, check_transfer, files_below, inside, place_image, refuse_existing, write_text
-from ._parts import in_parts
+from ._parts import Part, in_parts
 from ._report import WriteReport
 from ._values import check_listed
 from ._yolo_fill import as_ultralytics_fills, iou_in_ultralytics
@@ -229,7 +229,7 @@ class _Labels:
         index = {category.id: place for place, category in enumerate(self.categories)}
         done = _Done(WriteReport("yolo", str(self.path)), Audit(self.categories))
         names, target = Names(), Target(self.path)
-        for before in getattr(records, "paths_before", ()):
+        for before in records.paths_before if isinstance(records, Part) else ():
             names.take(before)
         for record in records:
             self._write(record, index, names, target, done)
