@@ -27,4 +27,4 @@ END
 # shellcheck disable=SC2086
 "$python" -m pip install --quiet ${PIP_FLAGS:-} --no-warn-conflicts --requirement "$folder/requirements.txt"
 # shellcheck disable=SC2086
-"$python" .ci/declared.py "$folder/labels" $without
+"$python" .ci/declared_check.py "$folder/labels" $without
