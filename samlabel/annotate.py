@@ -79,8 +79,8 @@ def auto_annotate(
     `trust_weights` lets a detector open a file that can run code (a `.pt` is a Python pickle): True,
     or the SHA-256 of the one file that may. `dtype` (float32, bfloat16, float16, auto) and `backend` (torch,
     openvino) are how the SAM variant is run. `accept` is a dataset in any format that people made: its
-    labels are kept as they are, and so is every label that was edited in the output. Raises UsageError for what cannot be meant, OutputExists
-    before anything is overwritten, TooManyFailures.
+    labels are kept as they are, and so is every label that was edited in the output. Raises UsageError for what cannot
+    be meant, OutputExists before anything is overwritten, TooManyFailures.
     """
     started = time.perf_counter()
     thresholds, grid, clock = thresholds or Thresholds(), grid or Grid(), Clock()
@@ -250,10 +250,14 @@ def _segmenter(
         name = "nano"
     module = plugins.get("segmenter", kind, SEGMENTERS)
     if kind == "sam":
-        return module.load(name, checkpoint=sam_checkpoint, device=device, grid=grid, dtype=dtype, backend=backend)
+        of_sam: Segmenter = module.load(
+            name, checkpoint=sam_checkpoint, device=device, grid=grid, dtype=dtype, backend=backend
+        )
+        return of_sam
     if (dtype, backend) != ("float32", "torch"):
         raise UsageError(f"dtype and backend are of the SAM variants, not of {kind!r}; leave them out")
-    return module.load(name, checkpoint=sam_checkpoint, device=device, grid=grid)
+    other: Segmenter = module.load(name, checkpoint=sam_checkpoint, device=device, grid=grid)
+    return other
 
 
 def _text(value: str | os.PathLike[str] | None) -> str | None:
