@@ -258,10 +258,7 @@ def clean(mask: np.ndarray, min_area: int) -> tuple[np.ndarray, bool]:
 
     When every island is small, the largest stays.
     """
-    try:
-        import cv2
-    except ImportError:
-        raise SamError("min_mask_region_area needs OpenCV: pip install opencv-python-headless") from None
+    import cv2
 
     _, regions, stats, _ = cv2.connectedComponentsWithStats((~mask).astype(np.uint8), connectivity=8)
     holes = [i for i in range(1, len(stats)) if stats[i, cv2.CC_STAT_AREA] < min_area]

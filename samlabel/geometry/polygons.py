@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ..types import Mask, Size
 
 
-def polygons_to_mask(polygons: Sequence[Sequence[float]], size: Size) -> Mask:
+def polygons_to_mask(polygons: Sequence[Sequence[float] | np.ndarray], size: Size) -> Mask:
     """The union of flat `x0 y0 x1 y1 ...` polygons by pycocotools' rule; an empty mask for no polygon.
 
     Raises ValueError for fewer than three points, an odd count, a number that is not finite, or a point so far
