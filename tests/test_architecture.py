@@ -42,6 +42,7 @@ STEPS = {
     "human": 4,
     "request": 4,
     "run": 5,
+    "class_map": 4,
     "annotate": 5,
     "training": 5,
     "cli": 6,
