@@ -45,7 +45,8 @@ def read(
         options["pictures"] = True
     if not Path(path).exists():
         raise UsageError(f"{path}: no such file or folder")
-    return function(Path(path), **checked_options(function, name, options))
+    dataset: Dataset = function(Path(path), **checked_options(function, name, options))
+    return dataset
 
 
 def write(
@@ -66,7 +67,8 @@ def write(
     chosen = dict(options, overwrite=overwrite)
     if images is not None:
         chosen["images"] = images
-    return function(dataset, Path(path), **checked_options(function, format, chosen))
+    report: WriteReport = function(dataset, Path(path), **checked_options(function, format, chosen))
+    return report
 
 
 def convert(

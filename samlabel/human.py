@@ -220,6 +220,6 @@ def list_conflicts(out: OutputFolder, conflicts: list[Conflict], *, stop: bool) 
     if stop:
         first = conflicts[0]
         raise Conflicted(
-            f"{first.path}: {first.message}; {len(conflicts)} such conflict{'s' * (len(conflicts) > 1)} with what a person "
-            f"made, all in {out.named / CONFLICTS}; nothing was changed"
+            f"{first.path}: {first.message}; {len(conflicts)} such conflict{'s' * (len(conflicts) > 1)} with what a "
+            f"person made, all in {out.named / CONFLICTS}; nothing was changed"
         )

@@ -1,4 +1,4 @@
-"""Everything is written, moved and removed by `samlabel/files.py`: read with ast, so that no way of saying it is missed."""
+"""Everything is written, moved and removed by `samlabel/files.py`: read with ast, as imports are."""
 
 from __future__ import annotations
 
@@ -14,17 +14,59 @@ WRITERS = {"samlabel/files.py", "samlabel/walk.py", "samlabel/compare.py"}
 TOOLS = "samlabel/training/"  # makes the bundled weights, by hand and in folders of its own; no command reaches it
 
 # Functions that change the disk by a name, or open a file to do so.
-OS = set(
-    "open replace rename renames unlink remove removedirs rmdir mkdir makedirs link symlink truncate chmod lchmod chown "
-    "lchown utime mkfifo mknod setxattr removexattr".split()
-)
+OS = {
+    "open",
+    "replace",
+    "rename",
+    "renames",
+    "unlink",
+    "remove",
+    "removedirs",
+    "rmdir",
+    "mkdir",
+    "makedirs",
+    "link",
+    "symlink",
+    "truncate",
+    "chmod",
+    "lchmod",
+    "chown",
+    "lchown",
+    "utime",
+    "mkfifo",
+    "mknod",
+    "setxattr",
+    "removexattr",
+}
 SHUTIL_READS = {"copyfileobj", "disk_usage", "get_terminal_size", "which"}
 TEMPFILE_NAMELESS = {"SpooledTemporaryFile"}  # in memory, or nameless on the system's temporary disk
-METHODS = set("write_text write_bytes touch unlink symlink_to hardlink_to link_to lchmod tofile savefig".split())
-LIBRARIES = set(
-    "torch.save onnx.save torch.onnx.export quantize_dynamic save_file np.save np.savez numpy.save imwrite cv2.imwrite "
-    "urlretrieve torch.hub.download_url_to_file attempt_download_asset".split()
-)
+METHODS = {
+    "write_text",
+    "write_bytes",
+    "touch",
+    "unlink",
+    "symlink_to",
+    "hardlink_to",
+    "link_to",
+    "lchmod",
+    "tofile",
+    "savefig",
+}
+LIBRARIES = {
+    "torch.save",
+    "onnx.save",
+    "torch.onnx.export",
+    "quantize_dynamic",
+    "save_file",
+    "np.save",
+    "np.savez",
+    "numpy.save",
+    "imwrite",
+    "cv2.imwrite",
+    "urlretrieve",
+    "torch.hub.download_url_to_file",
+    "attempt_download_asset",
+}
 # What libraries write by path lies in a fresh private folder that `OutputFolder` made and takes the files from.
 BY_LIBRARIES = {
     "sam/onnx_export.py: torch.onnx.export",
@@ -65,7 +107,9 @@ def writes(call: ast.Call) -> bool:
         return True
     if function == "open":  # of a Path; a name of ours, or of an image, is no mode
         mode = mode_of(call, 0)
-        return isinstance(mode, ast.Constant) and re.fullmatch("[rwaxbt+]*[wax+][rwaxbt+]*", str(mode.value)) is not None
+        return (
+            isinstance(mode, ast.Constant) and re.fullmatch("[rwaxbt+]*[wax+][rwaxbt+]*", str(mode.value)) is not None
+        )
     if function in ("mkdir", "rmdir", "chmod"):  # of a Path: that of `OutputFolder` is told a name
         return not call.args or function == "chmod"
     # Of a Path: text takes two arguments, and so does `OutputFolder`; a time takes named ones.
@@ -106,7 +150,7 @@ def calls(source: str) -> Iterator[ast.Call]:
     ],
 )
 def test_each_way_of_writing_is_seen(line: str) -> None:
-    assert [writes(call) for call in calls(line)][0]
+    assert writes(next(calls(line)))
 
 
 @pytest.mark.parametrize(

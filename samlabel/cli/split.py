@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -27,7 +30,10 @@ from ._write import (
 )
 
 if TYPE_CHECKING:
-    from ..types import Category
+    from converters import Receipt
+
+    from ..types import Category, Dataset
+    from ._write import Opened
 
 DEFAULT = ["train=0.8", "val=0.2"]
 
@@ -56,19 +62,21 @@ def split(
     """Divide a dataset: the same for the same seed, classes spread evenly, photos that look alike kept together."""
     from converters import Lenient, Receipt, begun
 
-    from ..datasets import plan, take
+    from ..datasets import plan
     from ..lock import Lock
+    from ..walk import is_link
 
     shares = _shares(part or DEFAULT)
+    parts = [out / label for label in shares]
+    for one in parts:
+        if one.is_symlink():
+            raise is_link(one)
     dataset = opened(source, from_, image_root, lenient=lenient)
-    whole = dataset()
-    found = plan(whole, shares, seed=seed, image_root=image_root)
-    skipped = dataset.skipped or Lenient()  # of the whole, and so told once
     format_ = to or dataset.format
 
     def written(label: str, *, dry: bool, overwrite: bool) -> Receipt:
         return write(
-            lambda: take(dataset(), found.part_of, label),
+            partial(_part_of, dataset, found.part_of, label),
             out / label,
             receipt=Receipt(str(source), str(out / label), dataset.format, dataset.why, format_),
             skipped=(),
@@ -79,18 +87,19 @@ def split(
             option=option,
         )
 
-    if dry_run:
-        receipts = {label: written(label, dry=True, overwrite=overwrite) for label in shares}
-    else:
-        what = f"split {source} to {format_}, {shares}, seed {seed}, images {images}, {option}"
-        with Lock(out) as lock:
-            if not allow_lossy:  # every part is checked before the first is written: a refusal leaves nothing behind
-                for label in shares:
-                    _refuse(written(label, dry=True, overwrite=overwrite).losses, label)
-            parts = [out / label for label in shares]
+    with nullcontext() if dry_run else Lock(out) as lock:
+        whole = dataset()
+        found = plan(whole, shares, seed=seed, image_root=image_root)
+        skipped = dataset.skipped or Lenient()  # of the whole, and so told once
+        if lock is None or not allow_lossy:  # every part, before the first is written: a refusal leaves nothing behind
+            receipts = {label: written(label, dry=True, overwrite=overwrite) for label in shares}
+        if lock is not None:
+            if not allow_lossy:
+                _refuse(receipts)
+            what = f"split {source} to {format_}, {shares}, seed {seed}, images {images}, {option}"
             with begun(lock, what, format_, parts, overwrite=overwrite) as may_replace:
                 receipts = {label: written(label, dry=False, overwrite=may_replace) for label in shares}
-                if all((part / "data.yaml").is_file() for part in parts):
+                if all((one / "data.yaml").is_file() for one in parts):
                     _write_data_yaml(OutputFolder(out), list(shares), whole.categories)
     if as_json:
         print_json(
@@ -113,12 +122,14 @@ def split(
     print(f"{found.groups} groups of like photos kept together ({found.grouped} of {found.compared} compared)")
 
 
-def _refuse(losses: dict[str, int], label: str) -> None:
+def _refuse(receipts: Mapping[str, Receipt]) -> None:
+    """LossyConversion where a part would lose something."""
     from ..errors import LossyConversion
 
-    if losses:
-        summary = ", ".join(f"{count} {code}" for code, count in losses.items())
-        raise LossyConversion(f"the part {label} would lose something: {summary}; --allow-lossy accepts that")
+    for label, receipt in receipts.items():
+        if receipt.losses:
+            summary = ", ".join(f"{count} {code}" for code, count in receipt.losses.items())
+            raise LossyConversion(f"the part {label} would lose something: {summary}; --allow-lossy accepts that")
 
 
 def _shares(parts: list[str]) -> dict[str, float]:
@@ -145,3 +156,10 @@ def _write_data_yaml(out: OutputFolder, parts: list[str], categories: tuple[Cate
     content = {**{part: f"{part}/images" for part in parts}, "names": names}
     text = yaml.safe_dump(content, allow_unicode=True, sort_keys=False, width=1 << 30)
     out.write("data.yaml", text, durable=True)
+
+
+def _part_of(dataset: Opened, part_of: Mapping[str, str], part: str) -> Dataset:
+    """One part of the dataset, read again from its start."""
+    from ..datasets import take
+
+    return take(dataset(), part_of, part)
