@@ -254,8 +254,8 @@ class OutputFolder:
 
     @contextmanager
     def _fresh(self, name: str, mode: int) -> Iterator[str]:
-        above, _, last = name.rpartition("/")
-        fresh = f"{above}/{self._temporary(last)}".lstrip("/")
+        above, slash, last = name.rpartition("/")
+        fresh = f"{above}{slash}{self._temporary(last)}"
         try:
             folder, last = self._walk.to(fresh, make=True)
             os.mkdir(last, mode, dir_fd=folder)

