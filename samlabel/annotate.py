@@ -17,7 +17,7 @@ from .images import MAX_PIXELS, Data, scan
 from .ledger import Journal, Lock
 from .memory import kept_pages
 from .outputs import HIDDEN, foreign_labels, refuse_links
-from .pipeline import Clock, Models, label, read_ahead
+from .pipeline import Clock, Models, label, read_ahead, windows
 from .protocols import Detector, EmbeddingDetector, Segmenter
 from .request import Asked, Recall, Recalled, class_names, relative, settings_of
 from .run import Event, Run, Summary
@@ -69,9 +69,9 @@ def auto_annotate(
     Labels go to `output_dir`, one folder a format, or beside the data to
     `<data>_auto_annotate_labels`. `images` says how formats that hold pictures get them: copy,
     hardlink, symlink, none, or `None` for each format's own way. `detector` and `segmenter` take
-    objects of your own. `batch` is the most pictures detected at once: 1 on a CPU, else 8. `workers` pictures are
-    worked on at the same time, each on its part of the cores: one a core up to 4 on a CPU, else 1. The arguments up
-    to `output_dir` are those of ultralytics' `auto_annotate`.
+    objects of your own. `batch` is the most images detected at once: 1 on a CPU, else 8. `workers` images are
+    worked on at the same time: one a core up to 4 on a CPU, else 1. The labels are the same bytes with any number of
+    workers, since an image's share of the cores does not depend on it. The arguments up to `output_dir` are those of ultralytics' `auto_annotate`.
 
     Started again with the same settings it continues; a finished dataset stays as it is. With other
     settings it stops, or with `update` redoes the pictures that the difference touches, or with
@@ -164,11 +164,24 @@ def auto_annotate(
                         known = None
                         continue
                     models, chosen = loaded
-                    at_once = workers or _at_once(chosen, models.segmenter, len(source.paths))
-                    ahead = read_ahead(source.root, todo, threads=max(1, at_once // 2), max_pixels=max_pixels)
+                    most = _most_at_once(chosen, models.segmenter)
+                    at_once = workers or min(most, len(source.paths))
                     step = batch or (1 if chosen == "cpu" else 8)
-                    with kept_pages(), closing(ahead) as pictures:
-                        for done in label(pictures, models, thresholds, batch=step, at_once=at_once, clock=clock):
+                    alone = models.detector is None or models.shared_embedding  # nothing is detected in batches
+                    shown = windows(source.paths, todo, 1 if alone else step)
+                    ahead = read_ahead(source.root, shown.paths, threads=max(1, at_once // 2), max_pixels=max_pixels)
+                    made = label(
+                        ahead,
+                        models,
+                        thresholds,
+                        batch=step,
+                        at_once=at_once,
+                        threads=max(1, cores() // max(1, most)),
+                        windows=shown,
+                        clock=clock,
+                    )
+                    with kept_pages(), closing(ahead), closing(made):
+                        for done in made:
                             with clock.of("journal"):
                                 run.finish(done, journal, len(todo), progress)
                 if loaded is not None:
@@ -184,14 +197,14 @@ def beside(data: Data) -> Path:
     return path.parent / f"{path.stem}_auto_annotate_labels"
 
 
-def _at_once(device: str, segmenter: Segmenter, pictures: int) -> int:
-    """Pictures worked on at the same time; 0 means in the caller's thread.
+def _most_at_once(device: str, segmenter: Segmenter) -> int:
+    """Images that this machine works on at the same time unless told otherwise; 0 means in the caller's thread.
 
-    All pictures count and not those that are left: each worker's share of the cores may change the last digit of
-    a logit, and a resumed run must end like one that was never stopped.
+    They share the cores, and an image keeps that share with any number of workers, in a folder of any size: how many
+    threads share a sum may change the last digit of a logit, and the same image must give the same bytes.
     """
     if device == "cpu":
-        return max(1, min(getattr(segmenter, "most_at_once", MOST), cores(), pictures))
+        return max(1, min(getattr(segmenter, "most_at_once", MOST), cores()))
     return 1 if device.startswith("cuda") else 0  # others are not made for several threads
 
 

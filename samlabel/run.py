@@ -22,7 +22,8 @@ from .types import Category, Dataset
 from .update import carry_over, describe_difference, settings_hash
 
 SHOWN_FAILURES = 20
-FAILURES, MANIFEST, OVERWRITING = "failed.jsonl", "manifest.json", "overwriting.json"
+FAILURES, MANIFEST = "failed.jsonl", "manifest.json"
+OVERWRITING, TIMINGS = "overwriting.json", "last_run.json"  # hidden ones
 
 
 @dataclass(frozen=True, slots=True)
@@ -283,7 +284,8 @@ class Run:
             conflicts=tuple(sorted(self.conflicts, key=lambda one: (one.path, one.kind))),
             seconds=time.perf_counter() - started,
         )
-        self._write_manifest(summary, clock)
+        self._write_manifest(summary)
+        self._write_timings(summary, clock)
         (self.hidden / OVERWRITING).unlink(missing_ok=True)
         return summary
 
@@ -295,8 +297,8 @@ class Run:
         else:
             file.unlink(missing_ok=True)
 
-    def _write_manifest(self, summary: Summary, clock: Clock) -> None:
-        """What made the labels; left as it is when it says the same already, whatever this run's timings are."""
+    def _write_manifest(self, summary: Summary) -> None:
+        """What made the labels, the same bytes for the same labels; what this run took is a hidden file."""
         counts = summary.to_json()
         kept = ("images", "failed", "objects", "human", "dropped", "categories", "losses")
         says = {
@@ -307,12 +309,22 @@ class Run:
         }
         file = self.out / MANIFEST
         before = read_json(file)
-        if {name: before.get(name) for name in says} == says:
+        if {name: before.get(name) for name in says} == says and before.keys() == {*says, "environment"}:
             return
-        seconds = {stage: round(value, 3) for stage, value in sorted(clock.seconds.items())}
-        run = {"annotated": self.annotated, "resumed": summary.resumed, "seconds": counts["seconds"], "stages": seconds}
-        says |= {"environment": _environment(), "last_run": run}
-        write_atomically(file, json.dumps(says, indent=1, ensure_ascii=False) + "\n")
+        write_atomically(file, json.dumps({**says, "environment": _environment()}, indent=1, ensure_ascii=False) + "\n")
+
+    def _write_timings(self, summary: Summary, clock: Clock) -> None:
+        """Seconds of the last run that labeled or wrote anything."""
+        stages = {stage: round(value, 3) for stage, value in sorted(clock.seconds.items())}
+        if not self.annotated and not any(stage.startswith("write") for stage in stages):
+            return
+        says = {
+            "annotated": self.annotated,
+            "resumed": summary.resumed,
+            "seconds": round(summary.seconds, 3),
+            "stages": stages,
+        }
+        write_atomically(self.hidden / TIMINGS, json.dumps(says, indent=1) + "\n")
 
 
 def read_json(file: Path) -> dict[str, Any]:

@@ -179,7 +179,7 @@ def annotate(
         int | None,
         typer.Option(
             min=1,
-            help="Pictures worked on at the same time, each on its part of the cores.",
+            help="Images worked on at the same time; the labels do not depend on it.",
             show_default="one a core, at most 4; 1 on a GPU",
             rich_help_panel=_JOB,
         ),
