@@ -7,7 +7,7 @@ last two are keyword-only; OPTIONS says in a line what those of `write` do. Othe
 
 from __future__ import annotations
 
-from ._convert import convert, read, transfer, wants_pictures, write
+from ._convert import convert, note_images, read, transfer, wants_pictures, write
 from ._lenient import SKIPPED, Lenient
 from ._measure import MaskIou
 from ._registry import FormatInfo, OptionInfo, detect_format, formats, get, names, options_of, parsed_options
@@ -30,6 +30,7 @@ __all__ = [
     "formats",
     "get",
     "names",
+    "note_images",
     "options_of",
     "parsed_options",
     "read",

@@ -57,6 +57,7 @@ def auto_annotate(
     max_failures: int | None = None,
     trust_weights: bool | str = False,
     accept: str | os.PathLike[str] | None = None,
+    follow_links: bool = False,
     dtype: str = "float32",
     backend: str = "torch",
     progress: Callable[[Event], None] | None = None,
@@ -79,7 +80,8 @@ def auto_annotate(
     `trust_weights` lets a detector open a file that can run code (a `.pt` is a Python pickle): True,
     or the SHA-256 of the one file that may. `dtype` (float32, bfloat16, float16, auto) and `backend` (torch,
     openvino) are how the SAM variant is run. `accept` is a dataset in any format that people made: its
-    labels are kept as they are, and so is every label that was edited in the output. Raises UsageError for what cannot be meant, OutputExists
+    labels are kept as they are, and so is every label that was edited in the output. Links in `data` are followed;
+    those in that dataset, and in that of the detector labels:, are followed out of it only with `follow_links`. Raises UsageError for what cannot be meant, OutputExists
     before anything is overwritten, TooManyFailures.
     """
     started = time.perf_counter()
@@ -128,6 +130,7 @@ def auto_annotate(
                 classes=classes,
                 grid=grid,
                 trust_weights=trust_weights,
+                follow_links=follow_links,
                 dtype=dtype,
                 backend=backend,
             )
@@ -150,6 +153,7 @@ def auto_annotate(
             update,
             max_failures,
             Path(accept) if accept is not None else None,
+            follow_links,
         )
         _make(run.hidden)
         with Lock(run.hidden / "lock"):
@@ -220,6 +224,7 @@ def _models(
     classes: Sequence[str | int] | None,
     grid: Grid,
     trust_weights: bool | str = False,
+    follow_links: bool = False,
     dtype: str,
     backend: str,
 ) -> Models:
@@ -229,7 +234,12 @@ def _models(
         raise UsageError("dtype and backend are of the SAM variants; a segmenter of your own brings its own")
     if detector is None and det_model is not None and detectors.parse(str(det_model))[0] != detectors.NO_DETECTOR:
         detector = detectors.load(
-            str(det_model), device=device, classes=classes, trust_weights=trust_weights, **asdict(detecting)
+            str(det_model),
+            device=device,
+            classes=classes,
+            trust_weights=trust_weights,
+            follow_links=follow_links,
+            **asdict(detecting),
         )
     elif detector is None and classes:
         raise UsageError("classes were given, but without a detector every object is of one class; leave them out")

@@ -16,6 +16,10 @@ ROOT = Path(__file__).resolve().parents[1]
 # What a module of samlabel may import is everything on its own step or a lower one.
 STEPS = {
     "errors": 0,
+    "decoders": 0,
+    "file_state": 0,
+    "reach": 0,
+    "image_files": 0,
     "types": 0,
     "geometry": 0,
     "protocols": 1,
@@ -56,7 +60,7 @@ MAY_IMPORT_SAM = (
     "samlabel.detectors._nano_head",
     "samlabel.training",
 )
-CONVERTERS_MAY_IMPORT = {"types", "geometry", "errors"}
+CONVERTERS_MAY_IMPORT = {"types", "geometry", "errors", "decoders", "image_files", "reach"}
 HEAVY = ("torch", "torchvision", "ultralytics", "transformers", "cv2", "pycocotools", "sam")
 
 

@@ -162,6 +162,14 @@ def annotate(
             rich_help_panel=_OUTPUT,
         ),
     ] = None,
+    follow_links: Annotated[
+        bool,
+        typer.Option(
+            "--follow-links",
+            help="Read what links lead to outside the dataset of --accept or labels:; those of IMAGES always are.",
+            rich_help_panel=_OUTPUT,
+        ),
+    ] = False,
     update: Annotated[
         bool,
         typer.Option("--update", help="Redo only what a changed setting touches.", rich_help_panel=_OUTPUT),
@@ -264,6 +272,7 @@ def annotate(
             overwrite=overwrite,
             update=update,
             accept=accept,
+            follow_links=follow_links,
             max_failures=0 if fail_fast else max_failures,
             workers=workers,
             max_pixels=max_pixels,
