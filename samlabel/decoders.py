@@ -57,7 +57,7 @@ def measure(data: bytes | Path, name: str) -> tuple[int, int]:
     except OSError as error:
         raise ImageError(f"{name}: cannot be read: {error.strerror or error}") from error
     except Exception as error:  # Pillow leaks what it likes on broken bytes
-        raise ImageError(f"{name}: cannot be read: {' '.join(str(error).split())}") from error
+        raise ImageError(f"{name}: not a readable image: {' '.join(str(error).split())}") from error
 
 
 def _size(data: bytes | IO[bytes], name: str) -> tuple[int, int]:

@@ -17,6 +17,7 @@ from typing import Any
 
 from .errors import ImageChanged, OutputExists, UsageError
 from .file_state import State, hash_file, is_same, state_of
+from .images import SUFFIXES
 from .ledger import write_atomically
 
 HIDDEN = ".samlabel"
@@ -165,7 +166,7 @@ class Outputs:
         if path.is_symlink() or not path.exists():
             return False
         now = state_of(path)
-        if any(is_same(version[:-1], now) for version in versions):
+        if any(is_same(version[:-1], now) or _is_linked(path, version) for version in versions):
             return False
         if any(version[-1] is None for version in versions):  # an image that an earlier version did not hash
             return all(now[0] != version[0] for version in versions)
@@ -257,8 +258,16 @@ def _describe(file: Path, sha256: str | None) -> list[Any]:
     """State and hash of a file that we wrote, read for it unless the hash is known."""
     if file.is_symlink():
         return ["link", os.readlink(file), None]
-    state = state_of(file)
-    return [*state, sha256 or hash_file(file)]
+    found = file.stat()
+    if sha256 is None and found.st_nlink > 1 and file.suffix.lower() in SUFFIXES:
+        return ["hardlink", found.st_ino, hash_file(file)]
+    return [*state_of(file), sha256 or hash_file(file)]
+
+
+def _is_linked(file: Path, version: list[Any]) -> bool:
+    """Whether a file is the image that we linked to: a change of it is one of that image, and no edit of the output."""
+    found = file.stat()
+    return version[:2] == ["hardlink", found.st_ino] and found.st_nlink > 1
 
 
 def _restated(file: Path, made: list[Any]) -> list[Any]:

@@ -267,7 +267,7 @@ def _candidates(
 
 
 def _signed(annotation: Annotation, source: str) -> Annotation:
-    """The same object with what made it, and its scores to 6 digits: more is noise, and thresholds judge what is written."""
+    """The same object with what made it, its scores to 6 digits: more is noise, and thresholds judge what is written."""
     score, iou, stability = (
         None if value is None else round(float(value), SCORE_DIGITS)
         for value in (annotation.score, annotation.predicted_iou, annotation.stability_score)

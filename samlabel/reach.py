@@ -40,7 +40,7 @@ class Reach:
         """
         base = os.path.abspath(path if path.is_dir() else path.parent)
         above = [os.path.dirname(base)] if os.path.basename(base).lower() in LABEL_HOMES else []
-        named = [base, *above, path, *([image_root] if image_root is not None else [])]
+        named: list[Path | str] = [base, *above, path, *([image_root] if image_root is not None else [])]
         return cls(_real(named), _real(noted_folders(Path(base))), follow_links)
 
     def plus(self, *folders: Path | None) -> Reach:

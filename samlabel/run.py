@@ -14,8 +14,8 @@ from types import MappingProxyType
 from typing import Any
 
 from .errors import ImageChanged, ImageError, OutputExists, TooManyFailures
-from .human import Conflict, Made, accepted, edits, list_conflicts, take
 from .file_state import States, hash_file, is_same, state_of
+from .human import Conflict, Made, accepted, edits, list_conflicts, take
 from .image_files import ImageFiles
 from .images import Failed, Source, header_size
 from .ledger import HUMAN, Journal, Labelled, rewrite, temporary_of, write_atomically
@@ -232,8 +232,8 @@ class Run:
         before = tuple(journal.record(path).size)
         if size == before:
             file = self.source.root / path
-            now = {"stat": state_of(file), "sha256": hash_file(file)}
-            journal.entries[path] = journal.entries[path]._replace(**now)  # for this run; the journal still says which
+            entry = journal.entries[path]  # from here on of the image that is there; the journal still has the old one
+            journal.entries[path] = entry._replace(stat=state_of(file), sha256=hash_file(file))
             message = "the picture changed since a person labelled it; their labels were kept"
             self.conflicts.append(Conflict(path, "picture-changed", message))
             return True
