@@ -23,6 +23,8 @@ def files_below(folder: Path, *suffixes: str) -> Iterator[Path]:
 
 def head_of(file: Path, length: int = 1 << 16) -> bytes:
     """The first bytes of a file, without a byte-order mark and the white space after it; none when unreadable."""
+    if not file.is_file():  # a pipe would wait for its writer
+        return b""
     try:
         with open(file, "rb") as handle:
             return handle.read(length).lstrip(b"\xef\xbb\xbf \t\r\n")

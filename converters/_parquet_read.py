@@ -20,7 +20,7 @@ from samlabel.types import Annotation, Category, Dataset, ImageRecord, Size
 
 from ._fields import READ, annotation_of
 from ._files import EXTRACTED, find_image_root, relative_name
-from ._folders import Once, files_below, size_from_image
+from ._folders import Once, files_below, head_of, size_from_image
 from ._lenient import Lenient, broken, coded, passing_over, unbroken
 from ._values import further_of, numbers, read_categories, read_mask, size_of, whole
 
@@ -42,10 +42,9 @@ def arrow() -> Any:
 def recognise(path: Path) -> str | None:
     """Why `path` is Parquet, None when it is not."""
     file = path if path.is_file() else next(iter(_files(path)), None)
-    if file is None or file.suffix.lower() != ".parquet":
+    if file is None or file.suffix.lower() != ".parquet" or head_of(file, 4) != b"PAR1":
         return None
-    with open(file, "rb") as handle:
-        return f"{file.name} begins as Parquet files do" if handle.read(4) == b"PAR1" else None
+    return f"{file.name} begins as Parquet files do"
 
 
 def _files(path: Path) -> tuple[Path, ...]:

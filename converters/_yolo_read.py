@@ -16,7 +16,7 @@ from samlabel.reach import Reach
 from samlabel.types import Annotation, Category, Dataset, ImageRecord, Size
 
 from ._files import IMAGE_SUFFIXES, Names, leaves, read_text
-from ._folders import files_below
+from ._folders import files_below, head_of
 from ._lenient import Lenient, broken, coded, passing_over, unbroken
 from ._yolo_layout import LABEL_FOLDERS, NAME_FILES, find_labels, looks_like_rows, refuse_lost
 from ._yolo_pose import kpt_shape, split_pose
@@ -29,7 +29,7 @@ def recognise(path: Path) -> str | None:
     """Why `path` is a YOLO dataset, None when it is not."""
     yaml_file = _yaml_of(path)
     if yaml_file is not None:
-        head = yaml_file.read_bytes()[:65536].decode("utf-8", "replace")
+        head = head_of(yaml_file).decode("utf-8", "replace")
         if any(line.startswith(("names:", "nc:")) for line in head.lstrip("\ufeff").splitlines()):
             return f"{yaml_file.name} names the classes of a YOLO dataset"
         return None

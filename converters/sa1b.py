@@ -33,7 +33,7 @@ from ._files import (
     replacing,
     write_text,
 )
-from ._folders import Once
+from ._folders import Once, head_of
 from ._lenient import Lenient, broken, coded, passing_over
 from ._report import FEATURES, WriteReport
 from ._values import (
@@ -72,8 +72,7 @@ def recognise(path: Path) -> str | None:
     file = path if path.is_file() else next(_json_files(path), None)
     if file is None or file.suffix.lower() != ".json":
         return None
-    with open(file, "rb") as handle:
-        head = handle.read(4096).lstrip(b"\xef\xbb\xbf \t\r\n")
+    head = head_of(file, 4096)
     if (
         head[:1] != b"{"
         or b'"image"' not in head

@@ -72,7 +72,8 @@ def auto_annotate(
     hardlink, symlink, none, or `None` for each format's own way. `detector` and `segmenter` take
     objects of your own. `batch` is the most images detected at once: 1 on a CPU, else 8. `workers` images are
     worked on at the same time: one a core up to 4 on a CPU, else 1. The labels are the same bytes with any number of
-    workers, since an image's share of the cores does not depend on it. The arguments up to `output_dir` are those of ultralytics' `auto_annotate`.
+    workers, since an image's share of the cores does not depend on it. The arguments up to `output_dir` are those of
+    ultralytics' `auto_annotate`.
 
     Started again with the same settings it continues; a finished dataset stays as it is. With other
     settings it stops, or with `update` redoes the pictures that the difference touches, or with
@@ -81,8 +82,10 @@ def auto_annotate(
     or the SHA-256 of the one file that may. `dtype` (float32, bfloat16, float16, auto) and `backend` (torch,
     openvino) are how the SAM variant is run. `accept` is a dataset in any format that people made: its
     labels are kept as they are, and so is every label that was edited in the output. Links in `data` are followed;
-    those in that dataset, and in that of the detector labels:, are followed out of it only with `follow_links`. Raises UsageError for what cannot be meant, OutputExists
-    before anything is overwritten, TooManyFailures.
+    those in that dataset, and in that of the detector labels:, are followed out of it only with `follow_links`.
+
+    Raises UsageError for what cannot be meant, OutputExists before anything is overwritten, TooManyFailures, and
+    LeadsOutside.
     """
     started = time.perf_counter()
     thresholds, grid, clock = thresholds or Thresholds(), grid or Grid(), Clock()

@@ -55,7 +55,8 @@ def measure(data: bytes | Path, name: str) -> tuple[int, int]:
     except ImageError:
         raise
     except OSError as error:
-        raise ImageError(f"{name}: cannot be read: {error.strerror or error}") from error
+        what = "cannot be read" if error.strerror else "not a readable image"  # Pillow's own have no number
+        raise ImageError(f"{name}: {what}: {error.strerror or error}") from error
     except Exception as error:  # Pillow leaks what it likes on broken bytes
         raise ImageError(f"{name}: not a readable image: {' '.join(str(error).split())}") from error
 

@@ -127,7 +127,7 @@ def read_yolo(folder: Path, reach: Reach) -> BoxFile:
     """
     listing = folder / "classes.txt"
     files = {
-        file.relative_to(folder).with_suffix("").as_posix(): reach.check(file)
+        file.relative_to(folder).with_suffix("").as_posix(): file
         for file in sorted(folder.rglob("*.txt"))
         if file != listing
     }
@@ -200,7 +200,7 @@ def _yolo_rows(file: Path, size: Size, names: dict[int, str] | None) -> list[Row
     return rows
 
 
-def read_voc(folder: Path, reach: Reach) -> BoxFile:
+def read_voc(folder: Path) -> BoxFile:
     """Boxes of Pascal VOC XML files; classes are sorted by name and counted from 1.
 
     VOC counts pixels from 1 and includes the last, so (1, 1, 1, 1) is the first pixel: (0, 0, 1, 1) here.
@@ -208,7 +208,7 @@ def read_voc(folder: Path, reach: Reach) -> BoxFile:
     """
     found: dict[str, tuple[Size | None, list[tuple[str, Box]]]] = {}
     for file in sorted(folder.rglob("*.xml")):
-        found[file.relative_to(folder).with_suffix("").as_posix()] = _voc_objects(reach.check(file))
+        found[file.relative_to(folder).with_suffix("").as_posix()] = _voc_objects(file)
     classes = sorted({name for _, objects in found.values() for name, _ in objects})
     ids = {name: category_id for category_id, name in enumerate(classes, start=1)}
     rows = {key: (size, [Row(ids[name], box) for name, box in objects]) for key, (size, objects) in found.items()}

@@ -159,8 +159,11 @@ def open_boxes(path: Path, *, follow_links: bool = False) -> BoxFile:
         if (path / inner).is_dir():
             path = reach.check(path / inner)
             break
+    for file in path.rglob("*"):
+        if file.suffix in (".txt", ".xml"):
+            reach.check(file)
     if any(path.rglob("*.xml")):
-        return read_voc(path, reach)
+        return read_voc(path)
     if any(path.rglob("*.txt")):
         return read_yolo(path, reach)
     raise FormatError(f"{path}: no .txt (YOLO) and no .xml (Pascal VOC) file in this folder")
