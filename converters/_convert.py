@@ -51,8 +51,10 @@ def read(
     if not Path(path).exists():
         raise UsageError(f"{path}: no such file or folder")
     reach = Reach.of(Path(path), image_root=options.get("image_root"), follow_links=follow_links)
+    dataset: Dataset
     if "reach" in inspect.signature(function).parameters:
-        return function(Path(path), reach=reach, **checked_options(function, name, options))
+        dataset = function(Path(path), reach=reach, **checked_options(function, name, options))
+        return dataset
     dataset = function(Path(path), **checked_options(function, name, options))
     return replace(dataset, reach=reach.plus(dataset.image_root))
 
@@ -75,7 +77,7 @@ def write(
     chosen = dict(options, overwrite=overwrite)
     if images is not None:
         chosen["images"] = images
-    report = function(dataset, Path(path), **checked_options(function, format, chosen))
+    report: WriteReport = function(dataset, Path(path), **checked_options(function, format, chosen))
     usual = inspect.signature(function).parameters.get("images")
     if (images or (usual.default if usual else "none")) == "symlink":
         note_images(Path(path) if Path(path).is_dir() else Path(path).parent, dataset)

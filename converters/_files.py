@@ -272,9 +272,8 @@ def place_image(files: ImageFiles, name: str, target: Path, images: str) -> None
             f"{source}: no such image; name the folder of the images (--image-root), or place none of them "
             "(--images none)"
         )
-    if target.is_file() and os.path.samefile(source, target):
-        if images == "symlink" or not target.is_symlink():
-            return  # already there, or the dataset is written around its own images
+    if target.is_file() and os.path.samefile(source, target) and (images == "symlink" or not target.is_symlink()):
+        return  # already there, or the dataset is written around its own images
     if images == "copy" and target.is_file() and not target.is_symlink() and filecmp.cmp(source, target, shallow=False):
         return
     target.parent.mkdir(parents=True, exist_ok=True)

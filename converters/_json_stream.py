@@ -48,7 +48,7 @@ class JsonFile:
         self._read = 0  # how often more was read
         self._ended = False
         try:
-            self._handle = open(file, encoding="utf-8-sig", newline="")
+            self._handle = open(file, encoding="utf-8-sig", newline="")  # noqa: SIM115  # closed by __exit__
         except OSError as error:
             raise FormatError(f"{file}: {error.strerror or error}") from error
         self._loads = _fast_loads()

@@ -137,7 +137,7 @@ def _mask(file: Path, size: Size) -> Mask:
             if (image.height, image.width) != tuple(size):
                 raise FormatError(f"{file}: {image.width}x{image.height}, while the XML says {size[1]}x{size[0]}")
             check_bitmap(size, str(file))
-            pixels = np.asarray(image.convert("RGB")).any(axis=2)
+            pixels: np.ndarray = np.any(np.asarray(image.convert("RGB")), axis=2)
     except FormatError:
         raise
     except Exception as error:  # decoders raise what they like on damaged files

@@ -89,6 +89,7 @@ def read(
     """
     path = Path(path)
     reach = reach or Reach.of(path, image_root=image_root)
+    files: tuple[Path, ...]
     if path.is_file():
         folder, files = path.parent, (path,)
         base = folder.parent if folder.name == "Annotations" else folder
@@ -147,10 +148,8 @@ class _Records:
         name = self._image_name(entry, label, file)
         once.check(name, str(file))
         high, wide = _value(entry, "size/height", file), _value(entry, "size/width", file)
-        if high and wide:
-            size = size_of(high, wide, str(file))
-        else:
-            size = size_from_image(self.root, name, str(file), self.reach)
+        told = size_of(high, wide, str(file)) if high and wide else None
+        size = told or size_from_image(self.root, name, str(file), self.reach)
         picture = (self.pictures / label).with_suffix(".png")
         indices = read_indices(self.reach.check(picture), size) if picture.is_file() else None
         return ImageRecord(name, size, tuple(passing_over(self._objects(entry, indices, size, file), self.lenient)))

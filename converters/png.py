@@ -148,8 +148,12 @@ class _Records:
             mask = Mask.from_pixels(pixels)
         if mask is None and "box" not in entry:
             raise broken("bad-box", f"{where}: neither number, segmentation nor box")
-        with coded("bad-box"):
-            box = mask.box if mask is not None else tuple(numbers(entry["box"], where, "box", length=4))
+        if mask is not None:
+            box = mask.box
+        else:
+            with coded("bad-box"):
+                x0, y0, x1, y1 = numbers(entry["box"], where, "box", length=4)
+            box = (x0, y0, x1, y1)
         fields = unnested({k: v for k, v in entry.items() if k not in _OBJECT_KEYS})
         return annotation_of(fields, category, mask, box, where)
 
@@ -180,9 +184,8 @@ def _read_bare(path: Path, image_root: Path | None, lenient: Lenient | None, rea
     if not files:
         raise FormatError(f"{path}: neither {TABLE} nor PNG files here")
     root = image_root or (path / "images" if (path / "images").is_dir() else None)
-    known = {}
-    for image in files_below(root, *IMAGE_SUFFIXES) if root else ():
-        known[image.relative_to(root).with_suffix("").as_posix()] = image.relative_to(root).as_posix()
+    names = (image.relative_to(root) for image in files_below(root, *IMAGE_SUFFIXES)) if root else ()
+    known = {name.with_suffix("").as_posix(): name.as_posix() for name in names}
     return Dataset((Category(1, NAMELESS),), _Bare(folder, files, known, lenient, reach), root, reach=reach)
 
 
@@ -253,9 +256,7 @@ def _objects(record: ImageRecord) -> tuple[np.ndarray | None, list[dict[str, Any
     """The picture of a record, None without masks, and the entries of its objects."""
     painted = [(n, a.mask) for n, a in enumerate(record.annotations, start=1) if a.mask is not None and a.mask.area]
     painted = [(number, mask) for number, mask in painted if number <= LAST]
-    picture = np.zeros(record.size, dtype=np.uint16) if painted else None
-    for number, mask in sorted(painted, key=lambda item: -item[1].area):
-        picture[mask.to_pixels()] = number
+    picture = _painted(painted, record.size) if painted else None
     shown = np.bincount(picture.ravel(), minlength=1) if picture is not None else np.zeros(1, dtype=np.int64)
     entries = []
     for number, annotation in enumerate(record.annotations, start=1):
@@ -270,6 +271,14 @@ def _objects(record: ImageRecord) -> tuple[np.ndarray | None, list[dict[str, Any
             entry["segmentation"] = {"size": list(mask.size), "counts": mask.counts.decode("ascii")}
         entries.append({**entry, **nested(fields_of(annotation), _OBJECT_KEYS)})
     return picture, entries
+
+
+def _painted(masks: list[tuple[int, Mask]], size: Size) -> np.ndarray:
+    """The numbers of numbered masks, those of smaller ones in front."""
+    picture = np.zeros(size, dtype=np.uint16)
+    for number, mask in sorted(masks, key=lambda item: -item[1].area):
+        picture[mask.to_pixels()] = number
+    return picture
 
 
 def _save(picture: np.ndarray, file: Path) -> None:

@@ -276,10 +276,14 @@ def _segmenter(
         name = "nano"
     module = plugins.get("segmenter", kind, SEGMENTERS)
     if kind == "sam":
-        return module.load(name, checkpoint=sam_checkpoint, device=device, grid=grid, dtype=dtype, backend=backend)
+        of_sam: Segmenter = module.load(
+            name, checkpoint=sam_checkpoint, device=device, grid=grid, dtype=dtype, backend=backend
+        )
+        return of_sam
     if (dtype, backend) != ("float32", "torch"):
         raise UsageError(f"dtype and backend are of the SAM variants, not of {kind!r}; leave them out")
-    return module.load(name, checkpoint=sam_checkpoint, device=device, grid=grid)
+    other: Segmenter = module.load(name, checkpoint=sam_checkpoint, device=device, grid=grid)
+    return other
 
 
 def _text(value: str | os.PathLike[str] | None) -> str | None:

@@ -60,6 +60,8 @@ class ImageChanged(ImageError):
 class FormatError(SamlabelError):
     """A label file that breaks a rule of its format: file, line or id, and the rule."""
 
+    code: str | None = None  # the one of `converters.SKIPPED` that a lenient reader counts it under, where it is known
+
 
 class LeadsOutside(SamlabelError):
     """A file of a dataset, or a folder that it names, that lies elsewhere; refused because nobody allowed it."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -27,7 +27,7 @@ from .workers import cores, in_order, may_share, use_threads
 SCORE_DIGITS = 6
 GRID_CATEGORIES = (Category(1, "object"),)
 # What one odd image can make a model raise; a TypeError or KeyError is a mistake in code and ends the run.
-_OF_ONE_IMAGE = (ImageError, ValueError, ArithmeticError, RuntimeError, MemoryError, OSError)
+OF_ONE_IMAGE = (ImageError, ValueError, ArithmeticError, RuntimeError, MemoryError, OSError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ class Models:
 class Clock:
     """Seconds by stage, for the manifest; those of several threads add up."""
 
-    seconds: Counter[str] = field(default_factory=Counter)
+    seconds: dict[str, float] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     @contextmanager
@@ -62,7 +62,7 @@ class Clock:
             yield
         finally:
             with self._lock:
-                self.seconds[stage] += time.perf_counter() - start
+                self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - start
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,14 +98,14 @@ def path_of(item: Decoded | Failed) -> str:
 
 def read_ahead(
     root: Path, paths: Iterable[str], *, ahead: int = 2, threads: int = 1, max_pixels: int = MAX_PIXELS
-) -> Iterator[Decoded | Failed]:
+) -> Generator[Decoded | Failed, None, None]:
     """Decoded pictures in the order of `paths`, at most `threads + ahead` of them made while models work."""
 
     def read(path: str) -> Decoded | Failed:
         try:
             return decode(root, path, max_pixels=max_pixels)
         except ImageError as error:
-            return _failed(path, "decode", error)
+            return failure(path, "decode", error)
 
     return in_order(read, paths, threads=threads, ahead=ahead)
 
@@ -120,7 +120,7 @@ def label(
     threads: int | None = None,
     windows: Windows = NO_WINDOWS,
     clock: Clock | None = None,
-) -> Iterator[Labelled | Failed]:
+) -> Generator[Labelled | Failed, None, None]:
     """One result an image, in order: its labels, or where it failed and why.
 
     Detection takes up to `batch` images of one size at a time, and half of that each time memory runs out; it runs
@@ -200,9 +200,9 @@ def _detect(images: list[Image], models: Models, clock: Clock, step: _Step) -> S
             found = models.detector.detect(images)
     except UsageError:
         raise
-    except _OF_ONE_IMAGE as error:
+    except OF_ONE_IMAGE as error:
         if len(images) == 1:
-            return [_failed(images[0].path, "detect", error)]
+            return [failure(images[0].path, "detect", error)]
         if not is_out_of_memory(error):  # one bad image fails alone
             return [_detect([image], models, clock, step)[0] for image in images]
         half = len(images) // 2
@@ -233,9 +233,9 @@ def _segment(
             break
         except UsageError:
             raise
-        except _OF_ONE_IMAGE as error:
+        except OF_ONE_IMAGE as error:
             if last or not is_out_of_memory(error):
-                return _failed(image.path, "segment", error)
+                return failure(image.path, "segment", error)
         release()  # once more with all the memory there is; the segmenter has halved its chunks already
     return Labelled(ImageRecord(image.path, image.size, tuple(kept)), item.sha256, item.stat, dict(dropped))
 
@@ -267,7 +267,7 @@ def _candidates(
 
 
 def _signed(annotation: Annotation, source: str) -> Annotation:
-    """The same object with what made it, its scores to 6 digits: more is noise, and thresholds judge what is written."""
+    """The same object with what made it, scores to 6 digits: thresholds judge what is written, and more is noise."""
     score, iou, stability = (
         None if value is None else round(float(value), SCORE_DIGITS)
         for value in (annotation.score, annotation.predicted_iou, annotation.stability_score)
@@ -285,6 +285,7 @@ def _check_pairs(candidates: list[Annotation], detections: Detections, segmenter
         )
 
 
-def _failed(path: str, stage: str, error: BaseException) -> Failed:
+def failure(path: str, stage: str, error: BaseException) -> Failed:
+    """An image that failed at `stage`, with the error in one line."""
     reason = " ".join(str(error).split()) or type(error).__name__
     return Failed(path, stage, reason.removeprefix(f"{path}: "))

@@ -69,7 +69,8 @@ class Mask:
         """A boolean (H, W) array."""
         from pycocotools import mask as coco
 
-        return coco.decode(self.to_rle()).astype(bool)
+        pixels: np.ndarray = coco.decode(self.to_rle()).astype(bool)
+        return pixels
 
     def to_polygons(self) -> list[list[float]]:
         """Pixel-edge polygons, one per part, holes joined by zero-width seams.

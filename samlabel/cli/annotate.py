@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -224,7 +224,7 @@ def annotate(
     from ..annotate import auto_annotate
     from ..errors import UsageError
 
-    given = {
+    given: dict[str, Any] = {
         "points_per_side": points_per_side,
         "points_per_batch": points_per_batch,
         "stability_score_offset": stability_score_offset,
@@ -235,8 +235,8 @@ def annotate(
         "crop_n_points_downscale_factor": crop_n_points_downscale_factor,
         "min_mask_region_area": min_mask_region_area,
     }
-    both = {"pred_iou_thresh": pred_iou_thresh, "stability_score_thresh": stability_score_thresh}
-    both = {name: value for name, value in both.items() if value is not None}
+    asked = {"pred_iou_thresh": pred_iou_thresh, "stability_score_thresh": stability_score_thresh}
+    both: dict[str, Any] = {name: value for name, value in asked.items() if value is not None}
     thresholds, grid = replace(THRESHOLDS, min_area=min_area), replace(GRID, **given)
     if detector == "none":
         grid = replace(grid, **both)

@@ -117,7 +117,8 @@ def load(
     more: dict[str, Any] = {name: value for name, value in permits.items() if name in takes}
     if iou is not None:
         more["iou"] = iou
-    return make(what, device=device, conf=conf, imgsz=imgsz, max_det=max_det, classes=classes, **more)
+    detector: Detector = make(what, device=device, conf=conf, imgsz=imgsz, max_det=max_det, classes=classes, **more)
+    return detector
 
 
 def fetch(spec: str) -> tuple[Path, str]:
@@ -126,8 +127,8 @@ def fetch(spec: str) -> tuple[Path, str]:
     The one place where detectors reach the network. Raises UsageError for a detector without published weights.
     """
     name, what = parse(spec)
-    module = found()[name].load() if name != NO_DETECTOR else None
-    if what is None or not hasattr(module, "fetch"):
+    module: Any = found()[name].load() if name != NO_DETECTOR else None
+    if what is None or module is None or not hasattr(module, "fetch"):
         raise UsageError(f"{spec}: nothing to fetch; wanted ultralytics:MODEL or torchvision:MODEL")
-    path = module.fetch(what)
+    path: Path = module.fetch(what)
     return path, hash_file(path)

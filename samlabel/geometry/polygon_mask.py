@@ -38,7 +38,7 @@ class PolygonMask(Mask):
         return [np.frombuffer(points).reshape(-1, 2) for points in self.packed]
 
     @property
-    def counts(self) -> bytes:  # type: ignore[override]
+    def counts(self) -> bytes:
         if self._counts is None:
             from pycocotools import mask as coco
 
@@ -90,7 +90,7 @@ def polygon_masks(packed: Sequence[Sequence[bytes]], size: Size) -> list[Polygon
     if not (low.min() >= -reach and high.max() <= reach):  # NaN is within nothing
         return None
     extents = np.concatenate((low, high), axis=1).tolist()
-    return [PolygonMask(polygons, size, tuple(extent)) for polygons, extent in zip(packed, extents)]
+    return [PolygonMask(tuple(polygons), size, tuple(extent)) for polygons, extent in zip(packed, extents, strict=True)]
 
 
 def is_sewn(mask: PolygonMask) -> bool:
