@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import os
-import stat
 from functools import cache
 from pathlib import Path
 from typing import IO, Any
@@ -13,6 +12,7 @@ from .errors import ImageError
 
 # Pillow picks a decoder by content; EPS would start Ghostscript, so only plain raster formats are let in.
 _DECODERS = ("JPEG", "PNG", "BMP", "DIB", "GIF", "WEBP", "TIFF", "PPM", "JPEG2000", "AVIF")
+_NO_WAIT = os.O_NONBLOCK if os.name == "posix" else 0
 _TURNED = (5, 6, 7, 8)  # EXIF orientations that swap width and height
 
 
@@ -40,31 +40,36 @@ def open_header(data: bytes | IO[bytes]) -> Any:
     return None
 
 
-def measure(data: bytes | Path, name: str) -> tuple[int, int]:
+def measure(data: bytes | Path, name: str | None = None) -> tuple[int, int]:
     """(height, width) of the upright image in these bytes or this file, from its head; ImageError when it is none.
 
-    `name` begins the message. Nothing but a regular file is opened, so that a pipe does not wait for its writer.
+    `name` begins the message, instead of the file's path.
     """
     try:
         if isinstance(data, bytes):
-            return _size(data, name)
-        if not stat.S_ISREG(os.stat(data).st_mode):
-            raise ImageError(f"{name}: not a regular file")
-        with open(data, "rb") as stream:
-            return _size(stream, name)
-    except ImageError:
-        raise
+            found = _size(data)
+        else:
+            with open(data, "rb", opener=_without_waiting) as stream:
+                found = _size(stream)
     except OSError as error:
         what = "cannot be read" if error.strerror else "not a readable image"  # Pillow's own have no number
-        raise ImageError(f"{name}: {what}: {error.strerror or error}") from error
+        raise ImageError(f"{name or data}: {what}: {error.strerror or error}") from error
     except Exception as error:  # Pillow leaks what it likes on broken bytes
-        raise ImageError(f"{name}: not a readable image: {' '.join(str(error).split())}") from error
+        raise ImageError(f"{name or data}: not a readable image: {' '.join(str(error).split())}") from error
+    if found is None:
+        raise ImageError(f"{name or data}: not an image in a known format")
+    return found
 
 
-def _size(data: bytes | IO[bytes], name: str) -> tuple[int, int]:
+def _without_waiting(path: str, flags: int) -> int:
+    """A pipe is opened at once and is empty, instead of waiting for who writes to it."""
+    return os.open(path, flags | _NO_WAIT)
+
+
+def _size(data: bytes | IO[bytes]) -> tuple[int, int] | None:
     opened = open_header(data)
     if opened is None:
-        raise ImageError(f"{name}: not an image in a known format")
+        return None
     width, height = opened.size
     turned = opened.getexif().get(0x0112, 1) in _TURNED
     return (width, height) if turned else (height, width)
