@@ -120,7 +120,8 @@ def _sam_row(
     from .segmenters import sam
 
     image, asked = Image("drawn", _drawn()), _boxes()
-    timings, about = {}, {}
+    timings: dict[str, Timing] = {}
+    about: dict[str, Any] = {}
     for device, dtype in [(one, dtype) for one in devices for dtype in dtypes or sam.number_types(one)]:
         segmenter, about = sam.load_and_describe(name, device=device, dtype=dtype, backend=backend, random=random)
         way = " ".join([device] + [dtype] * (dtype != "float32") + [backend] * (backend != "torch"))
@@ -169,7 +170,7 @@ def _milliseconds(call: Callable[[], Any], device: str, rounds: int) -> float:
 
     started = time.perf_counter()
     once()
-    seconds = []
+    seconds: list[float] = []
     while not seconds or (len(seconds) < rounds and time.perf_counter() - started < _LONGEST):
         seconds.append(once())
     return round(1000 * statistics.median(seconds), 2)
