@@ -16,6 +16,7 @@ from .devices import resolve_device
 from .errors import OutputExists, UnknownName, UsageError
 from .images import MAX_PIXELS, Data, scan
 from .ledger import Journal, Lock
+from .libraries import guarded_torch
 from .memory import kept_pages
 from .outputs import HIDDEN, foreign_labels, refuse_links
 from .pipeline import Clock, Models, label, read_ahead
@@ -31,6 +32,7 @@ CHECKPOINT_SUFFIXES = (".pt", ".pth", ".safetensors")
 SEGMENTERS = "samlabel.segmenters"
 
 
+@guarded_torch()
 def auto_annotate(
     data: Data,
     det_model: str | os.PathLike[str] | None = "nano",

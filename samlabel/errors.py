@@ -71,5 +71,11 @@ class UntrustedWeights(WeightsError):
     exit_code = 4
 
 
+class PlantedLibrary(SamlabelError):
+    """The current folder holds shared libraries that importing torch could load."""
+
+    exit_code = 4
+
+
 class MissingDependency(SamlabelError):
     """An optional package that the chosen part needs, and the command that installs it."""
