@@ -130,6 +130,8 @@ def _has_image(base: Path, label: str) -> bool:
 
 def looks_like_rows(file: Path) -> bool:
     """Whether the first line begins with a class and four numbers."""
+    if not file.is_file():  # a pipe would wait for its writer
+        return False
     with open(file, "rb") as handle:
         words = handle.read(4096).decode("utf-8", "replace").split("\n", 1)[0].split()
     try:

@@ -50,6 +50,7 @@ def write(
     one part without a hole, masks elsewhere. Both come back exactly.
     """
     check_transfer(images)
+    files = dataset.images_in()
     check_choice(shapes)
     path = Path(path)
     file = path if path.suffix.lower() == ".xml" else path / FILE
@@ -67,7 +68,7 @@ def write(
         for record in dataset.records:
             check_listed(record, names)
             if images != "none":
-                place_image(dataset.image_root, record.path, inside(file.parent, f"images/{record.path}"), images)
+                place_image(files, record.path, inside(file.parent, f"images/{record.path}"), images)
             number = numbers.take(record.id)
             report.losses["image-ids-changed"] += record.id not in (None, number)
             out.write(_image(record, number, names, shapes).encode())

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
 import glob
 import hashlib
-import io
 import os
 import stat
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .decoders import measure, open_header
 from .errors import ImageError, UsageError
+from .file_state import State, state_of
+from .file_state import hash_file as hash_file
 from .protocols import Image
 
 if TYPE_CHECKING:
@@ -43,8 +43,6 @@ SUFFIXES = frozenset(
         ".mpo",
     ]
 )
-# Pillow picks a decoder by content; EPS would start Ghostscript, so only plain raster formats are let in.
-_DECODERS = ("JPEG", "PNG", "BMP", "DIB", "GIF", "WEBP", "TIFF", "PPM", "JPEG2000", "AVIF")
 MAX_PIXELS = 2**27  # 134 megapixels: a 12000 x 9000 photo passes, a bomb does not
 MAX_BYTES = 2**31
 
@@ -69,11 +67,11 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """One picture with the fingerprint of the file that it came from."""
+    """One picture with hash and state of the file that it came from."""
 
     image: Image
     sha256: str
-    stat: tuple[int, int]  # size in bytes, modification time in ns
+    stat: State  # of the file before it was read
 
 
 Data = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
@@ -124,12 +122,12 @@ def decode(root: Path, path: str, *, max_pixels: int = MAX_PIXELS) -> Decoded:
     Transparent parts become white, 16-bit values keep their high byte, EXIF orientation is applied
     once. The pixels are checked against `max_pixels` before they are decoded.
     """
-    data, fingerprint = _read(root / path, path)
+    data, state = _read(root / path, path)
     sha256 = hashlib.sha256(data).hexdigest()
     if not data:
         raise ImageError(f"{path}: the file is empty")
     try:
-        opened = _open(data)
+        opened = open_header(data)
         if opened is None:
             raise ImageError(f"{path}: not a picture in a known format (it starts with {data[:8]!r})")
         width, height = opened.size
@@ -141,43 +139,14 @@ def decode(root: Path, path: str, *, max_pixels: int = MAX_PIXELS) -> Decoded:
     except Exception as error:  # Pillow leaks struct.error, SyntaxError, zlib.error and more on broken bytes
         reason = " ".join(str(error).split()) or type(error).__name__
         raise ImageError(f"{path}: cannot be decoded: {reason}") from error
-    return Decoded(Image(path, pixels), sha256, fingerprint)
+    return Decoded(Image(path, pixels), sha256, state)
 
 
 def header_size(root: Path, path: str) -> tuple[int, int]:
     """(height, width) of the upright picture `root/path`, from its head; FileNotFoundError, or ImageError."""
     if not (root / path).exists():
         raise FileNotFoundError(root / path)
-    data, _ = _read(root / path, path)
-    try:
-        opened = _open(data)
-        if opened is None:
-            raise ImageError(f"{path}: not a picture in a known format")
-        width, height = opened.size
-        turned = opened.getexif().get(0x0112, 1) in (5, 6, 7, 8)
-    except ImageError:
-        raise
-    except Exception as error:  # Pillow leaks what it likes on broken bytes
-        raise ImageError(f"{path}: cannot be read: {' '.join(str(error).split())}") from error
-    return (width, height) if turned else (height, width)
-
-
-def fingerprint(path: Path) -> tuple[int, int]:
-    """Size and modification time: equal ones mean that a file need not be read again."""
-    found = path.stat()
-    return found.st_size, found.st_mtime_ns
-
-
-def hash_file(path: Path, *, copy_to: Path | None = None) -> str:
-    """SHA-256 of a file's bytes, in hex; the very bytes that were read are written to `copy_to`, which is new."""
-    digest = hashlib.sha256()
-    with path.open("rb") as stream, contextlib.ExitStack() as stack:
-        copy = stack.enter_context(copy_to.open("xb")) if copy_to is not None else None
-        while chunk := stream.read(1 << 20):
-            digest.update(chunk)
-            if copy is not None:
-                copy.write(chunk)
-    return digest.hexdigest()
+    return measure(root / path, path)
 
 
 def hash_tree(path: Path, *, copy_to: Path | None = None) -> str:
@@ -296,50 +265,18 @@ def _why_not_a_file(path: Path) -> str | None:
     return None if stat.S_ISREG(mode) else "not a regular file"
 
 
-def _read(file: Path, path: str) -> tuple[bytes, tuple[int, int]]:
+def _read(file: Path, path: str) -> tuple[bytes, State]:
     try:
         found = file.stat()
         if not stat.S_ISREG(found.st_mode):
             raise ImageError(f"{path}: not a regular file")
         if found.st_size > MAX_BYTES:
             raise ImageError(f"{path}: {found.st_size} bytes; a picture file over {MAX_BYTES} is not read")
-        return file.read_bytes(), (found.st_size, found.st_mtime_ns)
+        with file.open("rb") as stream:
+            state = state_of(stream.fileno())  # before the bytes, so that a change while they are read shows later
+            return stream.read(), state
     except OSError as error:
         raise ImageError(f"{path}: cannot be read: {error.strerror}") from error
-
-
-@cache
-def _decoders() -> tuple[str, ...]:
-    """The allowed decoders that this Pillow was built with."""
-    import warnings
-
-    from PIL import Image as pillow
-
-    pillow.init()
-    # Oversized pictures become errors of ours, odd EXIF is survived: nothing is left to warn about.
-    warnings.filterwarnings("ignore", module=r"PIL\.")
-    return tuple(name for name in _DECODERS if name in pillow.OPEN)
-
-
-def _open(data: bytes) -> Any:
-    """The picture in `data` with only its head read; None when no decoder knows it.
-
-    Not `Image.open`: ultralytics replaces that function by one that prints to stdout and wants to
-    install packages, and it would try decoders that are not in our list.
-    """
-    import struct
-
-    from PIL import Image as pillow
-
-    for name in _decoders():
-        factory, accept = pillow.OPEN[name]
-        accepted = accept is not None and accept(data[:16])
-        if accepted and not isinstance(accepted, str):  # text says which library this Pillow lacks
-            try:
-                return factory(io.BytesIO(data), "")
-            except (SyntaxError, IndexError, TypeError, struct.error):
-                continue
-    return None
 
 
 def _upright(opened: Any) -> Any:

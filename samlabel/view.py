@@ -15,6 +15,7 @@ from typing import IO, TYPE_CHECKING
 from urllib.parse import quote
 
 from .errors import ImageError, OutputExists, UsageError
+from .image_files import ImageFiles
 from .images import decode
 from .overlay import Colour, category_colour, draw
 from .page import FOOT, HEAD, STYLE
@@ -48,7 +49,8 @@ def write_view(dataset: Dataset, out: Path, *, image_root: Path | None = None, l
     image is in memory at a time. The page needs no network, no script and no server. An image that cannot be
     read is listed with its reason. Raises OutputExists where `out/index.html` is not a page of ours.
     """
-    root = image_root or dataset.image_root
+    files = dataset.images_in(image_root)
+    root = files.root
     if root is None:
         raise UsageError("where are the images? these labels do not say; name their folder with --images")
     if not Path(root).is_dir():
@@ -68,7 +70,7 @@ def write_view(dataset: Dataset, out: Path, *, image_root: Path | None = None, l
                 negatives += not record.annotations
                 counts.update(annotation.category_id for annotation in record.annotations)
                 try:
-                    picture, drawn = _write_picture(record, Path(root), out, dataset.categories)
+                    picture, drawn = _write_picture(record, files, out, dataset.categories)
                 except (ImageError, OSError) as error:
                     reason = " ".join(str(error).split())
                     failed += 1
@@ -92,9 +94,13 @@ def _refuse_foreign(index: Path) -> None:
     raise OutputExists(f"{index} is a page of something else and stays as it is; choose another folder")
 
 
-def _write_picture(record: ImageRecord, root: Path, out: Path, categories: tuple[Category, ...]) -> tuple[str, Drawn]:
+def _write_picture(
+    record: ImageRecord, files: ImageFiles, out: Path, categories: tuple[Category, ...]
+) -> tuple[str, Drawn]:
     """Path of the overlay relative to `out`, and what was drawn."""
-    image = decode(root, record.path).image
+    files.find(record.path)
+    assert files.root is not None
+    image = decode(files.root, record.path).image
     if image.size != tuple(record.size):
         wanted, got = (f"{width}x{height}" for height, width in (record.size, image.size))
         raise ImageError(f"{record.path}: the labels are for {wanted} pixels, the image has {got}")

@@ -17,6 +17,10 @@ ROOT = Path(__file__).resolve().parents[1]
 STEPS = {
     "errors": 0,
     "text": 0,
+    "decoders": 0,
+    "file_state": 0,
+    "reach": 0,
+    "image_files": 0,
     "types": 0,
     "geometry": 0,
     "protocols": 1,
@@ -65,7 +69,7 @@ MAY_IMPORT_SAM = (
     "samlabel.detectors.ultralytics",  # its exports run in the same runtimes, which report where `sam` does not stop it
     "samlabel.training",
 )
-CONVERTERS_MAY_IMPORT = {"types", "geometry", "errors"}
+CONVERTERS_MAY_IMPORT = {"types", "geometry", "errors", "decoders", "image_files", "reach"}
 HEAVY = ("torch", "torchvision", "ultralytics", "transformers", "cv2", "pycocotools", "sam")
 
 

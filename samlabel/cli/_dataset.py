@@ -33,7 +33,8 @@ def find(path: Path, format: str | None = None) -> tuple[Path, Path | None]:
         if len(written) > 1 and format is None:
             listing = ", ".join(sorted(written))
             say(f"{out} holds a run's labels as {listing}; {chosen} is read, --from chooses another", err=True)
-    return path, out / settings["images"]
+    noted = settings.get("images")
+    return path, out / noted if isinstance(noted, str) else None
 
 
 def image_root(format: str, noted: Path | None) -> Path | None:

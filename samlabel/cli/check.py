@@ -11,7 +11,7 @@ import typer
 from ..errors import FormatError, UnknownName, UsageError
 from ._console import print_json, say, say_annotation
 from ._dataset import find
-from ._write import opened
+from ._write import FollowLinks, opened
 
 if TYPE_CHECKING:
     from ..check import Report
@@ -29,8 +29,15 @@ def check(
     ] = None,
     images: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="Folder of the pictures.", show_default="the one that the labels came from"),
+        typer.Option(
+            "--images",
+            "--image-root",
+            metavar="DIR",
+            help="Folder of the images.",
+            show_default="the one that the labels came from",
+        ),
     ] = None,
+    follow_links: FollowLinks = False,
     min_area: Annotated[int, typer.Option(help="Masks with fewer pixels are tiny.")] = 4,
     duplicate_iou: Annotated[float, typer.Option(help="Objects that overlap so much are one.")] = 0.95,
     max_imbalance: Annotated[float, typer.Option(help="Most objects of a class for one of the rarest.")] = 100.0,
@@ -61,7 +68,7 @@ def check(
         say(source.told, err=output != "text")
     except FormatError:  # a format that nobody knows is told by the check itself
         labels, _ = find(dataset, format)
-    report = run(labels, format=format, image_root=images, limits=limits)
+    report = run(labels, format=format, image_root=images, limits=limits, follow_links=follow_links)
     if output == "json":
         print_json(report.to_json())
     elif output == "sarif":

@@ -15,6 +15,7 @@ from ._console import print_json, say, split
 from ._write import (
     AllowLossy,
     DryRun,
+    FollowLinks,
     From,
     ImageRoot,
     Images,
@@ -70,6 +71,7 @@ def filter_(
     images: Images = None,
     image_root: ImageRoot = None,
     option: Option = None,
+    follow_links: FollowLinks = False,
     lenient: LenientFlag = False,
     allow_lossy: AllowLossy = False,
     overwrite: Overwrite = False,
@@ -86,7 +88,7 @@ def filter_(
         split(classes) if classes else None, split(without), min_area, max_area, min_score, unscored, crowds
     )
     names = read_class_map(map_, rename or ())
-    dataset = opened(source, from_, image_root, lenient=lenient)
+    dataset = opened(source, from_, image_root, lenient=lenient, follow_links=follow_links)
 
     seen: Counter[str] = Counter()
 

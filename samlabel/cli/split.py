@@ -14,6 +14,7 @@ from ._console import print_json, say
 from ._write import (
     AllowLossy,
     DryRun,
+    FollowLinks,
     From,
     ImageRoot,
     Images,
@@ -49,6 +50,7 @@ def split(
     images: Images = None,
     image_root: ImageRoot = None,
     option: Option = None,
+    follow_links: FollowLinks = False,
     lenient: LenientFlag = False,
     allow_lossy: AllowLossy = False,
     overwrite: Overwrite = False,
@@ -56,12 +58,13 @@ def split(
     as_json: Json = False,
 ) -> None:
     """Divide a dataset: the same for the same seed, classes spread evenly, photos that look alike kept together."""
+    import converters
     from converters import Lenient, Receipt
 
     from ..datasets import plan
 
     shares = _shares(part or DEFAULT)
-    dataset = opened(source, from_, image_root, lenient=lenient)
+    dataset = opened(source, from_, image_root, lenient=lenient, follow_links=follow_links)
     whole = dataset()
     found = plan(whole, shares, seed=seed, image_root=image_root)
     skipped = dataset.skipped or Lenient()  # of the whole, and so told once
@@ -84,6 +87,8 @@ def split(
             _refuse(receipts[label].losses, dry and not dry_run, label)
     if not dry_run and all((out / label / "data.yaml").is_file() for label in shares):
         _write_data_yaml(out, list(shares), whole.categories)
+        if images == "symlink":
+            converters.note_images(out, whole)
     if as_json:
         print_json(
             {

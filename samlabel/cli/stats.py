@@ -9,7 +9,7 @@ import typer
 
 from ..errors import UsageError
 from ._console import print_json, print_table, say
-from ._write import From, ImageRoot, Json, LenientFlag, Source, opened
+from ._write import FollowLinks, From, ImageRoot, Json, LenientFlag, Source, opened
 
 
 def stats(
@@ -23,6 +23,7 @@ def stats(
     pictures: Annotated[
         bool, typer.Option("--pictures/--no-pictures", help="Compare the photos, to find those that look alike.")
     ] = True,
+    follow_links: FollowLinks = False,
     lenient: LenientFlag = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the drawing.")] = False,
     as_json: Json = False,
@@ -38,7 +39,7 @@ def stats(
         raise UsageError(f"{plot}: wanted a name that ends in {' or '.join(FORMATS)}")
     if plot is not None and plot.exists() and not overwrite:
         raise OutputExists(f"{plot} exists already; choose another place, or --overwrite")
-    dataset = opened(source, from_, image_root, lenient=lenient)
+    dataset = opened(source, from_, image_root, lenient=lenient, follow_links=follow_links)
     found = collect(dataset(), image_root=image_root, pictures=pictures)
     skipped = dataset.skipped or Lenient()
     if plot is not None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ._console import print_json, print_table, say
-from ._write import opened
+from ._write import FollowLinks, opened
 
 if TYPE_CHECKING:
     from ..types import Dataset
@@ -23,11 +23,18 @@ def view(
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the pictures and index.html.")],
     images: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="Folder of the pictures.", show_default="the one that the labels came from"),
+        typer.Option(
+            "--images",
+            "--image-root",
+            metavar="DIR",
+            help="Folder of the images.",
+            show_default="the one that the labels came from",
+        ),
     ] = None,
     format: Annotated[
         str | None, typer.Option("--from", help="Format of DATASET.", show_default="told from the files")
     ] = None,
+    follow_links: FollowLinks = False,
     limit: Annotated[int | None, typer.Option(help="Most images shown.", show_default="all")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
@@ -37,7 +44,9 @@ def view(
     from ..view import write_view
 
     source = opened(dataset, format)
-    found, own = _with_root(converters.read(source.labels, source.format, pictures=True), images or source.noted)
+    found, own = _with_root(
+        converters.read(source.labels, source.format, pictures=True, follow_links=follow_links), images or source.noted
+    )
     say(source.told, err=as_json)
     report = write_view(found, out, image_root=own, limit=limit)
     if as_json:
