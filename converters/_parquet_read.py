@@ -13,7 +13,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from samlabel.errors import FormatError, MissingDependency
+from samlabel.errors import FormatError, MissingDependency, shown
 from samlabel.geometry import box_from_xywh
 from samlabel.types import Annotation, Category, Dataset, ImageRecord, Size
 
@@ -184,7 +184,7 @@ def _class(entry: dict[str, Any], where: str) -> int:
     found = next((entry[key] for key in ("category", "categories", "label", "labels") if key in entry), None)
     number = whole(found)
     if number is None or not 0 <= number <= 100_000:
-        raise broken("bad-category", f"{where}: category {found!r:.40} is not the number of a class")
+        raise broken("bad-category", f"{where}: category {shown(found)} is not the number of a class")
     return number
 
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from samlabel.errors import FormatError, UsageError
+from samlabel.errors import FormatError, UsageError, shown
 
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
@@ -72,6 +72,6 @@ def text(value: str) -> str:
     UsageError for a character that XML 1.0 has no way to write: control characters, halves of a surrogate pair.
     """
     if _ILLEGAL.search(value):
-        raise UsageError(f"{value!r} holds a character that XML cannot write; rename it")
+        raise UsageError(f"{shown(value)} holds a character that XML cannot write; rename it")
     value = value.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace('"', "&quot;")
     return value.replace("\t", "&#9;").replace("\n", "&#10;").replace("\r", "&#13;")

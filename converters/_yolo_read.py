@@ -10,7 +10,7 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
-from samlabel.errors import FormatError, ImageError
+from samlabel.errors import FormatError, ImageError, shown
 from samlabel.types import Annotation, Category, Dataset, ImageRecord, Size
 
 from ._files import IMAGE_SUFFIXES, Names, image_size, read_text
@@ -219,7 +219,7 @@ def _base(content: dict[str, Any], file: Path) -> Path:
     if root is None or root == "":
         return file.parent
     if not isinstance(root, str):
-        raise FormatError(f"{file}: path is {root!r}, wanted the name of a folder")
+        raise FormatError(f"{file}: path is {shown(root)}, wanted the name of a folder")
     # A relative path is meant from the file, though ultralytics reads it from where it was started.
     return file.parent / root if (file.parent / root).is_dir() else file.parent
 
@@ -232,7 +232,7 @@ def _listed(content: dict[str, Any], base: Path, file: Path, lenient: Lenient | 
     found: set[Path] = set()
     for key, entry in places:
         if not isinstance(entry, str):
-            raise FormatError(f"{file}: {key} is {entry!r}, wanted a folder or a list file")
+            raise FormatError(f"{file}: {key} is {shown(entry)}, wanted a folder or a list file")
         place = base / entry
         if not place.exists() and entry.startswith("../"):  # as Roboflow writes it; ultralytics forgives it too
             place = base / entry[3:]

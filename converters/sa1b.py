@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from samlabel.errors import FormatError
+from samlabel.errors import FormatError, shown
 from samlabel.geometry import box_from_xywh, box_to_xywh, innermost_point
 from samlabel.types import Annotation, Category, Dataset, ImageRecord, Size
 
@@ -123,7 +123,7 @@ class _Records:
         name = file.relative_to(self.base).as_posix()
         with coded("bad-file"):
             image, raws = _load(file)
-        where = f"{file}: image {image.get('image_id')!r}"
+        where = f"{file}: image {shown(image.get('image_id'))}"
         size = size_of(image.get("height"), image.get("width"), where)
         path = str(PurePosixPath(name).parent / relative_name(image.get("file_name"), where))
         once.check(path, str(file))
@@ -145,9 +145,9 @@ def _checked(item: dict[str, Any], where: str) -> dict[str, Any]:
     """An entry of the file beside, its values of the kinds that `write` puts there."""
     filled, source = item.get("filled", []), item.get("source")
     if not isinstance(filled, list) or not all(isinstance(word, str) for word in filled):
-        raise FormatError(f"{where}: filled is {filled!r:.40}, wanted a list of field names")
+        raise FormatError(f"{where}: filled is {shown(filled)}, wanted a list of field names")
     if source is not None and not isinstance(source, str):
-        raise FormatError(f"{where}: source is {source!r:.40}, wanted a text")
+        raise FormatError(f"{where}: source is {shown(source)}, wanted a text")
     return {**item, "category_id": whole(item.get("category_id", OBJECT.id))}
 
 
@@ -198,9 +198,9 @@ def _read_object(
     raw: Any, seen: set[Any], size: Size, asides: dict[Any, dict[str, Any]], categories: frozenset[int], file: Path
 ) -> Annotation:
     if not isinstance(raw, dict):
-        raise FormatError(f"{file}: annotation {raw!r:.80} is not an object")
+        raise FormatError(f"{file}: annotation {shown(raw)} is not an object")
     key = id_of(raw.get("id"))
-    where = f"{file}: annotation {raw.get('id')!r}"
+    where = f"{file}: annotation {shown(raw.get('id'))}"
     if key is not None and key in seen:
         raise broken("duplicate-id", f"{where}: two annotations have this id")
     seen.add(key)
@@ -211,7 +211,7 @@ def _read_object(
     filled = aside.get("filled", ())
     category = aside.get("category_id", OBJECT.id)
     if category not in categories:
-        raise broken("bad-category", f"{where}: category_id {category!r} is not among the categories in {SIDECAR}")
+        raise broken("bad-category", f"{where}: category_id {shown(category)} is not among the categories in {SIDECAR}")
     with coded("bad-box"):
         box = mask.box if raw.get("bbox") is None else box_from_xywh(numbers(raw["bbox"], where, "bbox", length=4))
     if box[2] < box[0] or box[3] < box[1]:

@@ -20,11 +20,14 @@ from .polygons import (
     simplify,
     simplify_to,
 )
+from .rle import RUNS_MAX
 from .runs import (
     PIXELS_MAX,
     SIDE_MAX,
+    cropped,
     innermost_point,
     mask_box,
+    mask_columns,
     mask_from_counts,
     mask_from_rows,
     mask_from_runs,
@@ -39,6 +42,7 @@ from .runs import (
 
 __all__ = [
     "PIXELS_MAX",
+    "RUNS_MAX",
     "SIDE_MAX",
     "PolygonMask",
     "any_sewn",
@@ -47,9 +51,11 @@ __all__ = [
     "box_to_xywh",
     "clip_box",
     "count_parts_and_holes",
+    "cropped",
     "innermost_point",
     "join_contours",
     "mask_box",
+    "mask_columns",
     "mask_from_counts",
     "mask_from_rows",
     "mask_from_runs",

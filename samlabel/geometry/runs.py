@@ -147,6 +147,17 @@ def paste(runs: np.ndarray, size: Size, corner: tuple[int, int], whole: Size) ->
     return _encode(rle.placed(runs, (height, width), corner, whole), (int(whole[0]), int(whole[1])))
 
 
+def mask_columns(mask: Mask) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Column, top and bottom (exclusive) of every vertical stretch inside `mask`, column by column."""
+    return rle.segments(mask_runs(mask), mask.size[0])
+
+
+def cropped(mask: Mask, box: tuple[int, int, int, int]) -> Mask:
+    """The mask of a box x0 y0 x1 y1 inside the image of `mask`, as of an image of its own."""
+    x0, y0, x1, y1 = box
+    return mask_from_runs(rle.cut(mask_runs(mask), mask.size[0], box), (y1 - y0, x1 - x0))
+
+
 def mask_window(mask: Mask, box: tuple[int, int, int, int]) -> np.ndarray:
     """The pixels (h, w), boolean, of a box x0 y0 x1 y1 inside the image of `mask`; memory is that of the box."""
     return rle.window(mask_runs(mask), mask.size[0], box)
