@@ -8,6 +8,7 @@ import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 from pathlib import Path
 from typing import IO, Any
 
@@ -15,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from samlabel.errors import FormatError
-from samlabel.geometry import mask_columns, mask_from_runs
+from samlabel.geometry import mask_columns, mask_from_changes
 from samlabel.types import Mask, Size
 
 from ._files import opened
@@ -48,8 +49,7 @@ class Numbered:
         if number is None or number not in self._bounds:
             return None
         first, last = self._bounds[number]
-        edges = np.concatenate(([0], self._edges[first:last], [self.size[0] * self.size[1]]))
-        return mask_from_runs(np.diff(edges), self.size)
+        return mask_from_changes(self._edges[first:last], self.size)
 
 
 def read_numbered(
@@ -130,8 +130,8 @@ def _numbered(strips: Iterator[Rows], size: Size, where: str) -> Numbered:
     order = order[np.argsort(value[order], kind="stable")]
     place, last, value = place[order], last[order], value[order]
     edges = np.stack((place, last), axis=1).ravel()
-    first = np.flatnonzero(np.diff(value, prepend=-1)).tolist()
-    bounds = {int(value[a]): (2 * a, 2 * b) for a, b in zip(first, [*first[1:], len(value)], strict=True)}
+    first = [*np.flatnonzero(np.diff(value, prepend=0)).tolist(), len(value)]
+    bounds = {int(value[a]): (2 * a, 2 * b) for a, b in pairwise(first)}
     return Numbered(size, edges, bounds)
 
 

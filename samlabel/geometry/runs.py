@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 PIXELS_MAX = 2**31 - 1  # pycocotools counts pixels in 32 bits
 SIDE_MAX = 2**20  # pixels of a side: a run through many columns is worked on column by column
+_FEW = 500  # runs that pycocotools packs faster than numpy, whose calls have a price each
 SAMPLES = 2**20  # pixels of a box that are looked at for its innermost point
 
 
@@ -79,9 +80,21 @@ def _encode(runs: np.ndarray, size: Size) -> Mask:
 
     pycocotools takes such runs up as they come, and then its merge and IoU go wrong on them.
     """
-    from ..types import Mask
+    return mask_from_changes(np.cumsum(runs), size)
 
-    return Mask(size, rle.pack(rle.runs_of(np.cumsum(runs), size[0] * size[1])))
+
+def mask_from_changes(changes: np.ndarray, size: Size) -> Mask:
+    """The mask that begins and ends at these sorted positions x * height + y; two at one place cancel out."""
+    from pycocotools import mask as coco
+
+    from ..types import GIANT, Mask
+
+    size = (int(size[0]), int(size[1]))
+    runs = rle.runs_of(changes, size[0] * size[1])
+    check_count(len(runs))
+    if len(runs) < _FEW and size[0] * size[1] < GIANT:
+        return Mask(size, coco.frPyObjects({"size": list(size), "counts": runs.tolist()}, *size)["counts"])
+    return Mask(size, rle.pack(runs))
 
 
 def check_count(runs: int) -> None:
@@ -107,14 +120,6 @@ def _check_runs(runs: np.ndarray, size: Size) -> None:
     if (len(runs) and runs.max() > pixels) or int(runs.sum()) != pixels:
         total = sum(runs.tolist())  # whole numbers of Python, since the sum may not fit 64 bits
         raise ValueError(f"RLE counts cover {total} pixels; size {list(size)} has {pixels}")
-
-
-def mask_from_runs(runs: np.ndarray, size: Size) -> Mask:
-    """The mask of run lengths, int64, column by column, background first, that cover `size` exactly."""
-    check_size(size)
-    check_count(len(runs))
-    _check_runs(runs, size)
-    return _encode(runs, (int(size[0]), int(size[1])))
 
 
 def mask_rows(mask: Mask, box: tuple[int, int, int, int] | None = None) -> np.ndarray:
@@ -144,7 +149,7 @@ def paste(runs: np.ndarray, size: Size, corner: tuple[int, int], whole: Size) ->
     (height, width), (x, y) = size, corner
     if x < 0 or y < 0 or x + width > whole[1] or y + height > whole[0]:
         raise ValueError(f"a mask of {width}x{height} at {x}, {y} leaves the {whole[1]}x{whole[0]} image")
-    return _encode(rle.placed(runs, (height, width), corner, whole), (int(whole[0]), int(whole[1])))
+    return _encode(rle.placed(runs, (height, width), corner, whole), whole)
 
 
 def mask_columns(mask: Mask) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -155,7 +160,7 @@ def mask_columns(mask: Mask) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 def cropped(mask: Mask, box: tuple[int, int, int, int]) -> Mask:
     """The mask of a box x0 y0 x1 y1 inside the image of `mask`, as of an image of its own."""
     x0, y0, x1, y1 = box
-    return mask_from_runs(rle.cut(mask_runs(mask), mask.size[0], box), (y1 - y0, x1 - x0))
+    return _encode(rle.cut(mask_runs(mask), mask.size[0], box), (y1 - y0, x1 - x0))
 
 
 def mask_window(mask: Mask, box: tuple[int, int, int, int]) -> np.ndarray:
@@ -173,7 +178,7 @@ def mask_union(masks: Sequence[Mask]) -> Mask:
     size = masks[0].size
     if len(masks) == 1:
         return masks[0]
-    return mask_from_runs(rle.union([mask_runs(mask) for mask in masks], size[0] * size[1]), size)
+    return _encode(rle.union([mask_runs(mask) for mask in masks], size[0] * size[1]), size)
 
 
 def mask_iou(one: Mask, other: Mask) -> float:
