@@ -136,7 +136,7 @@ def _spool_objects(raw: Iterator[Any], spool: Spool, file: Path, lenient: Lenien
         if type(segmentation) is list and segmentation:
             try:  # numbers as bytes: an eighth of the memory of a list of them, and quick to spool
                 entry["segmentation"] = tuple([_doubles(len(polygon))(*polygon) for polygon in segmentation])
-            except (TypeError, struct.error):
+            except (TypeError, struct.error, OverflowError):
                 pass  # left as it is, for the error that names the rule
         run.append(entry)
     if run:

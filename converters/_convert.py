@@ -15,7 +15,7 @@ from samlabel.types import Dataset, ImageRecord
 from ._lenient import Lenient
 from ._measure import MaskIou, down
 from ._parts import in_parts
-from ._registry import checked_options, detect_format, get
+from ._registry import check_place, checked_options, detect_format, get
 from ._report import NOTED, REFUSED, Receipt, WriteReport
 from ._watch import Passing, Watch
 
@@ -41,8 +41,7 @@ def read(
     function = get(name).read
     if pictures and "pictures" in inspect.signature(function).parameters:
         options["pictures"] = True
-    if not Path(path).exists():
-        raise UsageError(f"{path}: no such file or folder")
+    check_place(Path(path))
     return function(Path(path), **checked_options(function, name, options))
 
 

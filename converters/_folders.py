@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 from samlabel.errors import FormatError, ImageError
 from samlabel.types import Size
 
-from ._files import image_size
+from ._files import image_size, opened
 from ._lenient import broken
 
 
@@ -23,9 +23,9 @@ def files_below(folder: Path, *suffixes: str) -> Iterator[Path]:
 def head_of(file: Path, length: int = 1 << 16) -> bytes:
     """The first bytes of a file, without a byte-order mark and the white space after it; none when unreadable."""
     try:
-        with open(file, "rb") as handle:
+        with opened(file) as handle:
             return handle.read(length).lstrip(b"\xef\xbb\xbf \t\r\n")
-    except OSError:
+    except (FormatError, OSError):
         return b""
 
 

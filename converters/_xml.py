@@ -8,7 +8,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from samlabel.errors import FormatError, UsageError, shown
+from samlabel.errors import FormatError, UsageError, brief, reason, shown
+
+from ._files import opened
 
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
@@ -30,17 +32,17 @@ def _named(file: Path) -> Iterator[None]:
         line, column = error.position
         raise FormatError(f"{file}:{line}: broken XML: {error} (column {column})") from error
     except OSError as error:
-        raise FormatError(f"{file}: {error.strerror or error}") from error
+        raise FormatError(f"{file}: {reason(error)}") from error
     except (ValueError, LookupError) as error:  # encodings that are unknown, or that Python takes and expat does not
-        raise FormatError(f"{file}: broken XML: {' '.join(str(error).split())}") from error
+        raise FormatError(f"{file}: broken XML: {brief(error)}") from error
 
 
 def read_xml(file: Path) -> Element:
     """The root of an XML file; FormatError when it is broken or declares entities."""
     from defusedxml import ElementTree
 
-    with _named(file):
-        return ElementTree.parse(file, forbid_dtd=True).getroot()
+    with _named(file), opened(file) as handle:
+        return ElementTree.parse(handle, forbid_dtd=True).getroot()
 
 
 def stream_xml(file: Path, *tags: str) -> Iterator[Element]:
@@ -48,7 +50,7 @@ def stream_xml(file: Path, *tags: str) -> Iterator[Element]:
     from defusedxml import ElementTree
 
     depth = 0
-    with open(file, "rb") as handle:
+    with opened(file) as handle:
         events = iter(ElementTree.iterparse(handle, ("start", "end"), forbid_dtd=True))
         root = None
         while True:

@@ -14,8 +14,9 @@ from samlabel.errors import FormatError, ImageError, shown
 from samlabel.types import Annotation, Category, Dataset, ImageRecord, Size
 
 from ._files import IMAGE_SUFFIXES, Names, image_size, read_text
-from ._folders import files_below
+from ._folders import files_below, head_of
 from ._lenient import Lenient, broken, coded, passing_over, unbroken
+from ._yaml import load_yaml
 from ._yolo_layout import LABEL_FOLDERS, NAME_FILES, find_labels, looks_like_rows, refuse_lost
 from ._yolo_pose import kpt_shape, split_pose
 from ._yolo_rows import read_polygon
@@ -27,8 +28,8 @@ def recognise(path: Path) -> str | None:
     """Why `path` is a YOLO dataset, None when it is not."""
     yaml_file = _yaml_of(path)
     if yaml_file is not None:
-        head = yaml_file.read_bytes()[:65536].decode("utf-8", "replace")
-        if any(line.startswith(("names:", "nc:")) for line in head.lstrip("\ufeff").splitlines()):
+        head = head_of(yaml_file).decode("utf-8", "replace")
+        if any(line.startswith(("names:", "nc:")) for line in head.splitlines()):
             return f"{yaml_file.name} names the classes of a YOLO dataset"
         return None
     if not path.is_dir():
@@ -127,10 +128,10 @@ class _Records:
         return ImageRecord(image, size, tuple(passing_over(makes, self.lenient, "bad-row")))
 
 
-def _lines(file: Path) -> list[tuple[str, str]]:
-    """Where each line is, and its text; empty ones left out."""
+def _lines(file: Path) -> Iterator[tuple[str, str]]:
+    """Where each line is, and its text; empty ones left out. The file is read at once."""
     found = enumerate(read_text(file).splitlines(), start=1)
-    return [(f"{file}:{line}", text) for line, text in found if text.strip()]
+    return ((f"{file}:{line}", text) for line, text in found if text.strip())
 
 
 def _row(text: str, where: str, size: Size, classes: frozenset[int], keypoints: tuple[int, int] | None) -> Annotation:
@@ -162,7 +163,7 @@ def _parsed(text: str, where: str) -> tuple[int, list[float]]:
     except ValueError:
         raise FormatError(f"{where}: {text[:60]!r} is not a row of numbers") from None
     if not isfinite(first) or first != int(first) or first < 0:
-        raise FormatError(f"{where}: class {text.split()[0]} is not a whole number from 0")
+        raise FormatError(f"{where}: class {text.split()[0][:60]} is not a whole number from 0")
     return int(first), values
 
 
@@ -182,17 +183,7 @@ def _class(text: str, where: str) -> int:
 
 
 def _load_yaml(file: Path) -> dict[str, Any]:
-    import yaml
-
-    try:
-        content = yaml.safe_load(read_text(file))
-    except FormatError:
-        raise
-    except Exception as error:  # besides YAMLError, damaged dates and numbers raise whatever their parsers raise
-        mark = getattr(error, "problem_mark", None)
-        line = f":{mark.line + 1}" if mark else ""
-        reason = " ".join(str(getattr(error, "problem", None) or error).split())
-        raise FormatError(f"{file}{line}: broken YAML: {reason}") from error
+    content = load_yaml(file)
     if not isinstance(content, dict):
         raise FormatError(f"{file}: not a YOLO data file; wanted names and the places of images")
     return content

@@ -11,12 +11,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from samlabel.errors import UsageError
+from samlabel.errors import FormatError, UsageError
 from samlabel.geometry import box_to_xywh
 from samlabel.types import Annotation, Dataset, ImageRecord
 
 from ._fields import SCORES, fields_of
-from ._files import check_transfer, dump_json, inside, place_image, refuse_existing, replacing
+from ._files import check_transfer, dump_json, inside, opened, place_image, refuse_existing, replacing
 from ._parquet_read import OURS, arrow, read, recognise
 from ._report import FEATURES, WriteReport
 from ._values import category_table, check_listed, further
@@ -92,11 +92,10 @@ def _bytes(dataset: Dataset, record: ImageRecord) -> bytes:
             f"the images of this dataset are unknown: name their folder to embed them (image {record.path})"
         )
     try:
-        return (dataset.image_root / record.path).read_bytes()
-    except OSError as error:
-        raise UsageError(
-            f"{dataset.image_root / record.path}: {error.strerror}; embedding needs every image"
-        ) from error
+        with opened(dataset.image_root / record.path) as file:
+            return file.read()
+    except (FormatError, OSError) as error:
+        raise UsageError(f"{error}; embedding needs every image") from error
 
 
 def _row(record: ImageRecord, index: Mapping[int, int], place: str, data: bytes | None) -> dict[str, Any]:

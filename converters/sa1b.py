@@ -7,7 +7,6 @@ see and samlabel reads back.
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from samlabel.errors import FormatError, shown
+from samlabel.errors import FormatError, brief, shown
 from samlabel.geometry import box_from_xywh, box_to_xywh, innermost_point
 from samlabel.types import Annotation, Category, Dataset, ImageRecord, Size
 
@@ -24,6 +23,8 @@ from ._files import (
     check_transfer,
     dump_json,
     inside,
+    opened,
+    parse_json,
     place_image,
     read_json,
     refuse_existing,
@@ -31,7 +32,7 @@ from ._files import (
     replacing,
     write_text,
 )
-from ._folders import Once
+from ._folders import Once, head_of
 from ._lenient import Lenient, broken, coded, passing_over
 from ._report import FEATURES, WriteReport
 from ._values import (
@@ -70,8 +71,7 @@ def recognise(path: Path) -> str | None:
     file = path if path.is_file() else next(_json_files(path), None)
     if file is None or file.suffix.lower() != ".json":
         return None
-    with open(file, "rb") as handle:
-        head = handle.read(4096).lstrip(b"\xef\xbb\xbf \t\r\n")
+    head = head_of(file, 4096)
     if (
         head[:1] != b"{"
         or b'"image"' not in head
@@ -135,9 +135,9 @@ class _Records:
     def _aside(self, name: str) -> dict[Any, dict[str, Any]]:
         if name not in self.lines:
             return {}
-        with open(self.base / SIDECAR, "rb") as file:
+        with opened(self.base / SIDECAR) as file:
             file.seek(self.lines[name])
-            entry = json.loads(file.readline())
+            entry = parse_json(file.readline(), f"{self.base / SIDECAR}: {name}")
         return {id_of(item.get("id")): _checked(item, f"{self.base / SIDECAR}: {name}") for item in entry["objects"]}
 
 
@@ -159,18 +159,18 @@ def _read_sidecar(file: Path) -> tuple[tuple[Category, ...], dict[str, Any], dic
     categories: tuple[Category, ...] | None = None
     lines: dict[str, int] = {}
     at = 0
-    with open(file, "rb") as handle:
+    with opened(file) as handle:
         for number, line in enumerate(handle, start=1):
             try:
-                entry = json.loads(line)
+                entry = parse_json(line, f"{file}:{number}")
                 if categories is None:
                     categories, extra = read_categories(entry["categories"], file), further_of(entry, file)
                 elif isinstance(entry["objects"], list) and all(isinstance(item, dict) for item in entry["objects"]):
                     lines[str(entry["file"])] = at
                 else:
                     raise ValueError("objects is not a list of objects")
-            except (ValueError, KeyError, TypeError, RecursionError) as error:
-                raise FormatError(f"{file}:{number}: not a line that samlabel wrote: {error}") from error
+            except (ValueError, KeyError, TypeError) as error:
+                raise FormatError(f"{file}:{number}: not a line that samlabel wrote: {brief(error)}") from error
             at += len(line)
     return categories or (OBJECT,), extra, lines
 
