@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, NoReturn
 
-from samlabel.errors import FormatError, ImageError, OutputExists, UsageError, brief, reason, shown
+from samlabel.errors import FormatError, ImageError, OutputExists, UsageError, brief, naming, reason, shown
 
 IMAGE_SUFFIXES = frozenset(
     [".bmp", ".dng", ".gif", ".heic", ".heif", ".jp2", ".jpeg", ".jpg", ".mpo", ".png", ".tif", ".tiff", ".webp"]
@@ -138,7 +138,7 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=f".{path.name[:80]}.", suffix=".tmp", dir=path.parent)
     try:
-        with os.fdopen(handle, "wb") as file:
+        with naming(path), os.fdopen(handle, "wb") as file:
             yield file
             file.flush()
         if path.is_file() and not path.is_symlink() and filecmp.cmp(name, path, shallow=False):
@@ -183,8 +183,9 @@ def _put(path: str, data: bytes) -> None:
     try:
         try:
             view = memoryview(data)
-            while view:
-                view = view[os.write(handle, view) :]
+            with naming(path):
+                while view:
+                    view = view[os.write(handle, view) :]
         finally:
             os.close(handle)
         os.replace(temporary, path)
@@ -295,7 +296,9 @@ def place_image(root: Path | None, name: str, target: Path, images: str) -> None
                 os.symlink(source.resolve(), temporary)
         os.replace(temporary, target)
     except OSError as error:
-        raise UsageError(f"{source}: cannot {images} to {target}: {error.strerror}; try images='copy'") from error
+        error.filename = os.fspath(target)
+        advice = "" if images == "copy" else "; place copies (--images copy)"
+        raise UsageError(f"{source}: cannot {images} to {target}: {reason(error)}{advice}") from error
     finally:
         if os.path.lexists(temporary):
             os.unlink(temporary)

@@ -35,6 +35,10 @@ class Part(Iterable[ImageRecord]):
     masks_before: int = 0  # and how many masks these hold
     files: Sequence[int] = ()  # open files, by number, that another process needs
 
+    def divided(self, count: int) -> Sequence[Part]:
+        """None, where they cannot be divided or it would not pay."""
+        return ()
+
     def seen(self) -> Any:
         """What its iteration found out, to be sent to the process that has the whole."""
         return None

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from samlabel.errors import shown
+from samlabel.errors import naming, shown
 
 from ._lenient import Lenient, broken
 from ._values import id_of
@@ -59,7 +59,8 @@ class Spool:
             self._flush()
 
     def _flush(self) -> None:
-        self._data.write(b"".join(self._pending))
+        with naming(tempfile.gettempdir()):
+            self._data.write(b"".join(self._pending))
         self._pending, self._pending_size = [], 0
 
     def close_entries(self, places: dict[Any, int], file: Path, lenient: Lenient | None) -> None:

@@ -8,12 +8,18 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 _SHOWN = 60  # characters of a value that a message repeats
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_FULL = {
+    errno.ENOSPC: "no space left",
+    errno.EDQUOT: "your quota is used up",
+    errno.EFBIG: "a file would grow beyond what this process (ulimit -f) or the disk allows",
+}
 _REASONS = {
     errno.EACCES: "permission denied; check who may read and write it",
     errno.EPERM: "permission denied; check who may read and write it",
@@ -37,19 +43,50 @@ def brief(error: BaseException) -> str:
 def reason(error: OSError) -> str:
     """What the system refused and what to do; a full disk with its folder and the bytes that are free."""
     if error.errno in _FULL:
-        name = error.filename if isinstance(error.filename, str) else os.fspath(error.filename or "")
-        return no_room(Path(os.fsdecode(name)).parent if name else None)
+        return f"{_FULL[error.errno]}{_free(error.filename)}; free some, or choose another place"
     return _REASONS.get(error.errno or 0) or (error.strerror or brief(error)).lower()
 
 
-def no_room(folder: Path | None) -> str:
-    """That a folder is full, and how many bytes are free there."""
-    while folder is not None and not folder.is_dir() and folder != folder.parent:
+def _free(name: Any) -> str:
+    """Where a file that could not be written lies, and how many bytes are free there."""
+    if not isinstance(name, (str, bytes, os.PathLike)):
+        return ""
+    folder = Path(os.path.abspath(os.fsdecode(name)))
+    while not folder.is_dir() and folder != folder.parent:
         folder = folder.parent
-    if folder is None:
-        return "no space left on the disk; free some, or choose another place"
-    free = shutil.disk_usage(folder).free
-    return f"no space left in {folder.absolute()} ({free} bytes free); free some, or choose another place"
+    return f" in {folder} ({shutil.disk_usage(folder).free} bytes free)"
+
+
+@contextmanager
+def naming(path: str | os.PathLike[str]) -> Iterator[None]:
+    """An OSError of the block that names no file, as those of a write do, names this one."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None:
+            error.filename = os.fspath(path)
+        raise
+
+
+@contextmanager
+def about(path: str | os.PathLike[str]) -> Iterator[None]:
+    """What a parser or a library below it raises over a file that claims too much becomes a FormatError about it.
+
+    A TypeError, a KeyError and the like are mistakes of ours and stay what they are.
+    """
+    try:
+        yield
+    except (MemoryError, RecursionError, ArithmeticError, ValueError) as error:
+        raise FormatError(f"{os.fspath(path)}: {cause(error)}") from error
+
+
+def cause(error: BaseException) -> str:
+    """In our words, what went wrong where no reader has said it better."""
+    if isinstance(error, MemoryError):
+        return "more memory is needed than there is; free some, or read a part at a time"
+    if isinstance(error, RecursionError):
+        return "nested too deep"
+    return f"holds a value that cannot be worked with: {brief(error)}"
 
 
 def shown(value: Any, most: int = _SHOWN) -> str:

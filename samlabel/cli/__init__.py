@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from .. import __version__
-from ..errors import SamlabelError
+from ..errors import SamlabelError, brief, cause, reason
 from .annotate import annotate
 from .bench import bench
 from .check import check
@@ -119,9 +119,12 @@ def _run(words: list[str], *, debug: bool) -> int:
             return _usage(error)
         if debug:
             raise
-        reason = f"{error.strerror}: {error.filename}" if isinstance(error, OSError) and error.strerror else str(error)
-        hint = "" if isinstance(error, OSError) else "; --debug shows where, please report it"
-        _say(f"{type(error).__name__}: {reason}{hint}")
+        if isinstance(error, OSError):
+            _say(f"{error.filename}: {reason(error)}" if error.filename is not None else reason(error))
+        elif isinstance(error, (MemoryError, RecursionError)):
+            _say(cause(error))
+        else:
+            _say(f"{type(error).__name__}: {brief(error)}; --debug shows where, please report it")
         return 1
 
 
