@@ -2,7 +2,8 @@
 
 A format module has KEEPS (words of FEATURES that survive a round trip), `recognise(path)` (why the files are of
 this format, or None), `read(path) -> Dataset` and `write(dataset, path) -> WriteReport`; further options of the
-last two are keyword-only; OPTIONS says in a line what those of `write` do. Others bring formats through the entry point group `samlabel.formats`.
+last two are keyword-only; OPTIONS says in a line what those of `write` do. Others bring formats through the entry
+point group `samlabel.formats`.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ from ._json_stream import JsonFile
 from ._lenient import Lenient, broken
 from ._parts import Part
 from ._spool import FAR, Spool, SpoolPart
-from ._values import id_of, numbers, read_categories, read_mask, score_of, size_of, whole
+from ._values import id_of, numbers, points_of, read_categories, read_mask, score_of, size_of, whole
 
 _IMAGE_KEYS = frozenset(("id", "file_name", "width", "height"))
 _READ_KEYS = frozenset(
@@ -101,7 +101,7 @@ def _read_images(raw: Iterator[Any], file: Path, lenient: Lenient | None) -> dic
         except FormatError as error:
             if lenient is None:
                 raise
-            lenient.note(getattr(error, "code", "bad-image"), error)
+            lenient.note(error.code or "bad-image", error)
             continue
         images[key] = {**entry, "file_name": name, "height": height, "width": width}
         names[name] = key
@@ -134,13 +134,21 @@ def _spool_objects(raw: Iterator[Any], spool: Spool, file: Path, lenient: Lenien
             spool.odd_id(id_of(key))
         segmentation = entry.get("segmentation")
         if type(segmentation) is list and segmentation:
-            try:  # numbers as bytes: an eighth of the memory of a list of them, and quick to spool
-                entry["segmentation"] = tuple([_doubles(len(polygon))(*polygon) for polygon in segmentation])
-            except (TypeError, struct.error, OverflowError):
-                pass  # left as it is, for the error that names the rule
+            entry["segmentation"] = _packed(segmentation)
         run.append(entry)
     if run:
         add(owner, run)
+
+
+def _packed(polygons: list[Any]) -> tuple[bytes, ...] | list[Any]:
+    """The numbers of polygons as bytes: an eighth of the memory of a list of them, and quick to spool.
+
+    As they are where one is no number, for the error that names the rule.
+    """
+    try:
+        return tuple([_doubles(len(polygon))(*polygon) for polygon in polygons])
+    except (TypeError, struct.error, OverflowError):
+        return polygons
 
 
 @lru_cache(maxsize=4096)
@@ -200,7 +208,7 @@ class _Records(Part):
             except FormatError as error:
                 if self.lenient is None:
                     raise
-                self.lenient.note(getattr(error, "code", "bad-annotation"), error)
+                self.lenient.note(error.code or "bad-annotation", error)
 
 
 def _read_object(
@@ -212,8 +220,8 @@ def _read_object(
         category = whole(category)
     if category is None or category not in categories:
         wanted = f"category_id {shown(raw.get('category_id'))} is not a listed category"
-        for key, kind in (("segments_info", "panoptic segments"), ("caption", "a caption")):
-            wanted = f"{kind}, while samlabel reads COCO instances" if key in raw else wanted
+        for sign, kind in (("segments_info", "panoptic segments"), ("caption", "a caption")):
+            wanted = f"{kind}, while samlabel reads COCO instances" if sign in raw else wanted
         raise broken("bad-category", f"{_place(raw, file)}: {wanted}")
     if mask is None:
         mask = _read_mask(raw, size, file)
@@ -244,7 +252,7 @@ def _read_mask(raw: dict[str, Any], size: Size, file: Path) -> Mask | None:
 
 
 def _read_box(raw: dict[str, Any], mask: Mask | None, file: Path) -> Box:
-    box = raw.get("bbox")
+    box: Any = raw.get("bbox")
     try:
         x, y, width, height = box
         if -1e15 < x < 1e15 and -1e15 < y < 1e15 and 0 <= width < 1e15 and 0 <= height < 1e15:
@@ -271,10 +279,6 @@ def _with_fields(
     if key is not None and not isinstance(key, int):
         extra["id"] = key
     points = raw.get("point_coords")
-    if points is not None:
-        if not isinstance(points, list):
-            raise FormatError(f"{where}: point_coords is not a list of points")
-        points = tuple(tuple(numbers(point, where, "point_coords", length=2)) for point in points)
     crop = raw.get("crop_box")
     source = raw.get("source")
     if source is not None and not isinstance(source, str):
@@ -288,7 +292,7 @@ def _with_fields(
         stability_score=score_of(raw, "stability_score", where),
         iscrowd=bool(raw.get("iscrowd", 0)),
         source=source,
-        point_coords=points or (),
+        point_coords=() if points is None else points_of(points, where),
         crop_box=None if crop is None else box_from_xywh(numbers(crop, where, "crop_box", length=4)),
         id=key if isinstance(key, int) else None,
         extra=extra,

@@ -43,7 +43,7 @@ def read(
         options["pictures"] = True
     check_place(Path(path))
     with about(path):
-        dataset = function(Path(path), **checked_options(function, name, options))
+        dataset: Dataset = function(Path(path), **checked_options(function, name, options))
     if iter(dataset.records) is dataset.records:  # they can be had once, which a caller must be able to see
         return dataset
     return replace(dataset, records=_Guarded(dataset.records, str(path)))
@@ -98,7 +98,8 @@ def write(
     chosen = dict(options, overwrite=overwrite)
     if images is not None:
         chosen["images"] = images
-    return function(dataset, Path(path), **checked_options(function, format, chosen))
+    report: WriteReport = function(dataset, Path(path), **checked_options(function, format, chosen))
+    return report
 
 
 def convert(

@@ -27,13 +27,16 @@ LONGEST_NAME, LONGEST_PATH = 255, 2048  # bytes that file systems allow a name, 
 EXTRACTED = "samlabel-pictures-"  # begins the names of folders whose pictures are there only while a record passes
 
 
+_PLAIN = os.O_BINARY if sys.platform == "win32" else os.O_NONBLOCK
+
+
 def opened(path: Path | str) -> IO[bytes]:
     """A regular file, open for reading; FormatError for a pipe, a device, a socket, and for what cannot be read.
 
     A pipe that nobody writes to would keep its reader waiting for ever.
     """
     try:
-        handle = os.open(path, os.O_RDONLY | (os.O_NONBLOCK if os.name == "posix" else os.O_BINARY))
+        handle = os.open(path, os.O_RDONLY | _PLAIN)
     except OSError as error:
         raise FormatError(f"{path}: {reason(error)}") from error
     if not stat.S_ISREG(os.fstat(handle).st_mode):
@@ -276,9 +279,8 @@ def place_image(root: Path | None, name: str, target: Path, images: str) -> None
             f"{source}: no such image; name the folder of the images (--image-root), or place none of them "
             "(--images none)"
         )
-    if target.is_file() and os.path.samefile(source, target):
-        if images == "symlink" or not target.is_symlink():
-            return  # already there, or the dataset is written around its own images
+    if target.is_file() and os.path.samefile(source, target) and (images == "symlink" or not target.is_symlink()):
+        return  # already there, or the dataset is written around its own images
     if images == "copy" and target.is_file() and not target.is_symlink() and filecmp.cmp(source, target, shallow=False):
         return
     target.parent.mkdir(parents=True, exist_ok=True)

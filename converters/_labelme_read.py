@@ -123,7 +123,11 @@ class _Records:
 def _load(file: Path) -> dict[str, Any]:
     content = read_json(file)
     shapes = content.get("shapes") if isinstance(content, dict) else None
-    if not isinstance(shapes, list) or not all(isinstance(shape, dict) for shape in shapes):
+    if (
+        not isinstance(content, dict)
+        or not isinstance(shapes, list)
+        or not all(isinstance(shape, dict) for shape in shapes)
+    ):
         raise FormatError(f"{file}: not labelme: wanted an object with a list of shapes")
     return content
 

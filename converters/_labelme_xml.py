@@ -125,5 +125,9 @@ def _class(item: Element) -> str:
 def _mask(file: Path, size: Size) -> Mask:
     if not file.is_file():
         raise FormatError(f"{file}: no such mask; name the folder that holds Annotations/, Images/ and Masks/")
-    found = read_numbered(file, str(file), lambda part: np.asarray(part.convert("RGB")).any(axis=2), size=size).mask(1)
-    return found or polygons_to_mask((), size)
+    return read_numbered(file, str(file), _colored, size=size).mask(1) or polygons_to_mask((), size)
+
+
+def _colored(part: Any) -> np.ndarray:
+    inside: np.ndarray = np.any(np.asarray(part.convert("RGB")), axis=2)
+    return inside

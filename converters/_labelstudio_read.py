@@ -235,8 +235,8 @@ def _kind(item: dict[str, Any]) -> str | None:
 
 
 def _labels(item: dict[str, Any]) -> list[Any]:
-    value = _value(item)
-    found = value.get(item.get("type")) if isinstance(item.get("type"), str) else None
+    value, kind = _value(item), item.get("type")
+    found = value.get(kind) if isinstance(kind, str) else None
     found = found or value.get("labels")
     return found if isinstance(found, list) else []
 
@@ -283,7 +283,9 @@ def _shape(item: dict[str, Any], size: Size, where: str) -> tuple[Mask | None, B
             raise FormatError(f"{where}: points is not a list of [x, y]")
         sides = (width, height)
         outline = [
-            number_in(v, where, "a coordinate") * side / 100 for point in points for v, side in zip(point, sides)
+            number_in(v, where, "a coordinate") * side / 100
+            for point in points
+            for v, side in zip(point, sides, strict=True)
         ]
     elif kind == "ellipse":
         outline = ellipse(
@@ -295,10 +297,10 @@ def _shape(item: dict[str, Any], size: Size, where: str) -> tuple[Mask | None, B
         )
     else:
         x, y = pixels("x", width), pixels("y", height)
-        corner = x + pixels("width", width), y + pixels("height", height)
+        x1, y1 = x + pixels("width", width), y + pixels("height", height)
         if not _turn(value, where):
-            return None, tuple(round(v, 6) for v in (x, y, *corner))
-        outline = rectangle(x, y, *corner, degrees=_turn(value, where), about="corner")
+            return None, (round(x, 6), round(y, 6), round(x1, 6), round(y1, 6))
+        outline = rectangle(x, y, x1, y1, degrees=_turn(value, where), about="corner")
     mask = mask_of([outline], size, where)
     return mask, mask.box
 

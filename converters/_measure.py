@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 import tempfile
 from array import array
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -125,8 +125,8 @@ class Measure:
         if how not in CHOICES:
             raise UsageError(f"unknown choice of what to measure {how!r}; known: {', '.join(CHOICES)}")
         self._module, self._options, self._categories, self._how = module, dict(options), categories, how
-        self._as_read = getattr(module, "as_read", None)
-        self._reader_ious = getattr(module, "reader_ious", None)
+        self._as_read: Callable[..., Mask | None] | None = getattr(module, "as_read", None)
+        self._reader_ious: Callable[..., list[float]] | None = getattr(module, "reader_ious", None)
         self._images, self._masks_before = images_before, masks_before
         self._exact = self._as_read is None and self._reader_ious is None and "exact_masks" in keeps
         name = module.__name__.rpartition(".")[2]
@@ -137,7 +137,8 @@ class Measure:
         self.seen.go_by(len(masks), exact=self._exact)
         self._images += 1
         if masks and not self._exact and self._wanted():
-            for (place, annotation), iou in zip(masks, self._ious(record, [a for _, a in masks])):
+            ious = self._ious(record, [a for _, a in masks])  # none where the format cannot be measured
+            for (place, annotation), iou in zip(masks, ious, strict=False):
                 self.seen.put(iou, record, place, annotation)
 
     def _wanted(self) -> bool:

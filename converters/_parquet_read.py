@@ -227,7 +227,7 @@ def _entries(row: dict[str, Any], where: str) -> list[dict[str, Any]]:
     lengths = {len(value) for value in lists.values()}
     if len(lengths) > 1:
         raise FormatError(f"{where}: the lists of objects differ in length: {sorted(lengths)}")
-    return [dict(zip(lists, values)) for values in zip(*lists.values())]
+    return [dict(zip(lists, values, strict=True)) for values in zip(*lists.values(), strict=True)]
 
 
 def _name(row: dict[str, Any], place: int, file: Path) -> str:

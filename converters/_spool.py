@@ -28,7 +28,9 @@ class Spool:
     """Objects by image, in the order of the file; in memory while small, else in a temporary file."""
 
     def __init__(self) -> None:
-        self._data = tempfile.SpooledTemporaryFile(max_size=SPOOL_MEMORY, buffering=1 << 18)
+        self._data = tempfile.SpooledTemporaryFile(  # noqa: SIM115  # lives as long as the spool, and is closed below
+            max_size=SPOOL_MEMORY, buffering=1 << 18
+        )
         self._release = weakref.finalize(self, self._data.close)
         self._images: dict[Any, int] = {}  # image id -> its number here, by first use
         self._owner = array("q")  # of each run of objects
@@ -96,7 +98,7 @@ class Spool:
 
     def _run(self, number: int) -> list[dict[str, Any]]:
         self._data.seek(self._offsets[number])
-        run = marshal.loads(self._data.read(self._offsets[number + 1] - self._offsets[number]))
+        run: list[dict[str, Any]] = marshal.loads(self._data.read(self._offsets[number + 1] - self._offsets[number]))
         if self._left_out:
             return [entry for place, entry in enumerate(run) if (number, place) not in self._left_out]
         return run
@@ -123,7 +125,7 @@ class Spool:
         share = (size - BEGINNING) / count
         cuts = np.searchsorted(done, [BEGINNING + share * number for number in range(1, count)]).tolist()
         parts = []
-        for start, stop in zip([0, *cuts], [*cuts, len(done)]):
+        for start, stop in zip([0, *cuts], [*cuts, len(done)], strict=True):
             runs = slice(self._bounds[start], self._bounds[stop])
             bounds = self._bounds[start : stop + 1] - self._bounds[start]
             part = SpoolPart(self._data.fileno(), lows[runs], highs[runs], bounds)

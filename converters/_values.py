@@ -48,6 +48,14 @@ def numbers(values: Any, where: str, what: str, *, length: int) -> list[float]:
     return [float(v) for v in values]
 
 
+def points_of(raw: Any, where: str) -> tuple[tuple[float, float], ...]:
+    """The x y pairs of `point_coords`."""
+    if not isinstance(raw, list):
+        raise FormatError(f"{where}: point_coords is not a list of points")
+    pairs = [numbers(point, where, "point_coords", length=2) for point in raw]
+    return tuple((x, y) for x, y in pairs)
+
+
 def whole(value: Any) -> int | None:
     """The whole number that `value` is, 3.0 included; None when it is anything else."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):

@@ -86,6 +86,7 @@ def read(path: Path, *, image_root: Path | None = None, lenient: Lenient | None 
     not occur, it is a box alone, unless its XML holds a polygon. Raises FormatError with file, object and rule.
     """
     path = Path(path)
+    files: tuple[Path, ...]
     if path.is_file():
         folder, files = path.parent, (path,)
         base = folder.parent if folder.name == "Annotations" else folder
@@ -141,10 +142,7 @@ class _Records:
         name = self._image_name(entry, label, file)
         once.check(name, str(file))
         high, wide = _value(entry, "size/height", file), _value(entry, "size/width", file)
-        if high and wide:
-            size = size_of(high, wide, str(file))
-        else:
-            size = size_from_image(self.root, name, str(file))
+        size = size_of(high, wide, str(file)) if high and wide else size_from_image(self.root, name, str(file))
         picture = (self.pictures / label).with_suffix(".png")
         indices = _read_indices(picture, size) if picture.is_file() else None
         return ImageRecord(name, size, tuple(passing_over(self._objects(entry, indices, size, file), self.lenient)))

@@ -42,7 +42,9 @@ def read_xml(file: Path) -> Element:
     from defusedxml import ElementTree
 
     with _named(file), opened(file) as handle:
-        return ElementTree.parse(handle, forbid_dtd=True).getroot()
+        root = ElementTree.parse(handle, forbid_dtd=True).getroot()
+    assert root is not None  # a file without an element is a ParseError
+    return root
 
 
 def stream_xml(file: Path, *tags: str) -> Iterator[Element]:

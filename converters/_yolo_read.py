@@ -147,8 +147,8 @@ def _row(text: str, where: str, size: Size, classes: frozenset[int], keypoints: 
         cx, cy, w, h = values
         if w < 0 or h < 0:
             raise FormatError(f"{where}: a box of negative width or height")
-        box = ((cx - w / 2) * width, (cy - h / 2) * height, (cx + w / 2) * width, (cy + h / 2) * height)
-        return Annotation(index, tuple(round(v, 4) for v in box), extra=extra)
+        x0, y0, x1, y1 = (cx - w / 2) * width, (cy - h / 2) * height, (cx + w / 2) * width, (cy + h / 2) * height
+        return Annotation(index, (round(x0, 4), round(y0, 4), round(x1, 4), round(y1, 4)), extra=extra)
     try:
         mask = read_polygon(values, size)
     except ValueError as error:
@@ -274,8 +274,8 @@ def _bare_names(base: Path, labels: Iterable[str], lenient: Lenient | None) -> d
                 return dict(enumerate(line for line in lines if line))
     highest = -1
     there = (base / name for name in labels if (base / name).is_file())
-    for lines in unbroken((partial(_lines, label) for label in there), lenient):
-        highest = max([highest, *unbroken((partial(_class, text, where) for where, text in lines), lenient)])
+    for rows in unbroken((partial(_lines, label) for label in there), lenient):
+        highest = max([highest, *unbroken((partial(_class, text, where) for where, text in rows), lenient)])
     if highest > 100_000:
         raise FormatError(f"{base}: a class number of {highest}; wanted at most 100000")
     return {index: f"class_{index}" for index in range(highest + 1)}

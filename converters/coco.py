@@ -240,8 +240,9 @@ class _Ids:
         return self._take(annotation, self._annotations, "annotation-ids-changed")
 
     def _take(self, item: ImageRecord | Annotation, numbers: Numbers, code: str) -> int | str:
-        if isinstance(item.extra.get("id"), str):
-            return item.extra["id"]
+        own = item.extra.get("id")
+        if isinstance(own, str):
+            return own
         number = numbers.take(item.id if self._keep else None)
         self.changed[code] += item.id not in (None, number)
         return number

@@ -109,12 +109,12 @@ def _shapes(annotation: Annotation, label: str, group: int, shapes: str) -> list
             attributes[key] = repr(float(getattr(annotation, key)))
     attributes.update({"iscrowd": "1"} if annotation.iscrowd else {})
     if mask is None:
-        corners = zip(("xtl", "ytl", "xbr", "ybr"), annotation.box)
+        corners = zip(("xtl", "ytl", "xbr", "ybr"), annotation.box, strict=True)
         return [_element("box", {**common, **{key: str(plain(value)) for key, value in corners}}, attributes)]
     if as_polygon(mask, shapes):
         polygons = mask.to_polygons()
         common.update({"group_id": str(group)} if len(polygons) > 1 else {})
-        flat = [";".join(f"{x},{y}" for x, y in zip(p[0::2], p[1::2])) for p in polygons]
+        flat = [";".join(f"{x},{y}" for x, y in zip(p[0::2], p[1::2], strict=True)) for p in polygons]
         return [_element("polygon", {**common, "points": points}, attributes) for points in flat]
     x0, y0, x1, y1 = box = tight_box(mask)
     place = {"left": x0, "top": y0, "width": x1 - x0, "height": y1 - y0}

@@ -118,14 +118,14 @@ def _region(annotation: Annotation, label: str, record: ImageRecord, shapes: str
     mask = annotation.mask
     if mask is None:
         x0, y0, x1, y1 = annotation.box
-        value = {"x": x0 * 100 / width, "y": y0 * 100 / height}
+        value: dict[str, Any] = {"x": x0 * 100 / width, "y": y0 * 100 / height}
         value.update(width=(x1 - x0) * 100 / width, height=(y1 - y0) * 100 / height, rotation=0)
         kind, control = "rectanglelabels", "box"
     else:
         parts, holes = (2, 0) if shapes == "mask" else count_parts_and_holes(mask)
         if parts == 1 and (holes == 0 or shapes == "polygon"):
             (flat,) = mask.to_polygons()
-            points = [[x * 100 / width, y * 100 / height] for x, y in zip(flat[0::2], flat[1::2])]
+            points = [[x * 100 / width, y * 100 / height] for x, y in zip(flat[0::2], flat[1::2], strict=True)]
             value, kind, control = {"points": points, "closed": True}, "polygonlabels", "polygon"
         else:
             value, kind, control = {"format": "rle", "rle": brush_encode(mask_rows(mask))}, "brushlabels", "brush"

@@ -139,8 +139,12 @@ class _Records:
                 raise broken("bad-mask", f"{where}: number {shown(entry['number'])} does not occur in the picture")
         if mask is None and "box" not in entry:
             raise broken("bad-box", f"{where}: neither number, segmentation nor box")
-        with coded("bad-box"):
-            box = mask.box if mask is not None else tuple(numbers(entry["box"], where, "box", length=4))
+        if mask is not None:
+            box = mask.box
+        else:
+            with coded("bad-box"):
+                x0, y0, x1, y1 = numbers(entry["box"], where, "box", length=4)
+            box = (x0, y0, x1, y1)
         fields = unnested({k: v for k, v in entry.items() if k not in _OBJECT_KEYS})
         return annotation_of(fields, category, mask, box, where)
 
@@ -163,9 +167,8 @@ def _read_bare(path: Path, image_root: Path | None, lenient: Lenient | None) -> 
     if not files:
         raise FormatError(f"{path}: neither {TABLE} nor PNG files here")
     root = image_root or (path / "images" if (path / "images").is_dir() else None)
-    known = {}
-    for image in files_below(root, *IMAGE_SUFFIXES) if root else ():
-        known[image.relative_to(root).with_suffix("").as_posix()] = image.relative_to(root).as_posix()
+    names = (image.relative_to(root) for image in files_below(root, *IMAGE_SUFFIXES)) if root else ()
+    known = {name.with_suffix("").as_posix(): name.as_posix() for name in names}
     return Dataset((Category(1, NAMELESS),), _Bare(folder, files, known, lenient), root)
 
 

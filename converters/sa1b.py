@@ -44,6 +44,7 @@ from ._values import (
     id_of,
     numbers,
     plain,
+    points_of,
     read_categories,
     read_mask,
     score_of,
@@ -217,8 +218,6 @@ def _read_object(
     if box[2] < box[0] or box[3] < box[1]:
         raise broken("bad-box", f"{where}: bbox {raw['bbox']} has a negative width or height")
     points = raw.get("point_coords") if "point_coords" not in filled else None
-    if points is not None and not isinstance(points, list):
-        raise FormatError(f"{where}: point_coords is not a list of points")
     crop = raw.get("crop_box") if "crop_box" not in filled else None
     return Annotation(
         category,
@@ -229,7 +228,7 @@ def _read_object(
         stability_score=None if "stability_score" in filled else score_of(raw, "stability_score", where),
         iscrowd=bool(aside.get("iscrowd", 0)),
         source=aside.get("source"),
-        point_coords=tuple(tuple(numbers(p, where, "point_coords", length=2)) for p in points or ()),
+        point_coords=() if points is None else points_of(points, where),
         crop_box=None if crop is None else box_from_xywh(numbers(crop, where, "crop_box", length=4)),
         id=key if isinstance(key, int) and "id" not in filled else None,
     )

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from samlabel.errors import UsageError
 from samlabel.geometry import PolygonMask, bounding_points, mask_to_contours, simplify_to
@@ -18,7 +18,7 @@ from samlabel.types import Annotation, Category, Dataset, ImageRecord, Mask, Siz
 
 from ._budget import Budget
 from ._files import Names, Target, check_transfer, files_below, inside, place_image, refuse_existing, write_text
-from ._parts import in_parts
+from ._parts import Part, in_parts
 from ._report import WriteReport
 from ._values import check_listed
 from ._yolo_fill import as_ultralytics_fills, iou_in_ultralytics
@@ -99,7 +99,6 @@ def write(
     if crowds not in ("keep", "drop"):
         raise UsageError(f"unknown choice for crowds {crowds!r}; known: keep, drop")
     path = Path(path)
-    labels = path / "labels"
     refuse_existing(_existing(path), overwrite)
     for folder in ("images", "labels"):
         (path / folder).mkdir(parents=True, exist_ok=True)
@@ -174,7 +173,7 @@ def reader_ious(
     rows = _rows(annotations, {a.category_id: 0 for a in annotations}, size, how, WriteReport("yolo", ""))
     return [
         iou_in_ultralytics(a.mask, row) if a.mask and row and not (a.iscrowd and crowds == "drop") else 0.0
-        for a, row in zip(annotations, rows)
+        for a, row in zip(annotations, rows, strict=True)
     ]
 
 
@@ -230,7 +229,7 @@ class _Labels:
         index = {category.id: place for place, category in enumerate(self.categories)}
         done = _Done(WriteReport("yolo", str(self.path)), Audit(self.categories))
         names, target = Names(), Target(self.path)
-        for before in getattr(records, "paths_before", ()):
+        for before in records.paths_before if isinstance(records, Part) else ():
             names.take(before)
         for record in records:
             self._write(record, index, names, target, done)
@@ -276,14 +275,14 @@ def _rows(
             places = [place for place, _ in masks]
             polygons = [how.simpler(mask) for _, mask in masks] if how.budget.is_set else [mask for _, mask in masks]
             indices = [index[annotations[place].category_id] for place in places]
-            for place, row in zip(places, polygon_rows(polygons, indices, size)):
+            for place, row in zip(places, polygon_rows(polygons, indices, size), strict=True):
                 rows[place] = row
     found = [
         _row(annotation, index[annotation.category_id], size, how, report) if row is None else row
-        for annotation, row in zip(annotations, rows)
+        for annotation, row in zip(annotations, rows, strict=True)
     ]
     if how.budget.is_set:
-        for annotation, row in zip(annotations, found):
+        for annotation, row in zip(annotations, found, strict=True):
             if annotation.mask is not None and row:
                 values = [float(word) for word in row.split()[1:]]
                 report.losses["mask-changed"] += read_polygon(values, size) != annotation.mask
@@ -291,7 +290,7 @@ def _rows(
     return found
 
 
-def _is_one_polygon(mask: Mask | None) -> bool:
+def _is_one_polygon(mask: Mask | None) -> TypeGuard[PolygonMask]:
     return isinstance(mask, PolygonMask) and len(mask.packed) == 1
 
 

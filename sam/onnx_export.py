@@ -120,6 +120,7 @@ def _prompt_inputs(prompts: Prompts, model: Sam, size: tuple[int, int]) -> dict[
     """`prompts` as the decoder's inputs: a box is two points of labels 2 and 3."""
     coords, labels = [], []
     if prompts.point_coords is not None:
+        assert prompts.point_labels is not None, "points come with labels"
         coords.append(prompts.point_coords)
         labels.append(prompts.point_labels)
     if prompts.boxes is not None:
@@ -270,8 +271,8 @@ def compare(
 
     pixels, outputs = probe
     ran = _session(folder / ENCODER).run(None, {"image": pixels.numpy()})
-    errors = [_error(ours, theirs) for ours, theirs in zip(ran, outputs)]
-    embedding = dict(zip(_embedding_names(outputs), ran))
+    errors = [_error(ours, theirs) for ours, theirs in zip(ran, outputs, strict=True)]
+    embedding = dict(zip(_embedding_names(outputs), ran, strict=True))
     session = _session(folder / DECODER)
     names = [output.name for output in session.get_outputs()]
     overlaps: list[float] = []
@@ -279,7 +280,7 @@ def compare(
         inputs = {name: tensor.numpy() for name, tensor in _prompt_inputs(prompts, model, size).items()}
         if not decoder.upscale:
             del inputs["orig_im_size"]
-        results = dict(zip(names, session.run(None, {**embedding, **inputs})))
+        results = dict(zip(names, session.run(None, {**embedding, **inputs}), strict=True))
         known = Embedding(outputs[0], outputs[1:], size, resized(size, model.image_size), model.variant.name)
         wanted = model.decode(known, prompts, multimask_output=decoder.multimask_output)
         wanted = replace(wanted, specks=0.0)  # which the graphs leave to their reader
@@ -306,4 +307,4 @@ def _error(ours: np.ndarray, theirs: Tensor) -> float:
 def _overlaps(ours: np.ndarray, theirs: np.ndarray) -> list[float]:
     """IoU of each mask of two (N, C, H, W) arrays; of two empty ones it is 1."""
     both, either = (ours & theirs).sum((2, 3)), (ours | theirs).sum((2, 3))
-    return [float(a / b) if b else 1.0 for a, b in zip(both.flat, either.flat)]
+    return [float(a / b) if b else 1.0 for a, b in zip(both.flat, either.flat, strict=True)]

@@ -41,8 +41,8 @@ class OpenVinoEncoder:
         if request is None:
             request = self._own.request = self._network.create_infer_request()
         found = []
-        for image in batch.split(1):
+        for image in torch.split(batch, 1):
             results = request.infer([image.contiguous().numpy()])
             # Copies, because OpenVINO uses its own again.
             found.append([torch.tensor(results[output]) for output in self._network.outputs])
-        return tuple(torch.cat(outputs) for outputs in zip(*found))
+        return tuple(torch.cat(outputs) for outputs in zip(*found, strict=True))

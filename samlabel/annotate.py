@@ -5,12 +5,13 @@ from __future__ import annotations
 import inspect
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
 
 from . import detectors, plugins
+from .class_map import ClassMap, MappedDetector
 from .devices import resolve_device
 from .errors import OutputExists, UnknownName, UsageError
 from .images import MAX_PIXELS, Data, scan
@@ -59,6 +60,8 @@ def auto_annotate(
     accept: str | os.PathLike[str] | None = None,
     dtype: str = "float32",
     backend: str = "torch",
+    class_map: str | os.PathLike[str] | Mapping[str, str | None] | None = None,
+    rename: Sequence[str] = (),
     progress: Callable[[Event], None] | None = None,
 ) -> Summary:
     """Label files for every picture in `data` (a folder, a file, a glob pattern or a list of these).
@@ -79,8 +82,11 @@ def auto_annotate(
     `trust_weights` lets a detector open a file that can run code (a `.pt` is a Python pickle): True,
     or the SHA-256 of the one file that may. `dtype` (float32, bfloat16, float16, auto) and `backend` (torch,
     openvino) are how the SAM variant is run. `accept` is a dataset in any format that people made: its
-    labels are kept as they are, and so is every label that was edited in the output. Raises UsageError for what cannot be meant, OutputExists
-    before anything is overwritten, TooManyFailures.
+    labels are kept as they are, and so is every label that was edited in the output. `class_map` is the user's own
+    taxonomy, a mapping from the detector's class names to new ones or a file of it (YAML, JSON or CSV): several names
+    may become one, what it does not name is left out, and category ids count from 1 in its order. `rename` holds
+    `OLD=NEW` texts; alone, they leave all other classes as they are. Raises UsageError for what cannot
+    be meant, OutputExists before anything is overwritten, TooManyFailures.
     """
     started = time.perf_counter()
     thresholds, grid, clock = thresholds or Thresholds(), grid or Grid(), Clock()
@@ -98,6 +104,9 @@ def auto_annotate(
     refuse_links(out, formats)
     if not overwrite:
         _refuse_foreign(out)
+    mapped = ClassMap.of(class_map, rename)
+    if mapped is not None and mapped.whole and classes:
+        raise UsageError("--classes and --map both choose classes; leave classes out of the map instead")
     asked = Asked(
         _text(det_model),
         _text(sam_model),
@@ -111,6 +120,7 @@ def auto_annotate(
         detector is not None or segmenter is not None,
         dtype,
         backend,
+        mapped,
     )
     recall = Recall(out / HIDDEN, asked)
 
@@ -130,6 +140,7 @@ def auto_annotate(
                 trust_weights=trust_weights,
                 dtype=dtype,
                 backend=backend,
+                class_map=mapped,
             )
             return models, chosen
 
@@ -209,6 +220,7 @@ def _models(
     trust_weights: bool | str = False,
     dtype: str,
     backend: str,
+    class_map: ClassMap | None = None,
 ) -> Models:
     if segmenter is None:
         segmenter = _segmenter(sam_model, sam_checkpoint, device=device, grid=grid, dtype=dtype, backend=backend)
@@ -220,6 +232,10 @@ def _models(
         )
     elif detector is None and classes:
         raise UsageError("classes were given, but without a detector every object is of one class; leave them out")
+    if class_map is not None:
+        if detector is None:
+            raise UsageError("a class map was given, but without a detector every object is of one class; leave it out")
+        detector = MappedDetector(detector, class_map)
     shared = (
         isinstance(detector, EmbeddingDetector)
         and detector.reads_variant == segmenter.name
@@ -250,10 +266,14 @@ def _segmenter(
         name = "nano"
     module = plugins.get("segmenter", kind, SEGMENTERS)
     if kind == "sam":
-        return module.load(name, checkpoint=sam_checkpoint, device=device, grid=grid, dtype=dtype, backend=backend)
+        of_sam: Segmenter = module.load(
+            name, checkpoint=sam_checkpoint, device=device, grid=grid, dtype=dtype, backend=backend
+        )
+        return of_sam
     if (dtype, backend) != ("float32", "torch"):
         raise UsageError(f"dtype and backend are of the SAM variants, not of {kind!r}; leave them out")
-    return module.load(name, checkpoint=sam_checkpoint, device=device, grid=grid)
+    other: Segmenter = module.load(name, checkpoint=sam_checkpoint, device=device, grid=grid)
+    return other
 
 
 def _text(value: str | os.PathLike[str] | None) -> str | None:

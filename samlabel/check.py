@@ -180,8 +180,8 @@ def _findings(dataset: Dataset, report: Report, limits: Limits) -> Iterator[_Raw
     present = {name: count for name, count in used.items() if count}
     if present and max(present.values()) > limits.max_imbalance * min(present.values()):
         most, least = max(present, key=present.__getitem__), min(present, key=present.__getitem__)
-        text = f"{present[most]} objects of {most!r}, {present[least]} of {least!r}; {limits.max_imbalance:g} times is allowed"
-        yield "imbalance", text, None, None
+        counts = f"{present[most]} objects of {most!r}, {present[least]} of {least!r}"
+        yield "imbalance", f"{counts}; {limits.max_imbalance:g} times is allowed", None, None
 
 
 def _picture(record: ImageRecord, root: Path) -> Iterator[_Raw]:

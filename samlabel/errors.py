@@ -158,6 +158,8 @@ class ImageError(SamlabelError):
 class FormatError(SamlabelError):
     """A label file that breaks a rule of its format: file, line or id, and the rule."""
 
+    code: str | None = None  # the one of `converters.SKIPPED` that a lenient reader counts it under, where it is known
+
 
 class LossyConversion(SamlabelError):
     """A conversion that would lose something, refused because nobody allowed it."""

@@ -12,20 +12,25 @@ import os
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from .errors import ImageError, UnknownName
+from .errors import OutputExists, UnknownName, UsageError
 from .images import Data, Failed, Source, decode, scan
 from .ledger import replacing, write_atomically
 from .memory import kept_pages
+from .outputs import HIDDEN, refuse_links
+from .pipeline import OF_ONE_IMAGE, failure
+from .request import detector_settings, relative, segmenter_settings
 from .types import Annotation, Category, Dataset, ImageRecord
+from .update import describe_difference
 
 if TYPE_CHECKING:
     from .protocols import Detector
     from .segmenters.sam import SamSegmenter
 
+SETTINGS = "generate.json"
 FORMS = ("png", "coco_rle", "sa1b")
 COLUMNS = (
     "id,area,bbox_x0,bbox_y0,bbox_w,bbox_h,point_input_x,point_input_y,predicted_iou,stability_score,"
@@ -67,12 +72,19 @@ def generate(
     "png" makes a folder a picture, `0.png`, `1.png`, ... and metadata.csv; "coco_rle" one JSON file a
     picture; "sa1b" SA-1B records. With `detector` its boxes are the prompts, else a grid of points. A
     picture whose masks are there is passed over unless `overwrite`; SA-1B records are made all or none.
+    A picture that a model cannot take is listed in `failed`, and the others are done.
+
+    The settings are noted in `output/.samlabel`. Raises OutputExists, with nothing changed, where masks are there that
+    other settings made; `overwrite` replaces them.
     """
     if form not in FORMS:
         raise UnknownName("output form", form, list(FORMS))
     out = Path(os.path.abspath(output))
     source = scan(data, exclude=[out])
     done = Generated(out, failed=list(source.failed))
+    suffix = "" if form == "png" else ".json"
+    targets = {path: out / (name + suffix) for path, name in names(source.paths).items()}
+    _begin(out, _settings(source, out, segmenter, form, detector), set(targets.values()), overwrite=overwrite)
     if form == "sa1b":
         import converters
 
@@ -80,8 +92,6 @@ def generate(
         dataset = Dataset((Category(1, "object"),), records, source.root)
         converters.write(dataset, out, "sa1b", overwrite=overwrite, sidecar=False)
         return done
-    suffix = "" if form == "png" else ".json"
-    targets = {path: out / (name + suffix) for path, name in names(source.paths).items()}
     todo = [path for path, target in targets.items() if overwrite or not target.exists()]
     done.present = len(targets) - len(todo)
     for record in _records(source, todo, segmenter, detector, done, progress):
@@ -125,18 +135,96 @@ def _records(
     progress: Callable[[str], None] | None,
 ) -> Iterator[ImageRecord]:
     for number, path in enumerate(paths, start=1):
-        try:
-            image = decode(source.root, path).image
-            boxes = None if detector is None else detector.detect([image])[0].boxes
-            record = ImageRecord(path, image.size, tuple(segmenter.generate(image, boxes=boxes)))
-        except ImageError as error:
-            done.failed.append(Failed(path, "decode", str(error)))
+        record = _record(source.root, path, segmenter, detector)
+        if isinstance(record, Failed):
+            done.failed.append(record)
+            if progress is not None:
+                progress(f"{number}/{len(paths)} {path}: failed: {record.stage}: {record.reason}")
             continue
         done.images += 1
         done.masks += len(record.annotations)
         if progress is not None:
             progress(f"{number}/{len(paths)} {path}: {len(record.annotations)} masks")
         yield record
+
+
+def _record(root: Path, path: str, segmenter: SamSegmenter, detector: Detector | None) -> ImageRecord | Failed:
+    stage = "decode"
+    try:
+        image, boxes = decode(root, path).image, None
+        if detector is not None:
+            stage = "detect"
+            boxes = detector.detect([image])[0].boxes
+        stage = "segment"
+        return ImageRecord(path, image.size, tuple(segmenter.generate(image, boxes=boxes)))
+    except UsageError:
+        raise
+    except OF_ONE_IMAGE as error:
+        return failure(path, stage, error)
+
+
+def _settings(
+    source: Source, out: Path, segmenter: SamSegmenter, form: str, detector: Detector | None
+) -> dict[str, Any]:
+    """Everything that decides what the masks are."""
+    from . import __version__
+
+    return {
+        "samlabel": __version__,
+        "images": relative(source, out),
+        "form": form,
+        "device": segmenter.device,
+        "segmenter": segmenter_settings(segmenter),
+        "grid": asdict(segmenter.grid),
+        "detector": "none" if detector is None else detector_settings(detector),
+    }
+
+
+def _begin(out: Path, settings: dict[str, Any], targets: set[Path], *, overwrite: bool) -> None:
+    """Note the settings, once no masks are left that others made; OutputExists where they may not go."""
+    refuse_links(out, ())
+    note = out / HIDDEN / SETTINGS
+    before = _noted(note)
+    if before == settings:
+        return
+    made = list(_outputs(out)) if before else [target for target in targets if target.exists()]
+    if before:
+        why = f"holds masks made with other settings: {describe_difference(before, settings)}"
+    else:
+        why = "holds masks made with settings that nothing here notes"
+    if made and not overwrite:
+        raise OutputExists(f"{out} {why}; choose another --output, or --overwrite to make them anew")
+    others = [one for one in made if one not in targets]
+    if others:
+        raise OutputExists(
+            f"{out} {why}; --overwrite would leave {len(others)} of them beside the new ones, the first is "
+            f"{others[0].relative_to(out)}: choose another --output, or move them away"
+        )
+    for one in made:  # all of them now: a run that is cut off must leave none to the next
+        if one.is_dir():
+            shutil.rmtree(one)
+        else:
+            one.unlink()
+    note.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(note, json.dumps(settings, indent=1, sort_keys=True) + "\n")
+
+
+def _noted(note: Path) -> dict[str, Any]:
+    """The settings of the earlier run; empty where none can be read."""
+    try:
+        found = json.loads(note.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _outputs(out: Path) -> Iterator[Path]:
+    """Folders of PNG masks and JSON files below `out`; nothing hidden."""
+    for where, folders, files in os.walk(out):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        if "metadata.csv" in files:
+            yield Path(where)
+        yield from (Path(where, name) for name in sorted(files) if name.endswith(".json"))
 
 
 def _write_pngs(record: ImageRecord, folder: Path) -> None:

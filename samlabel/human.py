@@ -217,6 +217,6 @@ def list_conflicts(out: Path, conflicts: list[Conflict], *, stop: bool) -> None:
     if stop:
         first = conflicts[0]
         raise Conflicted(
-            f"{first.path}: {first.message}; {len(conflicts)} such conflict{'s' * (len(conflicts) > 1)} with what a person "
-            f"made, all in {file}; nothing was changed"
+            f"{first.path}: {first.message}; {len(conflicts)} such conflict{'s' * (len(conflicts) > 1)} with what a "
+            f"person made, all in {file}; nothing was changed"
         )

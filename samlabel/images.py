@@ -88,7 +88,9 @@ def scan(data: Data, *, exclude: Iterable[Path] = ()) -> Source:
     items = [data] if isinstance(data, (str, os.PathLike)) else list(data)
     if not items:
         raise UsageError("no pictures given: the list of paths is empty")
-    roots, files, folders = [], [], []
+    roots: list[Path] = []
+    files: list[Path] = []
+    folders: list[Path] = []
     for item in items:
         root, found = _expand(item)
         roots.append(root)
@@ -99,7 +101,7 @@ def scan(data: Data, *, exclude: Iterable[Path] = ()) -> Source:
     found_paths: set[str] = set()
     failed: dict[str, Failed] = {}
     skip = {_identity(path) for path in exclude if path.is_dir()}
-    candidates = [(path, None) for path in files]
+    candidates: list[tuple[Path, str | None]] = [(path, None) for path in files]
     for folder in folders:
         candidates.extend(_walk(folder, skip))
     for path, reason in candidates:
@@ -230,7 +232,7 @@ def _walk(top: Path, skip: set[tuple[int, int]]) -> Iterator[tuple[Path, str | N
     `top` count as seen: a link to `..` must not pull in what lies beside the folder that was asked for.
     """
     seen = skip - {_identity(top)} | {_identity(parent) for parent in top.resolve().parents}
-    folders, links = [top], []
+    folders, links = [top], list[Path]()
     while folders or links:
         folder = folders.pop() if folders else links.pop()
         try:

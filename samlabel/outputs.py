@@ -83,8 +83,9 @@ class Outputs:
         """Swap in a new `OUT/name` that `write` makes in the folder it is given and tells the losses of.
 
         With `copies` the symbolic links that `write` made become copies of the pictures they lead to; a copy that
-        is there already is taken over, not read again. `origin` is remembered for `origin()`. Gives the places where edited files were kept. Raises OutputExists, with nothing changed, when
-        an edited file is in the way and not `overwrite`, or a file of a person's has a name that we need.
+        is there already is taken over, not read again. `origin` is remembered for `origin()`. Gives the places where
+        edited files were kept. Raises OutputExists, with nothing changed, when an edited file is in the way and not
+        `overwrite`, or a file of a person's has a name that we need.
         """
         edited = self.edited(name)
         if edited and not overwrite:
@@ -124,13 +125,13 @@ class Outputs:
             source = Path(os.readlink(link))
             pictures[file] = list(fingerprint(source))
             link.unlink()
-            if known.get(file) == pictures[file] and not old.is_symlink() and old.is_file():
-                if list(fingerprint(old)) in [version[:2] for version in self._versions(name, file)]:
-                    try:
-                        os.link(old, link)  # the old folder is deleted soon, and then this is the only name
-                        continue
-                    except OSError:  # a file system without hard links
-                        pass
+            same = known.get(file) == pictures[file] and not old.is_symlink() and old.is_file()
+            if same and list(fingerprint(old)) in [version[:2] for version in self._versions(name, file)]:
+                try:
+                    os.link(old, link)  # the old folder is deleted soon, and then this is the only name
+                    continue
+                except OSError:  # a file system without hard links
+                    pass
             shutil.copyfile(source, link)
             shutil.copymode(source, link)
         return pictures

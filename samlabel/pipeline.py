@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -26,7 +26,7 @@ from .workers import cores, in_order, may_share, use_threads
 
 GRID_CATEGORIES = (Category(1, "object"),)
 # What one odd image can make a model raise; a TypeError or KeyError is a mistake in code and ends the run.
-_OF_ONE_IMAGE = (ImageError, ValueError, ArithmeticError, RuntimeError, MemoryError, OSError)
+OF_ONE_IMAGE = (ImageError, ValueError, ArithmeticError, RuntimeError, MemoryError, OSError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ class Models:
 class Clock:
     """Seconds by stage, for the manifest; those of several threads add up."""
 
-    seconds: Counter[str] = field(default_factory=Counter)
+    seconds: dict[str, float] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     @contextmanager
@@ -61,19 +61,19 @@ class Clock:
             yield
         finally:
             with self._lock:
-                self.seconds[stage] += time.perf_counter() - start
+                self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - start
 
 
 def read_ahead(
     root: Path, paths: Iterable[str], *, ahead: int = 2, threads: int = 1, max_pixels: int = MAX_PIXELS
-) -> Iterator[Decoded | Failed]:
+) -> Generator[Decoded | Failed, None, None]:
     """Decoded pictures in the order of `paths`, at most `threads + ahead` of them made while models work."""
 
     def read(path: str) -> Decoded | Failed:
         try:
             return decode(root, path, max_pixels=max_pixels)
         except ImageError as error:
-            return _failed(path, "decode", error)
+            return failure(path, "decode", error)
 
     return in_order(read, paths, threads=threads, ahead=ahead)
 
@@ -163,9 +163,9 @@ def _detect(images: list[Image], models: Models, clock: Clock, step: _Step) -> S
             found = models.detector.detect(images)
     except UsageError:
         raise
-    except _OF_ONE_IMAGE as error:
+    except OF_ONE_IMAGE as error:
         if len(images) == 1:
-            return [_failed(images[0].path, "detect", error)]
+            return [failure(images[0].path, "detect", error)]
         if not is_out_of_memory(error):  # one bad image fails alone
             return [_detect([image], models, clock, step)[0] for image in images]
         half = len(images) // 2
@@ -196,9 +196,9 @@ def _segment(
             break
         except UsageError:
             raise
-        except _OF_ONE_IMAGE as error:
+        except OF_ONE_IMAGE as error:
             if last or not is_out_of_memory(error):
-                return _failed(image.path, "segment", error)
+                return failure(image.path, "segment", error)
         release()  # once more with all the memory there is; the segmenter has halved its chunks already
     annotations = tuple(replace(annotation, source=models.source) for annotation in kept)
     return Labelled(ImageRecord(image.path, image.size, annotations), item.sha256, item.stat, dict(dropped))
@@ -240,6 +240,7 @@ def _check_pairs(candidates: list[Annotation], detections: Detections, segmenter
         )
 
 
-def _failed(path: str, stage: str, error: BaseException) -> Failed:
+def failure(path: str, stage: str, error: BaseException) -> Failed:
+    """An image that failed at `stage`, with the error in one line."""
     reason = " ".join(str(error).split()) or type(error).__name__
     return Failed(path, stage, reason.removeprefix(f"{path}: "))

@@ -7,14 +7,19 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from . import detectors
+from .class_map import ClassMap
 from .images import Source, fingerprint, hash_file, hash_tree
 from .ledger import write_atomically
 from .pipeline import Models
+from .protocols import Detector, Segmenter
 from .select import Detecting, Grid, Thresholds
 from .types import Category
+
+if TYPE_CHECKING:
+    from .segmenters.sam import SamSegmenter
 
 RECALL = "recall.json"
 SHIPPED = ("nano", "none")  # names whose weights come with the package
@@ -36,11 +41,13 @@ class Asked:
     own_objects: bool = False  # a detector or segmenter object was given; nothing is known of it but its attributes
     dtype: str = "float32"
     backend: str = "torch"
+    class_map: ClassMap | None = None
 
     def to_json(self) -> dict[str, Any]:
         from . import __version__
 
-        return json.loads(json.dumps({**asdict(self), "samlabel": __version__}))
+        plain: dict[str, Any] = json.loads(json.dumps({**asdict(self), "samlabel": __version__}))
+        return plain
 
     def files(self) -> list[Path] | None:
         """Weight files that these arguments name; None where a name does not tell its file."""
@@ -113,22 +120,33 @@ def settings_of(asked: Asked, models: Models, device: str) -> dict[str, Any]:
         "samlabel": __version__,
         "images": asked.images,
         "device": device.partition(":")[0],
-        "segmenter": {
-            "name": models.segmenter.name,
-            **{key: getattr(models.segmenter, key, None) for key in ("weights", "dtype", "backend")},
-        },
+        "segmenter": segmenter_settings(models.segmenter),
         "thresholds": asdict(asked.thresholds),
     }
     if models.detector is None:
         return {**settings, "detector": "none", "grid": asdict(asked.grid)}
+    found = detector_settings(models.detector)
     settings["detector"] = {
-        "name": models.detector.name,
-        "weights": getattr(models.detector, "weights", None) or _hash_what(asked.det_model),
+        **found,
+        "weights": found["weights"] or _hash_what(asked.det_model),
         "classes": None if asked.classes is None else list(asked.classes),
         "shared_embedding": models.shared_embedding,
         **asdict(asked.detecting),
     }
+    if asked.class_map is not None:  # a list, as the order of a whole taxonomy gives the ids
+        settings["detector"]["class_map"] = [asked.class_map.whole, *map(list, asked.class_map.names.items())]
     return settings
+
+
+def segmenter_settings(segmenter: Segmenter | SamSegmenter) -> dict[str, Any]:
+    """What of a segmenter decides what the masks are; None for what one of a third party does not say."""
+    further = {key: getattr(segmenter, key, None) for key in ("weights", "dtype", "backend")}
+    return {"name": segmenter.name, **further}
+
+
+def detector_settings(detector: Detector) -> dict[str, Any]:
+    """What of a detector decides what the boxes are; None for what one of a third party does not say."""
+    return {"name": detector.name, "weights": getattr(detector, "weights", None)}
 
 
 def class_names(classes: Sequence[str | int] | str | int | None) -> tuple[str, ...] | None:

@@ -73,7 +73,8 @@ class Mask:
             from .geometry import mask_window
 
             return mask_window(self, (0, 0, width, height))
-        return coco.decode(self.to_rle()).astype(bool)
+        pixels: np.ndarray = coco.decode(self.to_rle()).astype(bool)
+        return pixels
 
     def to_polygons(self) -> list[list[float]]:
         """Pixel-edge polygons, one per part, holes joined by zero-width seams.

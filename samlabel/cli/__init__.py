@@ -7,6 +7,7 @@ conversion, a check that failed, weights that may run code.
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 from types import FrameType
 from typing import Annotated
 
@@ -26,7 +27,7 @@ from .formats import formats
 from .generate import generate
 from .merge import merge
 from .models import app as models_app
-from .models import detectors, models
+from .models import detectors
 from .split import split
 from .stats import stats
 from .view import view
@@ -36,7 +37,8 @@ INTERRUPTED, TERMINATED = 130, 143  # exit codes, 128 and the signal's number, a
 app = typer.Typer(
     name="samlabel",
     help="Turn folders of photos into segmentation labels: COCO, YOLO, SA-1B and more.",
-    epilog="Exit codes: 0 done, 1 failure, 2 usage, 3 finished but some images failed, 4 refused: a lossy conversion, a failed check, untrusted weights.",
+    epilog="Exit codes: 0 done, 1 failure, 2 usage, 3 finished but some images failed, "
+    "4 refused: a lossy conversion, a failed check, untrusted weights.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -130,7 +132,7 @@ def _run(words: list[str], *, debug: bool) -> int:
 
 def _usage(error: Exception) -> int:
     context = getattr(error, "ctx", None)
-    if type(error).__name__ == "NoArgsIsHelpError":
+    if type(error).__name__ == "NoArgsIsHelpError" and context is not None:
         typer.echo(context.get_help(), err=True)
     else:
         path = context.command_path if context is not None else "samlabel"
@@ -149,7 +151,5 @@ def _end_on_sigterm() -> None:
     def end(number: int, frame: FrameType | None) -> None:
         raise SystemExit(TERMINATED)
 
-    try:
+    with suppress(ValueError):  # not the main thread
         signal.signal(signal.SIGTERM, end)
-    except ValueError:  # not the main thread
-        pass

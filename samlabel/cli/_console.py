@@ -87,8 +87,8 @@ def print_summary(summary: Summary) -> None:
         print(f"  {name}: {path}" + (f" (not in this format: {lost})" if lost else ""))
     if summary.human:
         print(f"  {summary.human} images have a person's labels, which were kept")
-    for path in summary.kept:
-        print(f"  your edited file was kept: {path}")
+    for kept in summary.kept:
+        print(f"  your edited file was kept: {kept}")
     if summary.conflicts:
         print(f"  {len(summary.conflicts)} conflicts with what a person made, see {summary.output / 'conflicts.jsonl'}")
         print_table(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TextIO
@@ -13,6 +13,8 @@ from ..errors import UsageError
 
 if TYPE_CHECKING:
     from ..run import Event, Summary
+
+_UTC = timezone(timedelta())  # `datetime.UTC` is of Python 3.11
 
 
 class Log:
@@ -51,6 +53,6 @@ class Log:
 
     def _write(self, event: str, **values: Any) -> None:
         if self._stream is not None:
-            now = datetime.now(timezone.utc).isoformat(timespec="milliseconds")
+            now = datetime.now(_UTC).isoformat(timespec="milliseconds")
             self._stream.write(json.dumps({"time": now, "event": event, **values}) + "\n")
             self._stream.flush()

@@ -47,7 +47,7 @@ def check(
     output: Annotated[str, typer.Option(metavar="text|json|sarif|github", help="How findings are printed.")] = "text",
     as_json: Annotated[bool, typer.Option("--json", help="The same as --output json.")] = False,
 ) -> None:
-    """Check structure, references, geometry, masks, duplicates, class balance and pictures; exit 4 when a gate fails."""
+    """Check structure, references, geometry, masks, duplicates, class balance and images; exit 4 when a gate fails."""
     from ..check import Limits
     from ..check import check as run
 

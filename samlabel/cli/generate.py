@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -16,7 +16,7 @@ from ._models import Backend, Device, Dtype
 _GRID, _BEYOND = "As in amg.py", "Beyond amg.py"
 
 
-def _grid(help: str, panel: str = _GRID, *, show_default: str | bool = True) -> typer.models.OptionInfo:
+def _grid(help: str, panel: str = _GRID, *, show_default: str | bool = True) -> Any:  # as `typer.Option`
     return typer.Option(help=help, rich_help_panel=panel, show_default=show_default)
 
 

@@ -54,11 +54,11 @@ def merge(
 
     if len(sources) < 2:
         raise UsageError("merge joins two datasets or more; for one there is samlabel convert")
-    roots: list[Path | None] = list(image_root or [None])
+    roots: list[Path | None] = [*image_root] if image_root else [None]
     if len(roots) not in (1, len(sources)):
         raise UsageError(f"{len(roots)} --image-root for {len(sources)} datasets; wanted one, or one for each")
     roots = roots * len(sources) if len(roots) == 1 else roots
-    found = [opened(source, from_, root, lenient=lenient) for source, root in zip(sources, roots)]
+    found = [opened(source, from_, root, lenient=lenient) for source, root in zip(sources, roots, strict=True)]
     names = read_class_map(map_, rename or ())
 
     def all_of_them() -> Dataset:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -26,7 +28,8 @@ from ._write import (
 )
 
 if TYPE_CHECKING:
-    from ..types import Category
+    from ..types import Category, Dataset
+    from ._write import Opened
 
 DEFAULT = ["train=0.8", "val=0.2"]
 
@@ -55,7 +58,7 @@ def split(
     """Divide a dataset: the same for the same seed, classes spread evenly, photos that look alike kept together."""
     from converters import Lenient, Receipt
 
-    from ..datasets import plan, take
+    from ..datasets import plan
 
     shares = _shares(part or DEFAULT)
     dataset = opened(source, from_, image_root, lenient=lenient)
@@ -68,7 +71,7 @@ def split(
         for label in shares:
             receipt = Receipt(str(source), str(out / label), dataset.format, dataset.why, to or dataset.format)
             receipts[label] = write(
-                lambda label=label: take(dataset(), found.part_of, label),
+                partial(_part_of, dataset, found.part_of, label),
                 out / label,
                 receipt=receipt,
                 skipped=(),
@@ -135,3 +138,10 @@ def _write_data_yaml(out: Path, parts: list[str], categories: tuple[Category, ..
     names = {index: c.name for index, c in enumerate(sorted(categories, key=lambda c: c.id))}
     content = {**{part: f"{part}/images" for part in parts}, "names": names}
     write_atomically(out / "data.yaml", yaml.safe_dump(content, allow_unicode=True, sort_keys=False, width=1 << 30))
+
+
+def _part_of(dataset: Opened, part_of: Mapping[str, str], part: str) -> Dataset:
+    """One part of the dataset, read again from its start."""
+    from ..datasets import take
+
+    return take(dataset(), part_of, part)

@@ -55,4 +55,4 @@ def _with_root(dataset: Dataset, candidate: Path | None) -> tuple[Dataset, Path 
     first = list(islice(records, 1))
     folders = [folder for folder in (candidate, dataset.image_root) if folder is not None]
     fitting = [folder for folder in folders if first and (folder / first[0].path).exists()]
-    return replace(dataset, records=chain(first, records)), (fitting or folders or [None])[0]
+    return replace(dataset, records=chain(first, records)), next(iter(fitting or folders), None)

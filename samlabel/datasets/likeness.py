@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -47,7 +48,7 @@ def groups_of_like(hashes: Mapping[str, int | None]) -> list[list[str]]:
 
     known = [(number, value) for number, name in enumerate(names) if (value := hashes[name]) is not None]
     edges = [round(BITS * band / _BANDS) for band in range(_BANDS + 1)]
-    for low, high in zip(edges, edges[1:]):
+    for low, high in pairwise(edges):
         buckets: dict[int, list[tuple[int, int]]] = {}
         for number, value in known:
             buckets.setdefault((value >> low) & ((1 << (high - low)) - 1), []).append((number, value))

@@ -101,7 +101,7 @@ def _join_fields(datasets: Sequence[Dataset], labels: Sequence[str]) -> tuple[di
     joined: dict[str, Any] = {}
     licences: dict[int, dict[str, Any]] = {}
     tables: list[dict[int, int]] = []
-    for dataset, label in zip(datasets, labels):
+    for dataset, label in zip(datasets, labels, strict=True):
         fields, table = dict(dataset.extra), {}
         listed = fields.get("licenses")
         if isinstance(listed, list) and all(isinstance(one, dict) and isinstance(one.get("id"), int) for one in listed):

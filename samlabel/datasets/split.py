@@ -65,8 +65,8 @@ def _deal(
     groups: list[list[str]], classes: Mapping[str, Counter[int]], shares: Mapping[str, float], seed: int
 ) -> dict[str, str]:
     totals: Counter[int] = Counter()
-    for counts in classes.values():
-        totals.update(counts)
+    for count in classes.values():
+        totals.update(count)
 
     def chance(group: list[str]) -> bytes:
         return hashlib.sha256(f"{seed}\0{min(group)}".encode("utf-8", "surrogatepass")).digest()

@@ -17,6 +17,7 @@ from .narrow import area_of
 
 SMALL, LARGE = 32**2, 96**2  # pixels: COCO's small, medium and large objects, https://cocodataset.org/#detection-eval
 EXAMPLES = 10
+_MARKS = ("min", "lower quartile", "median", "upper quartile", "max")
 
 
 @dataclass
@@ -156,7 +157,7 @@ def _summarise(
         stats.small, stats.large = int((every < SMALL).sum()), int((every >= LARGE).sum())
         stats.medium = stats.objects - stats.small - stats.large
         marks = np.quantile(every, (0, 0.25, 0.5, 0.75, 1)).tolist()
-        stats.areas = dict(zip(("min", "lower quartile", "median", "upper quartile", "max"), marks))
+        stats.areas = dict(zip(_MARKS, marks, strict=True))
         sides = np.floor(np.log2(np.maximum(np.sqrt(every), 1))).astype(int)
         bins = np.bincount(sides)
         first = int(np.flatnonzero(bins)[0])

@@ -115,7 +115,8 @@ def load(
     more: dict[str, Any] = {"trust_weights": trust_weights} if "trust_weights" in takes else {}
     if iou is not None:
         more["iou"] = iou
-    return make(what, device=device, conf=conf, imgsz=imgsz, max_det=max_det, classes=classes, **more)
+    detector: Detector = make(what, device=device, conf=conf, imgsz=imgsz, max_det=max_det, classes=classes, **more)
+    return detector
 
 
 def fetch(spec: str) -> tuple[Path, str]:
@@ -124,8 +125,8 @@ def fetch(spec: str) -> tuple[Path, str]:
     The one place where detectors reach the network. Raises UsageError for a detector without published weights.
     """
     name, what = parse(spec)
-    module = found()[name].load() if name != NO_DETECTOR else None
-    if what is None or not hasattr(module, "fetch"):
+    module: Any = found()[name].load() if name != NO_DETECTOR else None
+    if what is None or module is None or not hasattr(module, "fetch"):
         raise UsageError(f"{spec}: nothing to fetch; wanted ultralytics:MODEL or torchvision:MODEL")
-    path = module.fetch(what)
+    path: Path = module.fetch(what)
     return path, hash_file(path)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -44,8 +44,8 @@ class BoxFile:
     def category_of(self, number: int) -> int:
         return number + 1 - self.first_number
 
-    def keys(self) -> Iterable[str]:
-        return self.rows.keys()
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.rows)
 
     def has(self, key: str) -> bool:
         return key in self.rows

@@ -29,11 +29,13 @@ class Level(nn.Module):
         super().__init__()
         self.tower = nn.Sequential(ConvNorm(channels, width), ConvNorm(width, width))
         self.out = nn.Conv2d(width, CLASSES + 4, 1)
+        assert self.out.bias is not None
         nn.init.constant_(self.out.bias[:CLASSES], -4.6)  # a score of 0.01: most cells hold nothing
         nn.init.constant_(self.out.bias[CLASSES:], 1.5)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.out(self.tower(x))
+        found: Tensor = self.out(self.tower(x))
+        return found
 
 
 class NanoHead(nn.Module):
@@ -63,7 +65,7 @@ class NanoHead(nn.Module):
         p8 = F.relu(self.side8(features8) + double(self.down8(p16)))
         maps = (self.level8(p8), self.level16(p16), self.level32(p32))
         logits, boxes, centres, strides = [], [], [], []
-        for stride, out in zip(STRIDES, maps):
+        for stride, out in zip(STRIDES, maps, strict=True):
             height, width = out.shape[-2:]
             cells = out.float().flatten(2).transpose(1, 2)  # (B, h*w, classes + 4)
             y = (torch.arange(height, device=out.device) + 0.5) * stride

@@ -40,7 +40,7 @@ class LabelsDetector:
         self._conf = conf
         self._max_det = max_det
         self._by_name: dict[str, list[str]] = defaultdict(list)
-        for key in source.keys():
+        for key in source:
             self._by_name[PurePosixPath(key).name].append(key)
         self._owner: dict[str, str] = {}  # which image took a label
         self._without: list[str] = []
@@ -85,7 +85,7 @@ class LabelsDetector:
 
     def remarks(self) -> list[str]:
         """What a person should know after the run: images without labels, labels without image, odd sizes."""
-        unused = [key for key in self._source.keys() if key not in self._owner]
+        unused = [key for key in self._source if key not in self._owner]
         lines = [
             _remark(self._without, "image has no entry in the labels", "images have no entry in the labels"),
             _remark(unused, "label matched no image", "labels matched no image"),
@@ -133,7 +133,8 @@ def load(
     """The boxes in `what`: a COCO JSON file, a folder of YOLO .txt files, or a folder of VOC .xml files.
 
     A box without a score is a fact, so `conf` judges only those that have one, and `max_det` keeps the best of an
-    image only where all have one; `device`, `iou` and `imgsz` mean nothing here. `classes` are names or the dataset's own numbers.
+    image only where all have one; `device`, `iou` and `imgsz` mean nothing here. `classes` are names or the dataset's
+    own numbers.
     """
     if not what:
         raise UsageError("the labels detector needs a dataset; write labels:boxes.json or labels:FOLDER")

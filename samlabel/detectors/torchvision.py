@@ -237,7 +237,9 @@ def _class_count(plain: Any, shapes: Mapping[str, tuple[int, ...]], path: Path) 
 
     usual = 2 if isinstance(plain, KeypointRCNN) else 91
     for key, value in plain.state_dict().items():
-        if key in shapes and shapes[key] and any(part in key for part in CLASS_PARAMETERS):
-            if shapes[key][0] != value.shape[0] and shapes[key][0] * usual % value.shape[0] == 0:
-                return max(2, shapes[key][0] * usual // value.shape[0])
+        if not shapes.get(key) or not any(part in key for part in CLASS_PARAMETERS):
+            continue
+        ours, plain_size = shapes[key][0], int(value.shape[0])
+        if ours != plain_size and ours * usual % plain_size == 0:
+            return max(2, ours * usual // plain_size)
     return usual

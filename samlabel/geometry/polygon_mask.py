@@ -38,7 +38,7 @@ class PolygonMask(Mask):
         return [np.frombuffer(points).reshape(-1, 2) for points in self.packed]
 
     @property
-    def counts(self) -> bytes:  # type: ignore[override]
+    def counts(self) -> bytes:
         if self._counts is None:
             object.__setattr__(self, "_counts", outlines_to_counts(self.polygons, self.size))
         assert self._counts is not None
@@ -86,7 +86,9 @@ def polygon_masks(packed: Sequence[Sequence[bytes]], size: Size) -> list[Polygon
     if not (low.min() >= -reach and high.max() <= reach):  # NaN is within nothing
         return None
     extents = np.concatenate((low, high), axis=1).tolist()
-    masks = [PolygonMask(tuple(polygons), size, tuple(extent)) for polygons, extent in zip(packed, extents)]
+    masks = [
+        PolygonMask(tuple(polygons), size, tuple(extent)) for polygons, extent in zip(packed, extents, strict=True)
+    ]
     if counts.max() * size[1] > CROSSINGS_MAX:
         try:
             for mask in masks:

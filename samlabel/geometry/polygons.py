@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 REACH = 10  # a polygon that leaves its image by more than ten of its sides can only be a mistake
 
 
-def polygons_to_mask(polygons: Sequence[Sequence[float]], size: Size) -> Mask:
+def polygons_to_mask(polygons: Sequence[Sequence[float] | np.ndarray], size: Size) -> Mask:
     """The union of flat `x0 y0 x1 y1 ...` polygons by pycocotools' rule; an empty mask for no polygon.
 
     Raises ValueError for fewer than three points, an odd count, a number that is not finite, a point so far outside
@@ -93,7 +94,7 @@ def simplify(points: np.ndarray, tolerance: float) -> np.ndarray:
     closed = np.concatenate((points, points[:1]))
     keep = np.append(_fixed(points), True)
     anchors = np.flatnonzero(keep).tolist()
-    stack = list(zip(anchors[:-1], anchors[1:]))
+    stack = list(pairwise(anchors))
     while stack:
         first, last = stack.pop()
         if last - first < 2:
@@ -125,8 +126,8 @@ def _fixed(points: np.ndarray) -> np.ndarray:
 def simplify_to(points: np.ndarray, *, max_points: int | None, tolerance: float) -> np.ndarray:
     """The closed outline (K, 2) simplified by `tolerance`, and further while it has more than `max_points` corners.
 
-    Seams keep their corners. Where these are more than half of `max_points` they do not count, for what is left would be
-    too few to give the outline any shape: it is over the budget then.
+    Seams keep their corners. Where these are more than half of `max_points` they do not count, for what is left would
+    be too few to give the outline any shape: it is over the budget then.
     """
     found = simplify(points, tolerance) if tolerance > 0 else points
     if max_points is None or len(found) <= max_points:

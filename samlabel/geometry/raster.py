@@ -128,7 +128,8 @@ def _rows(
 
         def is_past(t: NDArray[np.int64]) -> NDArray[np.bool_]:
             """Whether x has made the step at t."""
-            return (np.trunc(xs + slope * t + 0.5) > target) == rising
+            past: NDArray[np.bool_] = (np.trunc(xs + slope * t + 0.5) > target) == rising
+            return past
 
         # The division may be off by the last bit: t is the last step before x has changed sides.
         t = np.where(is_past(t), t - 1, t)
@@ -136,4 +137,5 @@ def _rows(
         y_before[steep] = ys[steep] + t
         y_after[steep] = y_before[steep] + 1
     lower = (np.minimum(y_before, y_after) + 0.5) / 5 - 0.5
-    return np.ceil(np.clip(lower, 0, height)).astype(np.int64)
+    rows: NDArray[np.int64] = np.ceil(np.clip(lower, 0, height)).astype(np.int64)
+    return rows

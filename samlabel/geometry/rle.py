@@ -21,7 +21,8 @@ def runs_of(changes: IntArray, pixels: int) -> IntArray:
     """Run lengths from sorted changes, of which those at the same place cancel out two by two."""
     changes = without_pairs(changes)
     changes = changes[: np.searchsorted(changes, pixels)]
-    return np.diff(np.concatenate(([0], changes, [pixels])))
+    runs: IntArray = np.diff(np.concatenate(([0], changes, [pixels])))
+    return runs
 
 
 def without_pairs(values: IntArray) -> IntArray:

@@ -38,7 +38,12 @@ class SamSegmenter:
         self.dtype = str(model.dtype).removeprefix("torch.")
         self.backend = model.backend
         self._model = model
-        self._grid = grid
+        self.grid = grid
+
+    @property
+    def device(self) -> str:
+        """The kind of device the model is on: cpu, cuda, ..."""
+        return self._model.device.type
 
     @property
     def most_at_once(self) -> int:
@@ -99,7 +104,7 @@ class SamSegmenter:
         """Annotations of category 1 for everything that a grid of points finds, or for `boxes` (N, 4) XYXY."""
         from sam import SamAutomaticMaskGenerator
 
-        grid, found = self._grid, None
+        grid, found = self.grid, None
         while found is None:
             try:
                 with _our_errors():

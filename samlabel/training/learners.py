@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 import sam
+from sam.mask_decoder import MaskDecoder
 from sam.precision import has_bfloat16
-from sam.variants.nano import IMAGE_SIZE, build
+from sam.variants.nano import IMAGE_SIZE, NanoPromptEncoder, build
 
 from ..detectors._nano_head import NanoHead
 from .losses import around, box_losses, iou_loss, mask_losses
 from .prompts import corrective_points, noisy_boxes, random_points
 
+Features = tuple[Tensor, tuple[Tensor, ...], Tensor]  # embedding, finer features, positions
+Prompts = tuple[Tensor | None, Tensor | None, Tensor | None]  # boxes, coords, labels
 DROPPED = 0.15  # share of channels that the detector alone does without
 
 
@@ -24,10 +29,12 @@ class Nano(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.image_encoder, self.prompt_encoder, self.mask_decoder = build()
+        encoder, prompts, decoder = build()
+        assert isinstance(prompts, NanoPromptEncoder) and isinstance(decoder, MaskDecoder)
+        self.image_encoder, self.prompt_encoder, self.mask_decoder = encoder, prompts, decoder
         self.detector = NanoHead()
 
-    def loss(self, batch: dict, *, boxes: float, generator: torch.Generator) -> dict[str, Tensor]:
+    def loss(self, batch: dict[str, Any], *, boxes: float, generator: torch.Generator) -> dict[str, Tensor]:
         pixels = batch["pixels"]
         side = pixels.shape[-1]
         embedding, fine2, fine4, fine8 = self.image_encoder(pixels)
@@ -44,7 +51,7 @@ class Nano(nn.Module):
         return losses
 
     def _masks(
-        self, image: tuple, batch: dict, corner: Tensor, box_share: float, generator: torch.Generator
+        self, image: Features, batch: dict[str, Any], corner: Tensor, box_share: float, generator: torch.Generator
     ) -> dict[str, Tensor]:
         side = batch["pixels"].shape[-1]
         target = F.avg_pool2d(batch["masks"][:, None].float() / 255, 2)[:, 0]  # (N, s, s), stride 2
@@ -93,7 +100,7 @@ class Nano(nn.Module):
         return losses
 
     def _prompts(
-        self, by_box: Tensor, with_box: tuple, with_point: tuple, corner: Tensor, side: int
+        self, by_box: Tensor, with_box: Prompts, with_point: Prompts, corner: Tensor, side: int
     ) -> tuple[Tensor, Tensor]:
         """Tokens and drawn map of one (boxes, coords, labels) where `by_box` (N, 1, 1), of the other elsewhere.
 
@@ -109,7 +116,7 @@ class Nano(nn.Module):
         (box_tokens, box_drawn), (point_tokens, point_drawn) = both
         return torch.where(by_box, box_tokens, point_tokens), torch.where(by_box[..., None], box_drawn, point_drawn)
 
-    def _decode(self, image: tuple, sparse: Tensor, dense: Tensor) -> tuple[Tensor, Tensor]:
+    def _decode(self, image: Features, sparse: Tensor, dense: Tensor) -> tuple[Tensor, Tensor]:
         embedding, fine, position = image
         logits, predicted = self.mask_decoder.all_masks(
             image_embedding=embedding, image_pe=position, sparse=sparse, dense=dense, high_res=fine
@@ -124,18 +131,19 @@ class DetectorAlone(nn.Module):
         super().__init__()
         dtype = "bfloat16" if has_bfloat16() else "float32"
         encoder = sam.load("nano", checkpoint=segmenter, dtype=dtype).image_encoder
-        self._embed = lambda pixels: encoder(pixels.to(getattr(torch, dtype)))  # no part of what is trained
+        # In a function, and so no part of what is trained.
+        self._embed: Callable[[Tensor], tuple[Tensor, ...]] = lambda pixels: encoder(pixels.to(getattr(torch, dtype)))
         self.detector = NanoHead()
 
-    def loss(self, batch: dict, *, boxes: float, generator: torch.Generator) -> dict[str, Tensor]:
+    def loss(self, batch: dict[str, Any], *, boxes: float, generator: torch.Generator) -> dict[str, Tensor]:
         with torch.no_grad(), torch.autocast("cpu", enabled=False):
             embedding, _, _, fine8 = self._embed(batch["pixels"])
         # The segmenter learnt from these photos too, so their features would be easy to know again.
-        features = (thinned(x.float(), DROPPED, generator=generator) for x in (embedding, fine8))
-        return {"boxes": box_loss(self.detector, *features, batch)}
+        embedding, fine8 = (thinned(x.float(), DROPPED, generator=generator) for x in (embedding, fine8))
+        return {"boxes": box_loss(self.detector, embedding, fine8, batch)}
 
 
-def box_loss(detector: NanoHead, embedding: Tensor, fine8: Tensor, batch: dict) -> Tensor:
+def box_loss(detector: NanoHead, embedding: Tensor, fine8: Tensor, batch: dict[str, Any]) -> Tensor:
     """What the head's boxes of a batch cost."""
     logits, boxes, centres, _ = detector(embedding, fine8)
     return box_losses(logits.float(), boxes, centres, batch["boxes"], batch["classes"], batch["known"])

@@ -14,6 +14,7 @@ import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.distributed as distributed
@@ -32,7 +33,8 @@ from .recipe import Recipe
 
 def matrices_of(model: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
     """Weights that Muon moves, and all others: tokens, vectors, and the layers that give the results."""
-    matrices, others = [], []
+    matrices: list[nn.Parameter] = []
+    others: list[nn.Parameter] = []
     for name, p in model.named_parameters():
         plain = p.ndim < 2 or name.endswith(("_token.weight", "_tokens.weight")) or "embed" in name or ".out." in name
         (others if plain else matrices).append(p)
@@ -121,9 +123,9 @@ def _share(
         muon.load_state_dict(state["muon"])
     photos = read_photos(data, "train.json")
     while step < recipe.steps:
-        side, until = recipe.window, recipe.steps - recipe.whole
-        if recipe.on_whole_photos(step):
-            side, until = IMAGE_SIZE, recipe.steps
+        side, until = IMAGE_SIZE, recipe.steps
+        if recipe.window is not None and not recipe.on_whole_photos(step):
+            side, until = recipe.window, recipe.steps - recipe.whole
         windows = Windows(
             photos,
             side=side,
@@ -155,15 +157,15 @@ def _share(
 
 def _step(
     model: Nano | DetectorAlone,
-    average: dict,
+    average: dict[str, Tensor],
     optimisers: tuple[torch.optim.AdamW, Muon],
-    batch: dict,
+    batch: dict[str, Any],
     step: int,
     recipe: Recipe,
     *,
     rank: int,
     processes: int,
-) -> dict:
+) -> dict[str, float]:
     started = time.perf_counter()
     generator = torch.Generator().manual_seed((recipe.seed * 1_000_003 + step) * 64 + rank)
     optimiser, muon = optimisers
@@ -179,7 +181,7 @@ def _step(
         losses = model.loss(batch, boxes=recipe.boxes, generator=generator)
     total = 1.2 * losses["boxes"] + losses.get("masks", 0.0) + losses.get("iou", 0.0)
     model.zero_grad(set_to_none=False)
-    total.backward()
+    torch.autograd.backward(total)
     if processes > 1:
         _mean_gradients(model, processes)
     norm = nn.utils.clip_grad_norm_(model.parameters(), 5.0)
@@ -200,17 +202,19 @@ def _step(
 
 def _mean_gradients(model: nn.Module, processes: int) -> None:
     parameters = list(model.parameters())
+    gradients: list[Tensor] = []
     for p in parameters:
         if p.grad is None:  # a batch without masks leaves the decoder out
             p.grad = torch.zeros_like(p)
-    flat = torch.cat([p.grad.flatten() for p in parameters])
+        gradients.append(p.grad)
+    flat = torch.cat([gradient.flatten() for gradient in gradients])
     distributed.all_reduce(flat)
-    for p, grad in zip(parameters, flat.split([p.numel() for p in parameters])):
-        p.grad.copy_(grad.view_as(p) / processes)
+    for gradient, mean in zip(gradients, torch.split(flat, [p.numel() for p in parameters]), strict=True):
+        gradient.copy_(mean.view_as(gradient) / processes)
 
 
 def export(checkpoint: Path, segmenter: Path, detector: Path) -> list[Path]:
-    """Writes the averaged weights in half precision: the head and, if it was trained, the SAM variant. Returns where."""
+    """Files of the averaged weights in half precision: the head's and, if it was trained, the SAM variant's."""
     from safetensors.torch import save_file
 
     import sam

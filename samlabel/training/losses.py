@@ -53,7 +53,9 @@ def within(boxes: Tensor, points: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def assign(logits: Tensor, boxes: Tensor, centres: Tensor, truth: Tensor, classes: Tensor, *, most: int = 10):
+def assign(
+    logits: Tensor, boxes: Tensor, centres: Tensor, truth: Tensor, classes: Tensor, *, most: int = 10
+) -> tuple[Tensor, Tensor]:
     """For each cell the index of its object or -1, and the quality (IoU scaled) it should announce.
 
     `logits` (N, C), `boxes` (N, 4), `centres` (N, 2); `truth` (M, 4), `classes` (M,).
@@ -97,7 +99,7 @@ def box_losses(
     and in boxes of a class below 0, an unassigned cell says nothing about a class.
     """
     total = logits.new_zeros(())
-    for b, (all_boxes, all_kinds) in enumerate(zip(truths, classes)):
+    for b, (all_boxes, all_kinds) in enumerate(zip(truths, classes, strict=True)):
         truth, kind = all_boxes[all_kinds >= 0], all_kinds[all_kinds >= 0]
         owner, quality = assign(logits[b], boxes[b], centres, truth, kind)
         mine = owner >= 0

@@ -41,8 +41,8 @@ ANIMALS = frozenset(
         "cow",
         "zebra",
         "giraffe",
+        "rhesus monkey",
     ]
-    + ["rhesus monkey"]
 )
 VEHICLES = frozenset(["bicycle", "car", "motorcycle", "airplane", "bus", "train", "truck", "boat"])
 
@@ -129,7 +129,7 @@ def window_of(photo: Photo, *, side: int, canvas: int, most_masks: int, rng: np.
     out_w, out_h = max(1, min(side, round((right - left) * scale))), max(1, min(side, round((bottom - top) * scale)))
     area = (left, top, right, bottom)
     pixels = np.full((side, side, 3), PAD, np.uint8)
-    pixels[:out_h, :out_w] = image.resize((out_w, out_h), Image.Resampling.BILINEAR, box=area)
+    pixels[:out_h, :out_w] = np.asarray(image.resize((out_w, out_h), Image.Resampling.BILINEAR, box=area))
 
     boxes, classes, candidates = [], [], []
     for a in photo.annotations:
@@ -149,7 +149,7 @@ def window_of(photo: Photo, *, side: int, canvas: int, most_masks: int, rng: np.
         whole = coco.decode(candidates[i]["segmentation"])
         mask = Image.fromarray(whole * 255).resize((out_w, out_h), Image.Resampling.BILINEAR, box=area)
         masks.append(np.zeros((side, side), np.uint8))
-        masks[-1][:out_h, :out_w] = mask
+        masks[-1][:out_h, :out_w] = np.asarray(mask)
     sample = Sample(
         pixels,
         np.stack(masks) if masks else np.zeros((0, side, side), np.uint8),
@@ -208,7 +208,7 @@ def mosaic(quarters: Sequence[Sample]) -> Sample:
     side = len(quarters[0].pixels)
     pixels = np.zeros((2 * side, 2 * side, 3), np.uint8)
     masks, boxes = [], []
-    for quarter, (x, y) in zip(quarters, ((0, 0), (side, 0), (0, side), (side, side))):
+    for quarter, (x, y) in zip(quarters, ((0, 0), (side, 0), (0, side), (side, side)), strict=True):
         pixels[y : y + side, x : x + side] = quarter.pixels
         masks.append(np.zeros((len(quarter.masks), 2 * side, 2 * side), np.uint8))
         masks[-1][:, y : y + side, x : x + side] = quarter.masks
@@ -277,7 +277,8 @@ def box_iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     low, high = np.maximum(a[:, None, :2], b[None, :, :2]), np.minimum(a[:, None, 2:], b[None, :, 2:])
     shared = np.prod(np.clip(high - low, 0, None), -1)
     areas = [np.prod(x[:, 2:] - x[:, :2], -1) for x in (a, b)]
-    return shared / np.maximum(areas[0][:, None] + areas[1][None] - shared, 1e-9)
+    ious: np.ndarray = shared / np.maximum(areas[0][:, None] + areas[1][None] - shared, 1e-9)
+    return ious
 
 
 class Windows(Dataset[dict[str, Any]]):
@@ -308,7 +309,7 @@ class Windows(Dataset[dict[str, Any]]):
         weight = np.array(
             [
                 draws.get(p.source, 1.0) * math.prod(times for kind, times in scarce.items() if kind in classes)
-                for p, classes in zip(photos, shown)
+                for p, classes in zip(photos, shown, strict=True)
             ]
         )
         self.weight = weight / weight.sum()

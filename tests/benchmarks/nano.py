@@ -63,7 +63,8 @@ def end_to_end(photos: Path, folder: Path, threads: int, rounds: int) -> bool:
     last = found[-1]
     print(f"{last['images']} photos of 640x480, {last['objects']} objects, {len(FORMATS)} formats, {threads} threads")
     print(
-        f"{statistics.median(rates):.1f} photos a second ({rates[0]:.1f} to {rates[-1]:.1f} in {rounds} runs), wanted {TARGET}"
+        f"{statistics.median(rates):.1f} photos a second ({rates[0]:.1f} to {rates[-1]:.1f} in {rounds} runs), "
+        f"wanted {TARGET}"
     )
     print(f"{1000 * last['cpu'] / last['images']:.0f} ms of processor a photo, peak {last['peak']:.0f} MB")
     for stage, seconds in sorted(last["stages"].items(), key=lambda pair: -pair[1]):

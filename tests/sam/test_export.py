@@ -20,7 +20,7 @@ def _session(path):
 
 def _run(session, inputs):
     names = [output.name for output in session.get_outputs()]
-    return dict(zip(names, session.run(None, inputs)))
+    return dict(zip(names, session.run(None, inputs), strict=True))
 
 
 def _as_exported(model, embedding, **prompts):

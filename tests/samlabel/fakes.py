@@ -78,7 +78,7 @@ class Segmenter:
         return image.pixels
 
     def segment(self, embedding: np.ndarray, detections: Detections) -> Iterator[Annotation]:
-        for box, score, category in zip(detections.boxes, detections.scores, detections.category_ids):
+        for box, score, category in zip(detections.boxes, detections.scores, detections.category_ids, strict=True):
             yield outline(embedding, box, float(score), int(category))
 
     def generate(self, image: Image, embedding: Any = None) -> Iterator[Annotation]:

@@ -38,7 +38,9 @@ def test_a_trained_yolo_finds_each_shape_with_its_own_name(tiny_yolo: Path) -> N
         (found,) = detector.detect([image(seed)])
         for kind, box in draw_shapes(seed)[1]:
             wanted += 1
-            right += any(int(c) == kind + 1 and iou(b, box) > 0.6 for b, c in zip(found.boxes, found.category_ids))
+            right += any(
+                int(c) == kind + 1 and iou(b, box) > 0.6 for b, c in zip(found.boxes, found.category_ids, strict=True)
+            )
     assert right >= 0.85 * wanted, f"{right} of {wanted} drawn shapes found"
 
 

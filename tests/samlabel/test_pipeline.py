@@ -2,17 +2,19 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Generator
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, get_origin, get_type_hints
 
 import pytest
 
 from samlabel.errors import SamlabelError
 from samlabel.images import Decoded, Failed, decode, scan
 from samlabel.ledger import Labelled
-from samlabel.pipeline import Models, label, read_ahead
+from samlabel.pipeline import Clock, Models, label, read_ahead
 from samlabel.select import Thresholds
+from samlabel.workers import in_order
 
 
 def run(folder: Path, models: Models, *, batch: int = 1) -> list[Labelled | Failed]:
@@ -144,3 +146,17 @@ def test_a_fault_in_the_reading_thread_reaches_the_caller(tmp_path: Path, monkey
     monkeypatch.setattr("samlabel.pipeline.decode", broken)
     with pytest.raises(KeyError, match="a mistake of ours"):
         list(read_ahead(tmp_path, ["a.png"]))
+
+
+def test_seconds_by_stage_add_up_as_floats() -> None:
+    clock = Clock()
+    for stage in ("embed", "segment", "embed"):
+        with clock.of(stage):
+            pass
+    assert type(clock.seconds) is dict and list(clock.seconds) == ["embed", "segment"]
+    assert all(isinstance(value, float) and value > 0 for value in clock.seconds.values())
+
+
+@pytest.mark.parametrize("function", [read_ahead, in_order], ids=lambda function: function.__name__)
+def test_what_works_ahead_promises_a_caller_that_it_can_be_closed(function: Any) -> None:
+    assert get_origin(get_type_hints(function)["return"]) is Generator

@@ -1,4 +1,4 @@
-"""Pulling checkpoints from a server on this machine that serves them whole, cut, slow, changed, with and without ranges."""
+"""Pulling checkpoints from a server on this machine: whole, cut, slow, changed, with and without ranges."""
 
 from __future__ import annotations
 
