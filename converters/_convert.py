@@ -44,7 +44,7 @@ def read(
     check_place(Path(path))
     with about(path):
         dataset: Dataset = function(Path(path), **checked_options(function, name, options))
-    if iter(dataset.records) is dataset.records:  # they can be had once, which a caller must be able to see
+    if isinstance(dataset.records, Iterator):  # they can be had once, which a caller must be able to see
         return dataset
     return replace(dataset, records=_Guarded(dataset.records, str(path)))
 
@@ -187,7 +187,7 @@ def transfer(
         if not dry_run:
             way = f"{receipt.source_format} to {to}"
             _refuse(way, _split(before)[0], watch.mask_iou(), allow_lossy=allow_lossy, min_iou=min_iou)
-            if iter(dataset.records) is dataset.records:
+            if isinstance(dataset.records, Iterator):
                 dataset = source()
     if dry_run:
         assert before is not None

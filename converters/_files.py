@@ -27,7 +27,7 @@ LONGEST_NAME, LONGEST_PATH = 255, 2048  # bytes that file systems allow a name, 
 EXTRACTED = "samlabel-pictures-"  # begins the names of folders whose pictures are there only while a record passes
 
 
-_PLAIN = os.O_BINARY if sys.platform == "win32" else os.O_NONBLOCK
+_PLAIN = os.O_NONBLOCK if os.name == "posix" else 0x8000  # O_BINARY
 
 
 def opened(path: Path | str) -> IO[bytes]:

@@ -33,7 +33,9 @@ def without_pairs(values: IntArray) -> IntArray:
     if differ.all():
         return values
     first = np.flatnonzero(np.concatenate(([True], differ)))
-    return values[first[np.diff(first, append=len(values)) % 2 == 1]]
+    times: IntArray = np.diff(first, append=len(values))
+    odd: IntArray = values[first[times % 2 == 1]]
+    return odd
 
 
 def spans(runs: IntArray) -> tuple[IntArray, IntArray]:
