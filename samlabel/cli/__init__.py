@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 
 from .. import __version__
-from ..errors import SamlabelError
+from ..errors import SamlabelError, brief, cause, reason
 from ..libraries import guarded_torch
 from ._console import say, say_traceback, tamed_libraries
 from .annotate import annotate
@@ -127,9 +127,12 @@ def _run(words: list[str], *, debug: bool) -> int:
             return _usage(error)
         if debug:
             raise
-        reason = f"{error.strerror}: {error.filename}" if isinstance(error, OSError) and error.strerror else str(error)
-        hint = "" if isinstance(error, OSError) else "; --debug shows where, please report it"
-        _say(f"{type(error).__name__}: {reason}{hint}")
+        if isinstance(error, OSError):
+            _say(f"{error.filename}: {reason(error)}" if error.filename is not None else reason(error))
+        elif isinstance(error, (MemoryError, RecursionError)):
+            _say(cause(error))
+        else:
+            _say(f"{type(error).__name__}: {brief(error)}; --debug shows where, please report it")
         return 1
 
 
