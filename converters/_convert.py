@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import inspect
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from samlabel.errors import LossyConversion, UsageError
+from samlabel.errors import LossyConversion, UsageError, about
 from samlabel.reach import HIDDEN, NOTE, Reach, note_for
 from samlabel.types import Dataset, ImageRecord
 
 from ._files import inside, write_text
 from ._lenient import Lenient
 from ._measure import MaskIou, down
-from ._parts import in_parts
-from ._registry import checked_options, detect_format, get
+from ._parts import Part, in_parts
+from ._registry import check_place, checked_options, detect_format, get
 from ._report import NOTED, REFUSED, Receipt, WriteReport
 from ._watch import Passing, Watch
 
@@ -48,15 +48,49 @@ def read(
     function = get(name).read
     if pictures and "pictures" in inspect.signature(function).parameters:
         options["pictures"] = True
-    if not Path(path).exists():
-        raise UsageError(f"{path}: no such file or folder")
+    check_place(Path(path))
     reach = Reach.of(Path(path), image_root=options.get("image_root"), follow_links=follow_links)
     dataset: Dataset
-    if "reach" in inspect.signature(function).parameters:
-        dataset = function(Path(path), reach=reach, **checked_options(function, name, options))
+    with about(path):
+        if "reach" in inspect.signature(function).parameters:
+            dataset = function(Path(path), reach=reach, **checked_options(function, name, options))
+        else:
+            dataset = function(Path(path), **checked_options(function, name, options))
+            dataset = replace(dataset, reach=reach.plus(dataset.image_root))
+    if isinstance(dataset.records, Iterator):  # they can be had once, which a caller must be able to see
         return dataset
-    dataset = function(Path(path), **checked_options(function, name, options))
-    return replace(dataset, reach=reach.plus(dataset.image_root))
+    return replace(dataset, records=_Guarded(dataset.records, str(path)))
+
+
+@dataclass(frozen=True)
+class _Guarded(Part):
+    """Records whose reading ends in a line about their file, whatever a library below it raises."""
+
+    records: Iterable[ImageRecord]
+    path: str
+    paths_before: Sequence[str] = ()
+    masks_before: int = 0
+    files: Sequence[int] = ()
+
+    def __iter__(self) -> Iterator[ImageRecord]:
+        records = iter(self.records)
+        while True:
+            with about(self.path):
+                record = next(records, None)
+            if record is None:
+                return
+            yield record
+
+    def divided(self, count: int) -> list[_Guarded]:
+        parts = self.records.divided(count) if isinstance(self.records, Part) else []
+        return [_Guarded(part, self.path, part.paths_before, part.masks_before, part.files) for part in parts]
+
+    def seen(self) -> Any:
+        return self.records.seen() if isinstance(self.records, Part) else None
+
+    def join(self, seen: Sequence[Any]) -> None:
+        if isinstance(self.records, Part):
+            self.records.join(seen)
 
 
 def write(
@@ -181,7 +215,7 @@ def transfer(
         if not dry_run:
             way = f"{receipt.source_format} to {to}"
             _refuse(way, _split(before)[0], watch.mask_iou(), allow_lossy=allow_lossy, min_iou=min_iou)
-            if iter(dataset.records) is dataset.records:
+            if isinstance(dataset.records, Iterator):
                 dataset = source()
     if dry_run:
         assert before is not None

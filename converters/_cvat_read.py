@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from samlabel.errors import FormatError
+from samlabel.errors import FormatError, shown
+from samlabel.geometry import mask_from_rows
 from samlabel.reach import Reach
 from samlabel.types import Annotation, Dataset, ImageRecord, Mask, Size
 
@@ -21,13 +22,11 @@ from ._folders import Once, head_of
 from ._lenient import Lenient, coded, passing_over, unbroken
 from ._shapes import (
     OTHER,
-    check_bitmap,
+    bad_mask,
     ellipse,
-    from_row_runs,
     mask_of,
     number_in,
     ordered_box,
-    pasted,
     rectangle,
     union,
 )
@@ -112,7 +111,7 @@ class _Records:
     def _record(self, image: Element, once: Once) -> ImageRecord:
         name = _name(image, self.file, self.named_root)
         once.check(name, str(self.file))
-        where = f"{self.file}: image {name!r}"
+        where = f"{self.file}: image {shown(name)}"
         size = size_of(_whole(image, "height", where), _whole(image, "width", where), where)
         others = [_as_table(shape) for shape in image if shape.tag not in _REGIONS]
         number = None if image.get("id") is None else _whole(image, "id", where)
@@ -121,10 +120,10 @@ class _Records:
 
 
 def _name(image: Element, file: Path, image_root: Path | None) -> str:
-    name = relative_name(image.get("name"), f"{file}: image {image.get('id')!r}", image_root)
+    name = relative_name(image.get("name"), f"{file}: image {shown(image.get('id'))}", image_root)
     subset = image.get("subset")
     if subset and not name.startswith(f"{subset}/"):  # a project's export: images/<subset>/<name>
-        name = relative_name(f"{subset}/{name}", f"{file}: image {name!r}")
+        name = relative_name(f"{subset}/{name}", f"{file}: image {shown(name)}")
     return name
 
 
@@ -139,7 +138,7 @@ def _number(shape: Element, key: str, where: str) -> float:
 def _whole(shape: Element, key: str, where: str) -> int:
     number = whole(_number(shape, key, where))
     if number is None:
-        raise FormatError(f"{where}: {key} is {shape.get(key)!r:.40}, wanted a whole number")
+        raise FormatError(f"{where}: {key} is {shown(shape.get(key))}, wanted a whole number")
     return number
 
 
@@ -171,7 +170,7 @@ def _object(members: list[tuple[str, Element]], size: Size, ids: dict[str, int])
             box = ordered_box(*(_number(first, key, here) for key in ("xtl", "ytl", "xbr", "ybr")))
     else:
         with coded("bad-mask"):
-            mask = union([_mask(shape, size, at) for at, shape in members])
+            mask = union([_mask(shape, size, at) for at, shape in members], here)
         box = mask.box
     return annotation_of(_fields(first, here), ids[_label(first)], mask, box, here)
 
@@ -217,13 +216,9 @@ def _bitmap(shape: Element, size: Size, where: str) -> Mask:
     left, top, width, height = (_whole(shape, key, where) for key in ("left", "top", "width", "height"))
     if width <= 0 or height <= 0 or width > size[1] or height > size[0]:
         raise FormatError(f"{where}: a mask of {width}x{height} in an image of {size[1]}x{size[0]}")
-    check_bitmap(size, where)
     text = shape.get("rle") or ""
     words = text.replace(",", " ").split() if len(text) <= _LONGEST else []
     if not words or not all(word.isascii() and word.isdigit() and len(word) < 12 for word in words):
         raise FormatError(f"{where}: rle is not a list of whole numbers")
-    try:
-        pixels = from_row_runs(np.array(words, dtype=np.int64), height, width)
-    except ValueError as error:
-        raise FormatError(f"{where}: rle: {error}") from error
-    return pasted(pixels, left, top, size, where)
+    with bad_mask(where):
+        return mask_from_rows(np.array(words, dtype=np.int64), (height, width), corner=(left, top), whole=size)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import filecmp
+import io
 import json
 import os
 import re
 import shutil
+import stat
+import sys
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -14,7 +17,16 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, NoReturn
 
-from samlabel.errors import FormatError, ImageChanged, OutputExists, UsageError
+from samlabel.errors import (
+    FormatError,
+    ImageChanged,
+    OutputExists,
+    UsageError,
+    brief,
+    naming,
+    reason,
+    shown,
+)
 from samlabel.image_files import ImageFiles
 from samlabel.reach import Reach
 
@@ -26,12 +38,31 @@ LONGEST_NAME, LONGEST_PATH = 255, 2048  # bytes that file systems allow a name, 
 EXTRACTED = "samlabel-pictures-"  # begins the names of folders whose pictures are there only while a record passes
 
 
+_PLAIN = os.O_NONBLOCK if os.name == "posix" else 0x8000  # O_BINARY
+
+
+def opened(path: Path | str) -> IO[bytes]:
+    """A regular file, open for reading; FormatError for a pipe, a device, a socket, and for what cannot be read.
+
+    A pipe that nobody writes to would keep its reader waiting for ever.
+    """
+    try:
+        handle = os.open(path, os.O_RDONLY | _PLAIN)
+    except OSError as error:
+        raise FormatError(f"{path}: {reason(error)}") from error
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise FormatError(f"{path}: expected a regular file, not a folder, pipe, socket or device")
+    return os.fdopen(handle, "rb")
+
+
 def read_text(path: Path) -> str:
     """The text of a UTF-8 file, with or without a byte-order mark; FormatError when it cannot be read."""
     try:
-        return path.read_text(encoding="utf-8-sig")
+        with io.TextIOWrapper(opened(path), encoding="utf-8-sig") as file:
+            return file.read()
     except OSError as error:
-        raise FormatError(f"{path}: {error.strerror or error}") from error
+        raise FormatError(f"{path}: {reason(error)}") from error
     except UnicodeDecodeError as error:
         raise FormatError(f"{path}: not UTF-8 text (byte {error.start})") from error
 
@@ -41,31 +72,45 @@ _NO_NUMBER = re.compile(r"[\[,:]\s*-?(?:NaN|Infinity)(?=\s*[],}])")
 
 def read_json(path: Path) -> Any:
     """The value in a JSON file; NaN and Infinity, which JSON does not have, are refused like any other fault."""
+    return parse_json(read_text(path), str(path))
+
+
+def parse_json(text: str | bytes, where: str) -> Any:
+    """The value of a JSON text; FormatError at `where`, with its line."""
 
     def refuse(word: str) -> NoReturn:
         raise ValueError(f"{word} is not a JSON number")
 
-    text = read_text(path)
     try:
         return json.loads(text, parse_constant=refuse)
     except json.JSONDecodeError as error:
-        raise FormatError(f"{path}:{error.lineno}: broken JSON: {error.msg} (column {error.colno})") from error
+        raise FormatError(f"{where}:{error.lineno}: broken JSON: {error.msg} (column {error.colno})") from error
     except (ValueError, RecursionError) as error:
-        reason = "nested too deep" if isinstance(error, RecursionError) else str(error)
-        odd = _NO_NUMBER.search(text)
-        line = f":{text.count(chr(10), 0, odd.end()) + 1}" if odd else ""
-        raise FormatError(f"{path}{line}: broken JSON: {reason}") from error
+        odd = _NO_NUMBER.search(text) if isinstance(text, str) else None
+        line = f":{odd.string.count(chr(10), 0, odd.end()) + 1}" if odd else ""
+        raise FormatError(f"{where}{line}: broken JSON: {parser_fault(error)}") from error
+
+
+def parser_fault(error: BaseException) -> str:
+    """In our words, what a parser of JSON or YAML cannot take."""
+    if isinstance(error, RecursionError):
+        return "nested too deep"
+    if "integer string conversion" in str(error):
+        return f"a whole number of more than {sys.get_int_max_str_digits()} digits"
+    return brief(error)
 
 
 def dump_json(value: Any) -> str:
     """Compact JSON text, keys in their order, letters of any script as they are."""
-    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-    if not text.isascii():
-        try:
+    try:
+        text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+        if not text.isascii():
             text.encode("utf-8")
-        except UnicodeEncodeError:  # a file name that is no UTF-8: escaped, it still comes back as it was
-            return json.dumps(value, separators=(",", ":"), allow_nan=False)
-    return text
+        return text
+    except UnicodeEncodeError:  # a file name that is no UTF-8: escaped, it still comes back as it was
+        return json.dumps(value, separators=(",", ":"), allow_nan=False)
+    except (ValueError, RecursionError) as error:  # of further fields, which nobody looked into
+        raise UsageError(f"{shown(value)} cannot be written as JSON: {parser_fault(error)}") from error
 
 
 def leaves(name: Any) -> bool:
@@ -81,19 +126,19 @@ def relative_name(name: Any, where: str, image_root: Path | None = None) -> str:
     absolute name, or one with '..', is taken where the user named the folder of the images and it leads into that.
     """
     if not isinstance(name, str) or not name.strip():
-        raise FormatError(f"{where}: file_name is {name!r}, wanted the name of an image file")
+        raise FormatError(f"{where}: file_name is {shown(name)}, wanted the name of an image file")
     plain = name.replace("\\", "/")
     if leaves(plain) and "\0" not in plain:
         plain = _within(image_root, plain, f"{where}: file_name {name!r}")
     path = PurePosixPath(plain)
     if "\0" in plain or not path.parts:
-        raise FormatError(f"{where}: file_name {name!r} leaves the dataset folder")
+        raise FormatError(f"{where}: file_name {shown(name)} leaves the dataset folder")
     try:
         data = plain.encode("utf-8", "surrogateescape")
     except UnicodeEncodeError:
-        raise FormatError(f"{where}: file_name {name!r} holds half a character, which no file is called") from None
+        raise FormatError(f"{where}: file_name {shown(name)} holds half a character, which no file is called") from None
     if len(data) > LONGEST_PATH or max(map(len, data.split(b"/"))) > LONGEST_NAME:
-        raise FormatError(f"{where}: file_name {name!r:.40} of {len(data)} bytes is longer than that of any file")
+        raise FormatError(f"{where}: file_name {shown(name)} of {len(data)} bytes is longer than that of any file")
     return str(path)
 
 
@@ -128,7 +173,7 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=f".{path.name[:80]}.", suffix=".tmp", dir=path.parent)
     try:
-        with os.fdopen(handle, "wb") as file:
+        with naming(path), os.fdopen(handle, "wb") as file:
             yield file
             file.flush()
         if path.is_file() and not path.is_symlink() and filecmp.cmp(name, path, shallow=False):
@@ -173,8 +218,9 @@ def _put(path: str, data: bytes) -> None:
     try:
         try:
             view = memoryview(data)
-            while view:
-                view = view[os.write(handle, view) :]
+            with naming(path):
+                while view:
+                    view = view[os.write(handle, view) :]
         finally:
             os.close(handle)
         os.replace(temporary, path)
@@ -293,7 +339,9 @@ def place_image(files: ImageFiles, name: str, target: Path, images: str) -> None
                 os.symlink(os.path.abspath(source), temporary)
         os.replace(temporary, target)
     except OSError as error:
-        raise UsageError(f"{source}: cannot {images} to {target}: {error.strerror}; try images='copy'") from error
+        error.filename = os.fspath(target)
+        advice = "" if images == "copy" else "; place copies (--images copy)"
+        raise UsageError(f"{source}: cannot {images} to {target}: {reason(error)}{advice}") from error
     finally:
         if os.path.lexists(temporary):
             os.unlink(temporary)

@@ -11,6 +11,7 @@ from samlabel.errors import FormatError, ImageError
 from samlabel.reach import Reach
 from samlabel.types import Size
 
+from ._files import opened
 from ._lenient import broken
 
 
@@ -26,9 +27,9 @@ def head_of(file: Path, length: int = 1 << 16) -> bytes:
     if not file.is_file():  # a pipe would wait for its writer
         return b""
     try:
-        with open(file, "rb") as handle:
+        with opened(file) as handle:
             return handle.read(length).lstrip(b"\xef\xbb\xbf \t\r\n")
-    except OSError:
+    except (FormatError, OSError):
         return b""
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from samlabel.errors import FormatError
-from samlabel.geometry import bounding_points
+from samlabel.geometry import bounding_points, polygons_to_mask
 from samlabel.reach import Reach
 from samlabel.types import Annotation, Dataset, ImageRecord, Mask, Size
 
@@ -22,7 +22,8 @@ from ._classes import NAMELESS, numbered
 from ._files import leaves, relative_name
 from ._folders import Once, beside, files_below, head_of, size_from_image
 from ._lenient import Lenient, coded, passing_over, unbroken
-from ._shapes import check_bitmap, mask_of, number_in
+from ._png import read_numbered
+from ._shapes import mask_of, number_in
 from ._values import size_of, whole
 from ._xml import read_xml
 
@@ -128,18 +129,11 @@ def _class(item: Element) -> str:
 
 
 def _mask(file: Path, size: Size) -> Mask:
-    from PIL import Image
-
     if not file.is_file():
         raise FormatError(f"{file}: no such mask; name the folder that holds Annotations/, Images/ and Masks/")
-    try:
-        with Image.open(file, formats=["PNG"]) as image:
-            if (image.height, image.width) != tuple(size):
-                raise FormatError(f"{file}: {image.width}x{image.height}, while the XML says {size[1]}x{size[0]}")
-            check_bitmap(size, str(file))
-            pixels: np.ndarray = np.any(np.asarray(image.convert("RGB")), axis=2)
-    except FormatError:
-        raise
-    except Exception as error:  # decoders raise what they like on damaged files
-        raise FormatError(f"{file}: not a readable PNG: {' '.join(str(error).split())}") from error
-    return Mask.from_pixels(pixels)
+    return read_numbered(file, str(file), _colored, size=size).mask(1) or polygons_to_mask((), size)
+
+
+def _colored(part: Any) -> np.ndarray:
+    inside: np.ndarray = np.any(np.asarray(part.convert("RGB")), axis=2)
+    return inside

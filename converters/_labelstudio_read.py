@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from samlabel.errors import FormatError
+from samlabel.errors import FormatError, shown
+from samlabel.geometry import mask_from_rows
 from samlabel.reach import Reach
 from samlabel.types import Annotation, Box, Category, Dataset, ImageRecord, Mask, Size
 
@@ -19,7 +20,7 @@ from ._fields import annotation_of
 from ._files import IMAGE_SUFFIXES, find_image_root, read_json, relative_name
 from ._folders import Once, head_of, size_from_image
 from ._lenient import Lenient, broken, coded, passing_over, unbroken
-from ._shapes import OTHER, check_bitmap, ellipse, mask_of, number_in, pasted, rectangle
+from ._shapes import OTHER, bad_mask, ellipse, mask_of, number_in, rectangle
 from ._values import size_of, whole
 from ._xml import read_xml
 
@@ -163,7 +164,7 @@ class _Records:
 
 
 def _where(file: Path, place: int, task: Any) -> str:
-    return f"{file}: task {task.get('id', place) if isinstance(task, dict) else place!r:.40}"
+    return f"{file}: task {shown(task.get('id', place) if isinstance(task, dict) else place)}"
 
 
 def _labels_in(task: Any, where: str) -> set[str]:
@@ -186,7 +187,7 @@ def _image_name(task: Any, where: str, image_root: Path | None) -> str:
     try:
         parts = urlsplit(address)
     except ValueError as error:
-        raise FormatError(f"{where}: image {address!r:.80} is no address: {error}") from error
+        raise FormatError(f"{where}: image {shown(address)} is no address: {error}") from error
     if parts.query.startswith("d=") and "local-files" in parts.path:
         name = unquote(parts.query[2:])
     elif parts.scheme and len(parts.scheme) > 1:
@@ -252,14 +253,14 @@ def _labels(item: dict[str, Any]) -> list[Any]:
 def _label(item: dict[str, Any], where: str) -> str:
     labels = _labels(item)
     if labels and not isinstance(labels[0], str):
-        raise broken("bad-category", f"{where}: label {labels[0]!r:.40} is no text")
+        raise broken("bad-category", f"{where}: label {shown(labels[0])} is no text")
     return labels[0] if labels and labels[0] else NAMELESS
 
 
 def _object(item: dict[str, Any], size: Size, ids: dict[str, int], where: str) -> Annotation:
     if item.get("image_rotation"):
         raise FormatError(
-            f"{where}: image_rotation {item['image_rotation']!r:.20}; turn the image itself, then label it"
+            f"{where}: image_rotation {shown(item['image_rotation'])}; turn the image itself, then label it"
         )
     with coded("bad-mask"):
         mask, box = _shape(item, size, where)
@@ -282,11 +283,8 @@ def _shape(item: dict[str, Any], size: Size, where: str) -> tuple[Mask | None, B
         rle = value["rle"]
         if not isinstance(rle, list) or not all(type(byte) is int and 0 <= byte <= 255 for byte in rle):
             raise FormatError(f"{where}: rle is not a list of bytes")
-        check_bitmap(size, where)
-        try:
-            mask = pasted(brush_decode(bytes(rle), size), 0, 0, size, where)
-        except ValueError as error:
-            raise FormatError(f"{where}: {error}") from error
+        with bad_mask(where):
+            mask = mask_from_rows(brush_decode(bytes(rle), size), size, whole=size)
         return mask, mask.box
     if kind == "polygon":
         points = value["points"]

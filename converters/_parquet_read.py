@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -13,19 +12,21 @@ from pathlib import Path
 from typing import Any
 
 from samlabel.decoders import measure
-from samlabel.errors import FormatError, ImageError, MissingDependency
+from samlabel.errors import FormatError, ImageError, MissingDependency, brief, shown
 from samlabel.geometry import box_from_xywh
 from samlabel.reach import Reach
 from samlabel.types import Annotation, Category, Dataset, ImageRecord, Size
 
 from ._fields import READ, annotation_of
-from ._files import EXTRACTED, find_image_root, relative_name
+from ._files import EXTRACTED, find_image_root, opened, parse_json, relative_name
 from ._folders import Once, files_below, head_of, size_from_image
 from ._lenient import Lenient, broken, coded, passing_over, unbroken
+from ._parquet_bounds import BYTES, check
 from ._values import further_of, numbers, read_categories, read_mask, size_of, whole
 
 OURS = b"samlabel"  # key of the schema's metadata that holds the table of classes
 ROWS = 64  # rows in memory at once
+MUCH = 1 << 25  # bytes of so many rows above which they are made one at a time
 PASSING = 8  # pictures on disk at once, for a reader that looks at a record or two after the next
 
 
@@ -44,7 +45,8 @@ def recognise(path: Path) -> str | None:
     file = path if path.is_file() else next(iter(_files(path)), None)
     if file is None or file.suffix.lower() != ".parquet" or head_of(file, 4) != b"PAR1":
         return None
-    return f"{file.name} begins as Parquet files do"
+    with opened(file) as handle:
+        return f"{file.name} begins as Parquet files do" if handle.read(4) == b"PAR1" else None
 
 
 def _files(path: Path) -> tuple[Path, ...]:
@@ -113,26 +115,47 @@ class _Extracted:
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_bytes(data)
         except OSError as error:
-            raise broken("bad-image", f"{where}: the picture cannot be put on disk: {_short(error)}") from error
+            raise broken("bad-image", f"{where}: the picture cannot be put on disk: {brief(error)}") from error
         self._there.append(file)
 
 
 def _open(file: Path) -> Any:
+    """The file, found to claim no more than a table of labels needs."""
+    repeating = check(file)
     try:
-        return arrow().parquet.ParquetFile(file)
-    except MissingDependency:
+        found = arrow().parquet.ParquetFile(file)
+        if repeating:
+            _check_texts(file, [found.schema.column(place).path for place in repeating])
+        return found
+    except (FormatError, MissingDependency):
         raise
     except Exception as error:  # pyarrow's own errors, and those of the codecs below it
-        raise FormatError(f"{file}: not readable as Parquet: {_short(error)}") from error
+        raise FormatError(f"{file}: not readable as Parquet: {brief(error)}") from error
 
 
-def _short(error: Exception) -> str:
-    return " ".join(str(error).split())[:200]
+def _check_texts(file: Path, columns: list[str]) -> None:
+    """FormatError where the texts of a few rows would be more than BYTES, each written out where its number stands."""
+    pyarrow = arrow()
+    import pyarrow.compute as compute
+
+    table = pyarrow.parquet.ParquetFile(file, read_dictionary=columns)
+    for batch in table.iter_batches(batch_size=ROWS, columns=columns):
+        total = 0
+        parts = list(batch.columns)
+        while parts:
+            part = parts.pop()
+            if pyarrow.types.is_dictionary(part.type):
+                lengths = compute.binary_length(part.dictionary)
+                total += compute.sum(lengths.take(part.indices)).as_py() or 0
+            elif pyarrow.types.is_struct(part.type) or pyarrow.types.is_list(part.type):
+                parts += part.flatten() if pyarrow.types.is_struct(part.type) else [part.flatten()]
+        if total > BYTES:
+            raise FormatError(f"{file}: {total} bytes of text in {ROWS} rows; expected at most {BYTES}")
 
 
 def _rows(file: Path, *, pictures: bool) -> Iterator[tuple[int, dict[str, Any]]]:
-    opened = _open(file)
-    names = opened.schema_arrow.names
+    table = _open(file)
+    names = table.schema_arrow.names
     if "objects" not in names:
         raise FormatError(f"{file}: no column objects; there are {', '.join(names)[:200]}")
     columns = list(names)
@@ -140,14 +163,15 @@ def _rows(file: Path, *, pictures: bool) -> Iterator[tuple[int, dict[str, Any]]]
         columns = [name for name in names if name != "image"] + ["image.path"]
     place = 0
     try:
-        for batch in opened.iter_batches(batch_size=ROWS, columns=columns):
-            for row in batch.to_pylist():
-                yield place, row
-                place += 1
+        for batch in table.iter_batches(batch_size=ROWS, columns=columns):
+            for number in range(0, batch.num_rows, ROWS if batch.nbytes < MUCH else 1):
+                for row in batch.slice(number, ROWS if batch.nbytes < MUCH else 1).to_pylist():
+                    yield place, row
+                    place += 1
     except FormatError:
         raise
     except Exception as error:
-        raise FormatError(f"{file}: damaged after row {place}: {_short(error)}") from error
+        raise FormatError(f"{file}: damaged after row {place}: {brief(error)}") from error
 
 
 def _categories(files: tuple[Path, ...], lenient: Lenient | None) -> tuple[tuple[Category, ...], dict[str, Any]]:
@@ -155,12 +179,13 @@ def _categories(files: tuple[Path, ...], lenient: Lenient | None) -> tuple[tuple
     metadata = _open(files[0]).schema_arrow.metadata or {}
     try:
         if OURS in metadata:
-            table = json.loads(metadata[OURS])
+            table = parse_json(metadata[OURS], f"{files[0]}: its metadata")
             return read_categories(table["categories"], files[0]), further_of(table, files[0])
-        features = json.loads(metadata.get(b"huggingface", b"{}")).get("info", {}).get("features", {})
+        told = parse_json(metadata.get(b"huggingface", b"{}"), f"{files[0]}: its metadata")
+        features = told.get("info", {}).get("features", {})
         names = _class_names(features.get("objects"), 0)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise FormatError(f"{files[0]}: the metadata of its schema is damaged: {_short(error)}") from error
+        raise FormatError(f"{files[0]}: the metadata of its schema is damaged: {brief(error)}") from error
     if names is None:
         used = max(unbroken(_classes(files, lenient), lenient), default=-1)
         names = [f"class_{number}" for number in range(used + 1)]
@@ -193,7 +218,7 @@ def _class(entry: dict[str, Any], where: str) -> int:
     found = next((entry[key] for key in ("category", "categories", "label", "labels") if key in entry), None)
     number = whole(found)
     if number is None or not 0 <= number <= 100_000:
-        raise broken("bad-category", f"{where}: category {found!r:.40} is not the number of a class")
+        raise broken("bad-category", f"{where}: category {shown(found)} is not the number of a class")
     return number
 
 
@@ -280,10 +305,7 @@ def _measured(data: bytes, where: str) -> Size:
 def _json(text: Any, where: str) -> dict[str, Any]:
     if text is None:
         return {}
-    try:
-        value = json.loads(text)
-    except (ValueError, TypeError, RecursionError) as error:
-        raise FormatError(f"{where}: extra is not JSON: {_short(error)}") from error
+    value = parse_json(text, f"{where}: extra") if isinstance(text, (str, bytes)) else None
     if not isinstance(value, dict):
         raise FormatError(f"{where}: extra is not a JSON object")
     return value

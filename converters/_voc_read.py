@@ -18,6 +18,7 @@ from ._classes import NAMELESS, numbered
 from ._files import IMAGE_SUFFIXES, leaves, read_text, relative_name
 from ._folders import Once, beside, files_below, head_of, size_from_image
 from ._lenient import Lenient, broken, coded, passing_over, unbroken
+from ._png import Numbered, read_numbered
 from ._shapes import mask_of, number_in
 from ._values import size_of, whole
 from ._xml import read_xml
@@ -151,7 +152,7 @@ class _Records:
         told = size_of(high, wide, str(file)) if high and wide else None
         size = told or size_from_image(self.root, name, str(file), self.reach)
         picture = (self.pictures / label).with_suffix(".png")
-        indices = read_indices(self.reach.check(picture), size) if picture.is_file() else None
+        indices = _read_indices(self.reach.check(picture), size) if picture.is_file() else None
         return ImageRecord(name, size, tuple(passing_over(self._objects(entry, indices, size, file), self.lenient)))
 
     def _image_name(self, entry: Element, label: str, file: Path) -> str:
@@ -164,18 +165,18 @@ class _Records:
         return name if "/" in name or leaves(raw) else relative_name(beside(label, name), str(file))
 
     def _objects(
-        self, entry: Element, indices: np.ndarray | None, size: Size, file: Path
+        self, entry: Element, indices: Numbered | None, size: Size, file: Path
     ) -> Iterator[Callable[[], Annotation]]:
         for number, item in enumerate(entry.findall("object"), start=1):
             yield partial(self._object, item, number, indices, size, f"{file}: object {number}")
 
-    def _object(self, item: Element, number: int, indices: np.ndarray | None, size: Size, where: str) -> Annotation:
+    def _object(self, item: Element, number: int, indices: Numbered | None, size: Size, where: str) -> Annotation:
         mask = None
         if item.find("polygon") is not None:
             with coded("bad-mask"):
                 mask = _polygon(item, size, where)
-        elif indices is not None and number < VOID and (pixels := indices == number).any():
-            mask = Mask.from_pixels(pixels)
+        elif indices is not None and number < VOID:
+            mask = indices.mask(number)
         box = _box(item, where) if mask is None or item.find("bndbox") is not None else mask.box
         return Annotation(self.ids[_class(item)], box, mask, extra=_further(item))
 
@@ -236,28 +237,18 @@ def _polygon(item: Element, size: Size, where: str) -> Mask:
     return mask_of(outlines, size, where)
 
 
-def read_indices(file: Path, size: Size) -> np.ndarray:
-    """The (H, W) indices of a picture with VOC's palette, or of its colours; FormatError when it is none."""
-    from PIL import Image
+def _read_indices(file: Path, size: Size) -> Numbered:
+    """The indices of a picture with VOC's palette, or of its colors; FormatError when it is none."""
+    table = palette().astype(np.int32) @ (1 << 16, 1 << 8, 1)
+    order = np.argsort(table)
 
-    try:
-        with Image.open(file, formats=["PNG"]) as image:
-            if (image.height, image.width) != tuple(size):
-                raise FormatError(f"{file}: {image.width}x{image.height}, while the XML says {size[1]}x{size[0]}")
-            if image.mode in ("P", "L", "1"):
-                return np.asarray(image.convert("L") if image.mode == "1" else image)
-            colours = np.asarray(image.convert("RGB")).astype(np.int32)
-    except FormatError:
-        raise
-    except Exception as error:  # decoders raise what they like on damaged files
-        raise FormatError(f"{file}: not a readable PNG: {' '.join(str(error).split())}") from error
-    table = palette().astype(np.int32)
-    key = colours[..., 0] << 16 | colours[..., 1] << 8 | colours[..., 2]
-    known = table[:, 0] << 16 | table[:, 1] << 8 | table[:, 2]
-    order = np.argsort(known)
-    place = np.minimum(np.searchsorted(known[order], key), 255)
-    found = order[place]
-    if (known[found] != key).any():
-        y, x = (int(v[0]) for v in np.nonzero(known[found] != key))
-        raise FormatError(f"{file}: the colour at {x}, {y} is none of VOC's palette")
-    return found.astype(np.uint8)
+    def numbers_in(part: Any) -> np.ndarray:
+        if part.mode in ("P", "L", "1"):
+            return np.asarray(part.convert("L") if part.mode == "1" else part)
+        key = np.asarray(part.convert("RGB")).astype(np.int32) @ (1 << 16, 1 << 8, 1)
+        found = order[np.minimum(np.searchsorted(table[order], key), 255)]
+        if (odd := table[found] != key).any():
+            raise FormatError(f"{file}: the color {int(key[odd][0]):06x} is none of VOC's palette")
+        return found.astype(np.uint8)
+
+    return read_numbered(file, str(file), numbers_in, size=size)

@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from samlabel.decoders import measure
-from samlabel.errors import FormatError, ImageError
+from samlabel.errors import FormatError, ImageError, shown
 from samlabel.reach import Reach
 from samlabel.types import Annotation, Category, Dataset, ImageRecord, Size
 
 from ._files import IMAGE_SUFFIXES, Names, leaves, read_text
 from ._folders import files_below, head_of
 from ._lenient import Lenient, broken, coded, passing_over, unbroken
+from ._yaml import load_yaml
 from ._yolo_layout import LABEL_FOLDERS, NAME_FILES, find_labels, looks_like_rows, refuse_lost
 from ._yolo_pose import kpt_shape, split_pose
 from ._yolo_rows import read_polygon
@@ -137,10 +138,10 @@ class _Records:
         return ImageRecord(image, size, tuple(passing_over(makes, self.lenient, "bad-row")))
 
 
-def _lines(file: Path) -> list[tuple[str, str]]:
-    """Where each line is, and its text; empty ones left out."""
+def _lines(file: Path) -> Iterator[tuple[str, str]]:
+    """Where each line is, and its text; empty ones left out. The file is read at once."""
     found = enumerate(read_text(file).splitlines(), start=1)
-    return [(f"{file}:{line}", text) for line, text in found if text.strip()]
+    return ((f"{file}:{line}", text) for line, text in found if text.strip())
 
 
 def _row(text: str, where: str, size: Size, classes: frozenset[int], keypoints: tuple[int, int] | None) -> Annotation:
@@ -172,7 +173,7 @@ def _parsed(text: str, where: str) -> tuple[int, list[float]]:
     except ValueError:
         raise FormatError(f"{where}: {text[:60]!r} is not a row of numbers") from None
     if not isfinite(first) or first != int(first) or first < 0:
-        raise FormatError(f"{where}: class {text.split()[0]} is not a whole number from 0")
+        raise FormatError(f"{where}: class {text.split()[0][:60]} is not a whole number from 0")
     return int(first), values
 
 
@@ -192,17 +193,7 @@ def _class(text: str, where: str) -> int:
 
 
 def _load_yaml(file: Path) -> dict[str, Any]:
-    import yaml
-
-    try:
-        content = yaml.safe_load(read_text(file))
-    except FormatError:
-        raise
-    except Exception as error:  # besides YAMLError, damaged dates and numbers raise whatever their parsers raise
-        mark = getattr(error, "problem_mark", None)
-        line = f":{mark.line + 1}" if mark else ""
-        reason = " ".join(str(getattr(error, "problem", None) or error).split())
-        raise FormatError(f"{file}{line}: broken YAML: {reason}") from error
+    content = load_yaml(file)
     if not isinstance(content, dict):
         raise FormatError(f"{file}: not a YOLO data file; wanted names and the places of images")
     return content
@@ -229,7 +220,7 @@ def _base(content: dict[str, Any], file: Path, reach: Reach) -> Path:
     if root is None or root == "":
         return file.parent
     if not isinstance(root, str):
-        raise FormatError(f"{file}: path is {root!r}, wanted the name of a folder")
+        raise FormatError(f"{file}: path is {shown(root)}, wanted the name of a folder")
     # A relative path is meant from the file, though ultralytics reads it from where it was started.
     if not (file.parent / root).is_dir():
         return file.parent
@@ -244,7 +235,7 @@ def _listed(content: dict[str, Any], base: Path, file: Path, lenient: Lenient | 
     found: set[Path] = set()
     for key, entry in places:
         if not isinstance(entry, str):
-            raise FormatError(f"{file}: {key} is {entry!r}, wanted a folder or a list file")
+            raise FormatError(f"{file}: {key} is {shown(entry)}, wanted a folder or a list file")
         place = base / entry
         if entry.startswith("../") and not (place.exists() and reach.holds(place)):
             inner = base / entry[3:]  # as Roboflow writes it; ultralytics forgives it too

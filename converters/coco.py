@@ -50,8 +50,7 @@ def recognise(path: Path) -> str | None:
     file = _find(path)
     if file is None:
         return None
-    with open(file, "rb") as handle:
-        head = handle.read(1 << 20).lstrip(b"\xef\xbb\xbf \t\r\n")
+    head = head_of(file, 1 << 20)
     if head[:1] != b"{" or not (b'"images"' in head or (b'"annotations"' in head and b'"categories"' in head)):
         return None
     return f"{file.name} is a JSON object with images, annotations and categories"

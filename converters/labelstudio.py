@@ -13,6 +13,7 @@ from typing import Any
 from urllib.parse import quote
 
 from samlabel.errors import UsageError
+from samlabel.geometry import count_parts_and_holes, mask_rows
 from samlabel.types import Annotation, Dataset, ImageRecord
 
 from ._brush import brush_encode
@@ -21,7 +22,7 @@ from ._fields import fields_of
 from ._files import check_transfer, dump_json, inside, place_image, refuse_existing, replacing, write_text
 from ._labelstudio_read import CONFIG, FILE, read, recognise
 from ._report import FEATURES, WriteReport
-from ._shapes import OTHER, check_choice, others_of
+from ._shapes import OTHER, check_choice, others_of, writing
 from ._values import Numbers, check_listed
 from ._xml import text
 
@@ -73,7 +74,8 @@ def write(
                 place_image(files, record.path, inside(file.parent, f"images/{record.path}"), images)
             number = numbers.take(record.id)
             report.losses["image-ids-changed"] += record.id not in (None, number)
-            task = _task(record, number, names, shapes, into, prefix)
+            with writing(record, "labelstudio"):
+                task = _task(record, number, names, shapes, into, prefix)
             out.write(((",\n" if report.images else "\n") + dump_json(task)).encode())
             report.images += 1
             report.objects += len(record.annotations)
@@ -113,8 +115,6 @@ def _task(
 
 
 def _region(annotation: Annotation, label: str, record: ImageRecord, shapes: str) -> dict[str, Any]:
-    from samlabel.geometry import count_parts_and_holes
-
     height, width = (int(side) for side in record.size)
     mask = annotation.mask
     if mask is None:
@@ -129,7 +129,7 @@ def _region(annotation: Annotation, label: str, record: ImageRecord, shapes: str
             points = [[x * 100 / width, y * 100 / height] for x, y in zip(flat[0::2], flat[1::2], strict=True)]
             value, kind, control = {"points": points, "closed": True}, "polygonlabels", "polygon"
         else:
-            value, kind, control = {"format": "rle", "rle": brush_encode(mask.to_pixels())}, "brushlabels", "brush"
+            value, kind, control = {"format": "rle", "rle": brush_encode(mask_rows(mask))}, "brushlabels", "brush"
     return {
         "from_name": control,
         "type": kind,

@@ -11,13 +11,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from samlabel.errors import ImageChanged, UsageError
+from samlabel.errors import FormatError, ImageChanged, UsageError, brief
 from samlabel.geometry import box_to_xywh
 from samlabel.image_files import ImageFiles
 from samlabel.types import Annotation, Dataset, ImageRecord
 
 from ._fields import SCORES, fields_of
-from ._files import check_transfer, dump_json, inside, place_image, refuse_existing, replacing
+from ._files import check_transfer, dump_json, inside, opened, place_image, refuse_existing, replacing
 from ._parquet_read import OURS, arrow, read, recognise
 from ._report import FEATURES, WriteReport
 from ._values import category_table, check_listed, further
@@ -95,11 +95,12 @@ def _bytes(files: ImageFiles, record: ImageRecord) -> bytes:
         )
     file = files.find(record.path)
     try:
-        data = file.read_bytes()
-    except OSError as error:
+        with opened(file) as handle:
+            data = handle.read()
+    except (FormatError, OSError) as error:
         if record.path in files.expected:
-            raise ImageChanged(record.path, f"cannot be read any more: {error.strerror}") from error
-        raise UsageError(f"{file}: {error.strerror}; embedding needs every image") from error
+            raise ImageChanged(record.path, f"cannot be read any more: {brief(error)}") from error
+        raise UsageError(f"{error}; embedding needs every image") from error
     files.confirm(record.path, data)
     return data
 

@@ -16,9 +16,9 @@ from typing import Any
 
 import numpy as np
 
-from samlabel.errors import FormatError
+from samlabel.errors import FormatError, shown
 from samlabel.reach import Reach
-from samlabel.types import Annotation, Category, Dataset, ImageRecord, Mask, Size
+from samlabel.types import Annotation, Category, Dataset, ImageRecord, Size
 
 from ._classes import NAMELESS
 from ._fields import annotation_of, fields_of, nested, unnested
@@ -37,8 +37,8 @@ from ._files import (
 )
 from ._folders import Once, files_below, head_of
 from ._lenient import Lenient, broken, coded, passing_over, unbroken
+from ._png import Numbered, Painting, painted, read_numbered, save
 from ._report import FEATURES, WriteReport
-from ._shapes import check_bitmap
 from ._values import (
     category_table,
     check_listed,
@@ -126,26 +126,27 @@ class _Records:
             raise FormatError(f"{where}: objects is not a list of objects")
         indices = None
         if any("number" in entry and entry.get("segmentation") is None for entry in entries):
-            indices = read_numbers(
-                self.reach.check(self.table.parent / relative_name(picture.get("mask"), where)), size
-            )
+            mask_file = self.reach.check(self.table.parent / relative_name(picture.get("mask"), where))
+            indices = _read_numbers(mask_file, size)
         makes = [partial(self._object, entry, size, indices, f"{where}: object {n}") for n, entry in enumerate(entries)]
         extra = unnested({k: v for k, v in picture.items() if k not in _PICTURE_KEYS})
         if isinstance(picture.get("id"), str):
             extra["id"] = picture["id"]
         return ImageRecord(name, size, tuple(passing_over(makes, self.lenient)), whole(picture.get("id")), extra)
 
-    def _object(self, entry: dict[str, Any], size: Size, indices: np.ndarray | None, where: str) -> Annotation:
+    def _object(self, entry: dict[str, Any], size: Size, indices: Numbered | None, where: str) -> Annotation:
         category = whole(entry.get("category_id"))
         if category not in self.categories:
-            raise broken("bad-category", f"{where}: category_id {entry.get('category_id')!r} is not a listed category")
+            raise broken(
+                "bad-category", f"{where}: category_id {shown(entry.get('category_id'))} is not a listed category"
+            )
         mask = read_mask(entry.get("segmentation"), size, where)
         if mask is None and "number" in entry:
             number = whole(entry["number"])
             assert indices is not None
-            if number is None or not 0 < number <= LAST or not (pixels := indices == number).any():
-                raise broken("bad-mask", f"{where}: number {entry['number']!r:.40} does not occur in the picture")
-            mask = Mask.from_pixels(pixels)
+            mask = indices.mask(number)
+            if mask is None:
+                raise broken("bad-mask", f"{where}: number {shown(entry['number'])} does not occur in the picture")
         if mask is None and "box" not in entry:
             raise broken("bad-box", f"{where}: neither number, segmentation nor box")
         if mask is not None:
@@ -158,24 +159,16 @@ class _Records:
         return annotation_of(fields, category, mask, box, where)
 
 
-def read_numbers(file: Path, size: Size | None) -> np.ndarray:
-    """The (H, W) object numbers of a picture of 1, 8 or 16 bits; FormatError when it is none, or of another size."""
-    from PIL import Image
-
+def _read_numbers(file: Path, size: Size | None) -> Numbered:
+    """The object numbers of a picture of 1, 8 or 16 bits; FormatError when it is none, or of another size."""
     if not file.is_file():
         raise FormatError(f"{file}: no such picture of object numbers")
-    try:
-        with Image.open(file, formats=["PNG"]) as image:
-            if size is not None and (image.height, image.width) != tuple(size):
-                raise FormatError(f"{file}: {image.width}x{image.height}; the table says {size[1]}x{size[0]}")
-            check_bitmap((image.height, image.width), str(file))
-            if image.mode not in ("1", "L", "P", "I", "I;16", "I;16B"):
-                raise FormatError(f"{file}: a picture of mode {image.mode}; wanted one channel of numbers")
-            return np.asarray(image.convert("L") if image.mode == "1" else image).astype(np.int64)
-    except FormatError:
-        raise
-    except Exception as error:  # decoders raise what they like on damaged files
-        raise FormatError(f"{file}: not a readable PNG: {' '.join(str(error).split())}") from error
+    modes = ("1", "L", "P", "I", "I;16", "I;16B")
+    return read_numbered(file, str(file), _numbers_in, size=size, modes=modes)
+
+
+def _numbers_in(part: Any) -> np.ndarray:
+    return np.asarray(part.convert("L") if part.mode == "1" else part)
 
 
 def _read_bare(path: Path, image_root: Path | None, lenient: Lenient | None, reach: Reach) -> Dataset:
@@ -203,11 +196,11 @@ class _Bare:
         yield from passing_over((partial(self._record, file) for file in self.files), self.lenient, "bad-file")
 
     def _record(self, file: Path) -> ImageRecord:
-        indices = read_numbers(self.reach.check(file), None)
-        masks = [Mask.from_pixels(indices == number) for number in np.unique(indices) if number > 0]
+        indices = _read_numbers(self.reach.check(file), None)
+        masks = [mask for number in indices.numbers if (mask := indices.mask(number)) is not None]
         name = file.relative_to(self.folder).with_suffix("").as_posix()
         objects = tuple(Annotation(1, mask.box, mask) for mask in masks)
-        return ImageRecord(self.known.get(name, f"{name}.png"), indices.shape, objects)
+        return ImageRecord(self.known.get(name, f"{name}.png"), indices.size, objects)
 
 
 def write(dataset: Dataset, path: Path, *, overwrite: bool = False, images: str = "none") -> WriteReport:
@@ -235,7 +228,8 @@ def write(dataset: Dataset, path: Path, *, overwrite: bool = False, images: str 
             entry: dict[str, Any] = {"file_name": record.path, "height": height, "width": width}
             entry.update({} if record.id is None else {"id": record.id})
             if picture is not None:
-                _save(picture, inside(path, mask_name))
+                with replacing(inside(path, mask_name)) as file:
+                    save(picture, file, bits=16)
                 written.add(mask_name)
                 entry["mask"] = mask_name
             entry = {**entry, "objects": entries, **nested(record.extra, _PICTURE_KEYS - {"id"})}
@@ -252,17 +246,17 @@ def write(dataset: Dataset, path: Path, *, overwrite: bool = False, images: str 
     return report
 
 
-def _objects(record: ImageRecord) -> tuple[np.ndarray | None, list[dict[str, Any]]]:
+def _objects(record: ImageRecord) -> tuple[Painting | None, list[dict[str, Any]]]:
     """The picture of a record, None without masks, and the entries of its objects."""
-    painted = [(n, a.mask) for n, a in enumerate(record.annotations, start=1) if a.mask is not None and a.mask.area]
-    painted = [(number, mask) for number, mask in painted if number <= LAST]
-    picture = _painted(painted, record.size) if painted else None
-    shown = np.bincount(picture.ravel(), minlength=1) if picture is not None else np.zeros(1, dtype=np.int64)
+    numbered = [(n, a.mask) for n, a in enumerate(record.annotations[:LAST], start=1) if a.mask is not None]
+    masks = [(number, mask) for number, mask in numbered if mask.area]
+    picture = painted(masks, record.size) if masks else None
+    shown_pixels = picture.visible() if picture is not None else {}
     entries = []
     for number, annotation in enumerate(record.annotations, start=1):
         mask = annotation.mask
         entry: dict[str, Any] = {"category_id": annotation.category_id}
-        visible = int(shown[number]) if number < len(shown) else 0
+        visible = shown_pixels.get(number, 0)
         if visible:
             entry["number"] = number
         if mask is None:
@@ -271,18 +265,3 @@ def _objects(record: ImageRecord) -> tuple[np.ndarray | None, list[dict[str, Any
             entry["segmentation"] = {"size": list(mask.size), "counts": mask.counts.decode("ascii")}
         entries.append({**entry, **nested(fields_of(annotation), _OBJECT_KEYS)})
     return picture, entries
-
-
-def _painted(masks: list[tuple[int, Mask]], size: Size) -> np.ndarray:
-    """The numbers of numbered masks, those of smaller ones in front."""
-    picture = np.zeros(size, dtype=np.uint16)
-    for number, mask in sorted(masks, key=lambda item: -item[1].area):
-        picture[mask.to_pixels()] = number
-    return picture
-
-
-def _save(picture: np.ndarray, file: Path) -> None:
-    from PIL import Image
-
-    with replacing(file) as out:
-        Image.fromarray(picture).save(out, format="PNG")

@@ -7,7 +7,6 @@ see and samlabel reads back.
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from samlabel.errors import FormatError
+from samlabel.errors import FormatError, brief, shown
 from samlabel.geometry import box_from_xywh, box_to_xywh, innermost_point
 from samlabel.reach import Reach
 from samlabel.types import Annotation, Category, Dataset, ImageRecord, Size
@@ -26,6 +25,8 @@ from ._files import (
     dump_json,
     inside,
     leaves,
+    opened,
+    parse_json,
     place_image,
     read_json,
     refuse_existing,
@@ -130,7 +131,7 @@ class _Records:
         name = file.relative_to(self.base).as_posix()
         with coded("bad-file"):
             image, raws = _load(self.reach.check(file))
-        where = f"{file}: image {image.get('image_id')!r}"
+        where = f"{file}: image {shown(image.get('image_id'))}"
         size = size_of(image.get("height"), image.get("width"), where)
         path = relative_name(image.get("file_name"), where, self.named_root)
         path = path if leaves(image["file_name"]) else str(PurePosixPath(name).parent / path)
@@ -143,9 +144,9 @@ class _Records:
     def _aside(self, name: str) -> dict[Any, dict[str, Any]]:
         if name not in self.lines:
             return {}
-        with open(self.base / SIDECAR, "rb") as file:
+        with opened(self.base / SIDECAR) as file:
             file.seek(self.lines[name])
-            entry = json.loads(file.readline())
+            entry = parse_json(file.readline(), f"{self.base / SIDECAR}: {name}")
         return {id_of(item.get("id")): _checked(item, f"{self.base / SIDECAR}: {name}") for item in entry["objects"]}
 
 
@@ -153,9 +154,9 @@ def _checked(item: dict[str, Any], where: str) -> dict[str, Any]:
     """An entry of the file beside, its values of the kinds that `write` puts there."""
     filled, source = item.get("filled", []), item.get("source")
     if not isinstance(filled, list) or not all(isinstance(word, str) for word in filled):
-        raise FormatError(f"{where}: filled is {filled!r:.40}, wanted a list of field names")
+        raise FormatError(f"{where}: filled is {shown(filled)}, wanted a list of field names")
     if source is not None and not isinstance(source, str):
-        raise FormatError(f"{where}: source is {source!r:.40}, wanted a text")
+        raise FormatError(f"{where}: source is {shown(source)}, wanted a text")
     return {**item, "category_id": whole(item.get("category_id", OBJECT.id))}
 
 
@@ -167,18 +168,18 @@ def _read_sidecar(file: Path) -> tuple[tuple[Category, ...], dict[str, Any], dic
     categories: tuple[Category, ...] | None = None
     lines: dict[str, int] = {}
     at = 0
-    with open(file, "rb") as handle:
+    with opened(file) as handle:
         for number, line in enumerate(handle, start=1):
             try:
-                entry = json.loads(line)
+                entry = parse_json(line, f"{file}:{number}")
                 if categories is None:
                     categories, extra = read_categories(entry["categories"], file), further_of(entry, file)
                 elif isinstance(entry["objects"], list) and all(isinstance(item, dict) for item in entry["objects"]):
                     lines[str(entry["file"])] = at
                 else:
                     raise ValueError("objects is not a list of objects")
-            except (ValueError, KeyError, TypeError, RecursionError) as error:
-                raise FormatError(f"{file}:{number}: not a line that samlabel wrote: {error}") from error
+            except (ValueError, KeyError, TypeError) as error:
+                raise FormatError(f"{file}:{number}: not a line that samlabel wrote: {brief(error)}") from error
             at += len(line)
     return categories or (OBJECT,), extra, lines
 
@@ -206,9 +207,9 @@ def _read_object(
     raw: Any, seen: set[Any], size: Size, asides: dict[Any, dict[str, Any]], categories: frozenset[int], file: Path
 ) -> Annotation:
     if not isinstance(raw, dict):
-        raise FormatError(f"{file}: annotation {raw!r:.80} is not an object")
+        raise FormatError(f"{file}: annotation {shown(raw)} is not an object")
     key = id_of(raw.get("id"))
-    where = f"{file}: annotation {raw.get('id')!r}"
+    where = f"{file}: annotation {shown(raw.get('id'))}"
     if key is not None and key in seen:
         raise broken("duplicate-id", f"{where}: two annotations have this id")
     seen.add(key)
@@ -219,7 +220,7 @@ def _read_object(
     filled = aside.get("filled", ())
     category = aside.get("category_id", OBJECT.id)
     if category not in categories:
-        raise broken("bad-category", f"{where}: category_id {category!r} is not among the categories in {SIDECAR}")
+        raise broken("bad-category", f"{where}: category_id {shown(category)} is not among the categories in {SIDECAR}")
     with coded("bad-box"):
         box = mask.box if raw.get("bbox") is None else box_from_xywh(numbers(raw["bbox"], where, "bbox", length=4))
     if box[2] < box[0] or box[3] < box[1]:

@@ -5,16 +5,18 @@ from __future__ import annotations
 import inspect
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
 
 from . import detectors, plugins
+from .class_map import ClassMap, MappedDetector
 from .devices import resolve_device
 from .errors import OutputExists, UnknownName, UsageError
 from .images import MAX_PIXELS, Data, scan
 from .ledger import Journal, Lock
+from .libraries import guarded_torch
 from .memory import kept_pages
 from .outputs import HIDDEN, foreign_labels, refuse_links
 from .pipeline import Clock, Models, label, read_ahead, windows
@@ -30,6 +32,7 @@ CHECKPOINT_SUFFIXES = (".pt", ".pth", ".safetensors")
 SEGMENTERS = "samlabel.segmenters"
 
 
+@guarded_torch()
 def auto_annotate(
     data: Data,
     det_model: str | os.PathLike[str] | None = "nano",
@@ -60,6 +63,8 @@ def auto_annotate(
     follow_links: bool = False,
     dtype: str = "float32",
     backend: str = "torch",
+    class_map: str | os.PathLike[str] | Mapping[str, str | None] | None = None,
+    rename: Sequence[str] = (),
     progress: Callable[[Event], None] | None = None,
 ) -> Summary:
     """Label files for every picture in `data` (a folder, a file, a glob pattern or a list of these).
@@ -83,6 +88,10 @@ def auto_annotate(
     openvino) are how the SAM variant is run. `accept` is a dataset in any format that people made: its
     labels are kept as they are, and so is every label that was edited in the output. Links in `data` are followed;
     those in that dataset, and in that of the detector labels:, are followed out of it only with `follow_links`.
+    `class_map` is the user's own
+    taxonomy, a mapping from the detector's class names to new ones or a file of it (YAML, JSON or CSV): several names
+    may become one, what it does not name is left out, and category ids count from 1 in its order. `rename` holds
+    `OLD=NEW` texts; alone, they leave all other classes as they are.
 
     Raises UsageError for what cannot be meant, OutputExists before anything is overwritten, TooManyFailures, and
     LeadsOutside.
@@ -103,6 +112,9 @@ def auto_annotate(
     refuse_links(out, formats)
     if not overwrite:
         _refuse_foreign(out)
+    mapped = ClassMap.of(class_map, rename)
+    if mapped is not None and mapped.whole and classes:
+        raise UsageError("--classes and --map both choose classes; leave classes out of the map instead")
     asked = Asked(
         _text(det_model),
         _text(sam_model),
@@ -116,6 +128,7 @@ def auto_annotate(
         detector is not None or segmenter is not None,
         dtype,
         backend,
+        mapped,
     )
     recall = Recall(out / HIDDEN, asked)
 
@@ -136,6 +149,7 @@ def auto_annotate(
                 follow_links=follow_links,
                 dtype=dtype,
                 backend=backend,
+                class_map=mapped,
             )
             return models, chosen
 
@@ -230,6 +244,7 @@ def _models(
     follow_links: bool = False,
     dtype: str,
     backend: str,
+    class_map: ClassMap | None = None,
 ) -> Models:
     if segmenter is None:
         segmenter = _segmenter(sam_model, sam_checkpoint, device=device, grid=grid, dtype=dtype, backend=backend)
@@ -246,6 +261,10 @@ def _models(
         )
     elif detector is None and classes:
         raise UsageError("classes were given, but without a detector every object is of one class; leave them out")
+    if class_map is not None:
+        if detector is None:
+            raise UsageError("a class map was given, but without a detector every object is of one class; leave it out")
+        detector = MappedDetector(detector, class_map)
     shared = (
         isinstance(detector, EmbeddingDetector)
         and detector.reads_variant == segmenter.name

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -34,12 +35,15 @@ def is_same(known: Sequence[Any], now: State) -> bool:
     return len(now) == 4 and tuple(known) == now
 
 
-def hash_file(path: Path) -> str:
-    """SHA-256 of a file's bytes, in hex."""
+def hash_file(path: Path, *, copy_to: Path | None = None) -> str:
+    """SHA-256 of a file's bytes, in hex; the very bytes that were read are written to `copy_to`, which is new."""
     digest = hashlib.sha256()
-    with path.open("rb") as stream:
+    with path.open("rb") as stream, contextlib.ExitStack() as stack:
+        copy = stack.enter_context(copy_to.open("xb")) if copy_to is not None else None
         while chunk := stream.read(1 << 20):
             digest.update(chunk)
+            if copy is not None:
+                copy.write(chunk)
     return digest.hexdigest()
 
 

@@ -149,13 +149,25 @@ def header_size(root: Path, path: str) -> tuple[int, int]:
     return measure(root / path, path)
 
 
-def hash_tree(path: Path) -> str:
-    """SHA-256 of a file's bytes, or of the names and bytes of all files in a folder, in hex."""
+def hash_tree(path: Path, *, copy_to: Path | None = None) -> str:
+    """SHA-256 of a file's bytes, or of the names and bytes of all files in a folder, in hex.
+
+    `copy_to`, which is new, gets the very bytes that were read.
+    """
     if not path.is_dir():
-        return hash_file(path)
-    files = sorted(one for one in path.rglob("*") if one.is_file())
-    lines = [f"{one.relative_to(path).as_posix()} {hash_file(one)}" for one in files]
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+        return hash_file(path, copy_to=copy_to)
+    if copy_to is not None:
+        copy_to.mkdir()
+    digest = hashlib.sha256()
+    for file in sorted(one for one in path.rglob("*") if one.is_file()):
+        name = file.relative_to(path)
+        target = None if copy_to is None else copy_to / name
+        if target is not None:
+            target.parent.mkdir(parents=True, exist_ok=True)
+        # The length of the name keeps names with line feeds from passing for several files.
+        raw = os.fsencode(name.as_posix())
+        digest.update(f"{len(raw)} ".encode() + raw + f" {hash_file(file, copy_to=target)}\n".encode())
+    return digest.hexdigest()
 
 
 def _expand(item: str | os.PathLike[str]) -> tuple[Path, list[Path]]:

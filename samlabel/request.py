@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import detectors
+from .class_map import ClassMap
 from .file_state import hash_file, is_unchanged, state_of
 from .images import Source, hash_tree
 from .ledger import write_atomically
@@ -41,6 +42,7 @@ class Asked:
     own_objects: bool = False  # a detector or segmenter object was given; nothing is known of it but its attributes
     dtype: str = "float32"
     backend: str = "torch"
+    class_map: ClassMap | None = None
 
     def to_json(self) -> dict[str, Any]:
         from . import __version__
@@ -132,6 +134,8 @@ def settings_of(asked: Asked, models: Models, device: str) -> dict[str, Any]:
         "shared_embedding": models.shared_embedding,
         **asdict(asked.detecting),
     }
+    if asked.class_map is not None:  # a list, as the order of a whole taxonomy gives the ids
+        settings["detector"]["class_map"] = [asked.class_map.whole, *map(list, asked.class_map.names.items())]
     return settings
 
 

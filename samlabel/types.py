@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 Box = tuple[float, float, float, float]
 Size = tuple[int, int]
 
+GIANT = 2**29  # pixels from which on pycocotools 2.0.11 misreads its own numbers, of seven letters then
+
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
@@ -69,6 +71,11 @@ class Mask:
         """A boolean (H, W) array."""
         from pycocotools import mask as coco
 
+        height, width = self.size
+        if height * width >= GIANT:
+            from .geometry import mask_window
+
+            return mask_window(self, (0, 0, width, height))
         pixels: np.ndarray = coco.decode(self.to_rle()).astype(bool)
         return pixels
 
@@ -90,6 +97,10 @@ class Mask:
         """Number of pixels inside."""
         from pycocotools import mask as coco
 
+        if self.size[0] * self.size[1] >= GIANT:
+            from .geometry import mask_runs
+
+            return int(mask_runs(self)[1::2].sum())
         return int(coco.area(self.to_rle()))
 
     @property
@@ -97,6 +108,10 @@ class Mask:
         """The tight half-open box; all zeros when the mask is empty."""
         from pycocotools import mask as coco
 
+        if self.size[0] * self.size[1] >= GIANT:
+            from .geometry import mask_box
+
+            return mask_box(self)
         x, y, width, height = (float(v) for v in coco.toBbox(self.to_rle()))
         return (x, y, x + width, y + height)
 
@@ -106,6 +121,10 @@ class Mask:
 
         if self.size != other.size:
             raise ValueError(f"masks of size {self.size} and {other.size} cannot be compared")
+        if self.size[0] * self.size[1] >= GIANT:
+            from .geometry import mask_iou
+
+            return mask_iou(self, other)
         return float(coco.iou([self.to_rle()], [other.to_rle()], [0])[0, 0])
 
 

@@ -19,6 +19,7 @@ from .image_files import ImageFiles
 from .images import decode
 from .overlay import Colour, category_colour, draw
 from .page import FOOT, HEAD, STYLE
+from .text import printable
 from .types import Annotation, Category, Dataset, ImageRecord
 
 if TYPE_CHECKING:
@@ -141,11 +142,11 @@ def _head(categories: tuple[Category, ...], counts: Counter[int], *, images: int
     rules = "".join(f"body:has(#c{key}:checked) .card:not(.k{key}){{display:none}}\n" for key in listed)
     chips = "".join(
         f'<input type="radio" name="class" id="c{key}"><label for="c{key}" style="{_style(category_colour(key))}">'
-        f"<i></i>{escape(names.get(key, f'category {key}'))} <b>{counts[key]:,}</b></label>\n"
+        f"<i></i>{_text(names.get(key, f'category {key}'))} <b>{counts[key]:,}</b></label>\n"
         for key in listed
     )
     absent = sorted(category.name for category in categories if not counts[category.id])
-    unused = f'<p class="unused">Without objects: {escape(", ".join(absent))}</p>\n' if absent else ""
+    unused = f'<p class="unused">Without objects: {_text(", ".join(absent))}</p>\n' if absent else ""
     totals = [_count(images, "image"), _count(sum(counts.values()), "object"), _count(len(listed), "class", "classes")]
     totals += [f"{negatives:,} without objects"] if negatives else []
     totals += [f"{failed:,} not shown"] if failed else []
@@ -157,6 +158,10 @@ def _head(categories: tuple[Category, ...], counts: Counter[int], *, images: int
         unused=unused,
         images=f"{images:,}",
     )
+
+
+def _text(text: str) -> str:
+    return escape(printable(text))
 
 
 def _count(number: int, one: str, many: str = "") -> str:
@@ -172,9 +177,9 @@ def _card(
 ) -> str:
     """One image: its overlay, its path, and a table of its objects."""
     classes = " ".join(f"k{key}" for key in sorted({annotation.category_id for annotation in record.annotations}))
-    path = escape(record.path)
+    path = _text(record.path)
     if picture is None or drawn is None:
-        shown = f'<div class="broken">{escape(reason)}</div>'
+        shown = f'<div class="broken">{_text(reason)}</div>'
     else:
         width, height = drawn.picture.size
         link = escape(quote(picture))
@@ -210,7 +215,7 @@ def _row(number: int, annotation: Annotation, names: dict[int, str], colour: Col
     scores = (annotation.score, annotation.predicted_iou, annotation.stability_score)
     cells = [
         f'<td style="{_style(colour)}"><i></i>{number}',
-        f"<td>{escape(name)}{' (crowd)' if annotation.iscrowd else ''}",
+        f"<td>{_text(name)}{' (crowd)' if annotation.iscrowd else ''}",
         *(f"<td>{'' if value is None else f'{value:.3f}'}" for value in scores),
         f"<td>{'no mask' if area is None else f'{area:,}'}",
         f"<td>{'' if share is None else f'{share:.1%}'}",

@@ -16,6 +16,7 @@ ROOT = Path(__file__).resolve().parents[1]
 # What a module of samlabel may import is everything on its own step or a lower one.
 STEPS = {
     "errors": 0,
+    "text": 0,
     "decoders": 0,
     "file_state": 0,
     "reach": 0,
@@ -25,6 +26,7 @@ STEPS = {
     "protocols": 1,
     "plugins": 2,
     "images": 2,
+    "libraries": 2,
     "devices": 2,
     "memory": 2,
     "workers": 2,
@@ -46,6 +48,7 @@ STEPS = {
     "human": 4,
     "request": 4,
     "run": 5,
+    "class_map": 4,
     "annotate": 5,
     "training": 5,
     "cli": 6,
@@ -63,6 +66,7 @@ MAY_IMPORT_SAM = (
     "samlabel.segmenters.sam",
     "samlabel.detectors.nano",
     "samlabel.detectors._nano_head",
+    "samlabel.detectors.ultralytics",  # its exports run in the same runtimes, which report where `sam` does not stop it
     "samlabel.training",
 )
 CONVERTERS_MAY_IMPORT = {"types", "geometry", "errors", "decoders", "image_files", "reach"}

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ._console import print_json
+from ._console import print_json, say
 from ._dataset import find
 from ._dataset import image_root as own_root
 
@@ -141,4 +141,5 @@ def show(receipt: Receipt, *, as_json: bool) -> None:
     if as_json:
         print_json(receipt.to_dict())
     else:
-        print("\n".join(receipt.lines()))
+        for line in receipt.lines():
+            say(line)

@@ -82,6 +82,25 @@ def annotate(
             rich_help_panel=_MODELS,
         ),
     ] = None,
+    class_map: Annotated[
+        Path | None,
+        typer.Option(
+            "--map",
+            metavar="FILE",
+            help="Your own classes, from YAML or JSON (old: new) or CSV (old,new); classes not named are left out.",
+            show_default="none",
+            rich_help_panel=_MODELS,
+        ),
+    ] = None,
+    rename: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="OLD=NEW",
+            help="Rename a class of the detector; two of one name become one; OLD= leaves it out.",
+            show_default="none",
+            rich_help_panel=_MODELS,
+        ),
+    ] = None,
     trust_weights: Annotated[
         bool,
         typer.Option(
@@ -279,6 +298,8 @@ def annotate(
             trust_weights=trust_sha256 or trust_weights,
             dtype=dtype,
             backend=backend,
+            class_map=class_map,
+            rename=rename or (),
             progress=tell,
         )
         log_file.end(summary)

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from ..types import Dataset, ImageRecord
-from ._console import print_json, split
+from ._console import print_json, say, split
 from ._write import (
     AllowLossy,
     DryRun,
@@ -110,7 +110,7 @@ def filter_(
     if as_json:
         print_json({"source_images": seen["images"], "source_objects": seen["objects"], **receipt.to_dict()})
         return
-    print(f"stay    {receipt.images_in} of {seen['images']} images, {receipt.objects_in} of {seen['objects']} objects")
+    say(f"stay    {receipt.images_in} of {seen['images']} images, {receipt.objects_in} of {seen['objects']} objects")
     show(receipt, as_json=False)
 
 

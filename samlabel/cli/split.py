@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import UsageError
-from ._console import print_json
+from ._console import print_json, say
 from ._write import (
     AllowLossy,
     DryRun,
@@ -101,13 +101,14 @@ def split(
             }
         )
         return
-    print("\n".join([f"{dataset.format} ({dataset.why})", *skipped.lines()]))
+    for line in (f"{dataset.format} ({dataset.why})", *skipped.lines()):
+        say(line)
     for label, receipt in receipts.items():
-        print(f"{label}: {receipt.images_out} images, {receipt.objects_out} objects: {out / label}")
+        say(f"{label}: {receipt.images_out} images, {receipt.objects_out} objects: {out / label}")
         for line in receipt.lines():
             if line.startswith(("lost", "note")):
-                print(f"  {line}")
-    print(f"{found.groups} groups of like photos kept together ({found.grouped} of {found.compared} compared)")
+                say(f"  {line}")
+    say(f"{found.groups} groups of like photos kept together ({found.grouped} of {found.compared} compared)")
 
 
 def _refuse(losses: dict[str, int], checking: bool, label: str) -> None:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from ..errors import UsageError
-from ._console import print_json, print_table
+from ._console import print_json, print_table, say
 from ._write import FollowLinks, From, ImageRoot, Json, LenientFlag, Source, opened
 
 
@@ -51,8 +51,9 @@ def stats(
     if as_json:
         print_json({"source": str(source), "format": dataset.format, **found.to_dict(), **skipped.to_dict()})
         return
-    print(dataset.told)
-    print("\n".join([*found.lines(), *skipped.lines()]))
+    say(dataset.told)
+    for line in (*found.lines(), *skipped.lines()):
+        say(line)
     print_table(
         ("class", "objects", "images", "median area"),
         [(c.name, c.objects, c.images, "" if c.median_area is None else f"{c.median_area:.0f}") for c in found.classes],

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import asdict, replace
 from itertools import chain, islice
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ._console import print_json, print_table
+from ._console import print_json, print_table, say
 from ._write import FollowLinks, opened
 
 if TYPE_CHECKING:
@@ -48,12 +47,12 @@ def view(
     found, own = _with_root(
         converters.read(source.labels, source.format, pictures=True, follow_links=follow_links), images or source.noted
     )
-    print(source.told, file=sys.stderr if as_json else sys.stdout)
+    say(source.told, err=as_json)
     report = write_view(found, out, image_root=own, limit=limit)
     if as_json:
         print_json({**asdict(report), "index": str(report.index)})
     else:
-        print(f"{report.images} images, {report.objects} objects, {report.failed} without a picture: {report.index}")
+        say(f"{report.images} images, {report.objects} objects, {report.failed} without a picture: {report.index}")
         print_table(("why",), [(reason,) for reason in report.failures])
     raise typer.Exit(3 if report.failed else 0)
 
