@@ -53,12 +53,16 @@ def measure(data: bytes | Path, name: str | None = None) -> tuple[int, int]:
                 found = _size(stream)
     except OSError as error:
         what = "cannot be read" if error.strerror else "not a readable image"  # Pillow's own have no number
-        raise ImageError(f"{name or data}: {what}: {error.strerror or error}") from error
+        raise ImageError(f"{_named(data, name)}: {what}: {error.strerror or error}") from error
     except Exception as error:  # Pillow leaks what it likes on broken bytes
-        raise ImageError(f"{name or data}: not a readable image: {' '.join(str(error).split())}") from error
+        raise ImageError(f"{_named(data, name)}: not a readable image: {' '.join(str(error).split())}") from error
     if found is None:
-        raise ImageError(f"{name or data}: not an image in a known format")
+        raise ImageError(f"{_named(data, name)}: not an image in a known format")
     return found
+
+
+def _named(data: bytes | Path, name: str | None) -> str:
+    return name or ("the image" if isinstance(data, bytes) else str(data))
 
 
 def _without_waiting(path: str, flags: int) -> int:
