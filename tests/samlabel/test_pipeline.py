@@ -10,7 +10,7 @@ from typing import Any, get_origin, get_type_hints
 import pytest
 
 from samlabel.errors import SamlabelError
-from samlabel.images import Decoded, Failed, decode, scan
+from samlabel.images import Encoded, Failed, encoded, scan
 from samlabel.ledger import Labelled
 from samlabel.pipeline import Clock, Models, label, read_ahead
 from samlabel.select import Thresholds
@@ -102,11 +102,11 @@ def test_reading_ahead_is_bounded_and_ends_with_its_reader(
     fakes.draw(tmp_path / "a.png")
     decoded: list[str] = []
 
-    def counting(root: Path, path: str, *, max_pixels: int) -> Decoded:
+    def counting(root: Path, path: str, *, max_pixels: int) -> Encoded:
         decoded.append(path)
-        return decode(root, "a.png", max_pixels=max_pixels)
+        return encoded(root, "a.png", max_pixels=max_pixels)
 
-    monkeypatch.setattr("samlabel.pipeline.decode", counting)
+    monkeypatch.setattr("samlabel.pipeline.encoded", counting)
     before = threading.active_count()
     stream = read_ahead(tmp_path, (f"{i}.png" for i in range(1000)), ahead=2)
     next(stream)
@@ -140,10 +140,10 @@ def test_the_pictures_in_memory_do_not_grow_with_their_number(tmp_path: Path, fa
 
 
 def test_a_fault_in_the_reading_thread_reaches_the_caller(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(*_: object, **__: object) -> Decoded:
+    def broken(*_: object, **__: object) -> Encoded:
         raise KeyError("a mistake of ours")
 
-    monkeypatch.setattr("samlabel.pipeline.decode", broken)
+    monkeypatch.setattr("samlabel.pipeline.encoded", broken)
     with pytest.raises(KeyError, match="a mistake of ours"):
         list(read_ahead(tmp_path, ["a.png"]))
 
