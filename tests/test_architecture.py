@@ -23,6 +23,7 @@ STEPS = {
     "images": 2,
     "devices": 2,
     "memory": 2,
+    "duplicates": 2,
     "pixel_budget": 2,
     "workers": 2,
     "select": 2,
