@@ -8,7 +8,7 @@ point group `samlabel.formats`.
 
 from __future__ import annotations
 
-from ._convert import convert, read, transfer, wants_pictures, write
+from ._convert import convert, note_images, read, transfer, wants_pictures, write
 from ._lenient import SKIPPED, Lenient
 from ._measure import MaskIou
 from ._registry import FormatInfo, OptionInfo, detect_format, formats, get, names, options_of, parsed_options
@@ -31,6 +31,7 @@ __all__ = [
     "formats",
     "get",
     "names",
+    "note_images",
     "options_of",
     "parsed_options",
     "read",

@@ -13,6 +13,7 @@ import numpy as np
 
 from samlabel.errors import FormatError, shown
 from samlabel.geometry import box_from_xywh, polygon_masks
+from samlabel.reach import Reach
 from samlabel.types import Annotation, Box, Category, Dataset, ImageRecord, Mask, Size
 
 from ._files import find_image_root, relative_name
@@ -43,7 +44,7 @@ _READ_KEYS = frozenset(
 _PLAIN_KEYS = frozenset(["id", "image_id", "category_id", "segmentation", "area", "bbox", "iscrowd"])
 
 
-def read_file(file: Path, image_root: Path | None, lenient: Lenient | None) -> Dataset:
+def read_file(file: Path, image_root: Path | None, lenient: Lenient | None, reach: Reach) -> Dataset:
     """The dataset of a COCO file, its records in the order of their names."""
     categories: tuple[Category, ...] = ()
     images: dict[Any, dict[str, Any]] | None = None
@@ -58,7 +59,7 @@ def read_file(file: Path, image_root: Path | None, lenient: Lenient | None) -> D
             if key == "images":
                 if not isinstance(value, Iterator):
                     raise FormatError(f"{file}: not COCO: wanted an object with a list of images")
-                images = _read_images(value, file, lenient)
+                images = _read_images(value, file, lenient, image_root)
             elif key == "annotations":
                 if not isinstance(value, Iterator):
                     raise FormatError(f"{file}: annotations is not a list")
@@ -75,12 +76,14 @@ def read_file(file: Path, image_root: Path | None, lenient: Lenient | None) -> D
         parent = file.parent
         usual = [parent, parent / "images", parent.parent, parent.parent / "images"]
         usual += [folder / file.stem.rpartition("_")[2] for folder in usual if "_" in file.stem]
-        image_root = find_image_root([name for name, _ in names[:50]], usual)
+        image_root = find_image_root([name for name, _ in names[:50]], usual, reach)
     known = frozenset(category.id for category in categories)
-    return Dataset(categories, _Records(file, known, images, names, spool, lenient), image_root, extra)
+    return Dataset(categories, _Records(file, known, images, names, spool, lenient), image_root, extra, reach)
 
 
-def _read_images(raw: Iterator[Any], file: Path, lenient: Lenient | None) -> dict[Any, dict[str, Any]]:
+def _read_images(
+    raw: Iterator[Any], file: Path, lenient: Lenient | None, image_root: Path | None
+) -> dict[Any, dict[str, Any]]:
     """The table of images by id; `file_name`, `height` and `width` checked."""
     images: dict[Any, dict[str, Any]] = {}
     names: dict[str, Any] = {}
@@ -94,7 +97,7 @@ def _read_images(raw: Iterator[Any], file: Path, lenient: Lenient | None) -> dic
                 raise broken("bad-image", f"{file}: image {shown(entry.get('file_name'))} has no id")
             if key in images:
                 raise broken("duplicate-id", f"{where}: two images have this id")
-            name = relative_name(entry.get("file_name"), where)
+            name = relative_name(entry.get("file_name"), where, image_root)
             if name in names:
                 raise broken("duplicate-id", f"{where}: {name} is already image {shown(names[name])}")
             height, width = size_of(entry.get("height"), entry.get("width"), where)

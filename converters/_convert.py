@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from samlabel.errors import LossyConversion, UsageError, about
+from samlabel.reach import HIDDEN, NOTE, Reach, note_for
 from samlabel.types import Dataset, ImageRecord
 
+from ._files import inside, write_text
 from ._lenient import Lenient
 from ._measure import MaskIou, down
 from ._parts import Part, in_parts
@@ -27,12 +29,17 @@ def read(
     image_root: Path | str | None = None,
     lenient: Lenient | None = None,
     pictures: bool = False,
+    follow_links: bool = False,
 ) -> Dataset:
     """The dataset at `path`; its format is recognised from the files when not given.
 
     `image_root` is the folder that image names start from, for formats that keep images elsewhere. With `lenient`,
     broken objects are left out and counted there instead of ending in a FormatError. `pictures` says that those
     inside label files are wanted too: they lie in `image_root` while their record passes by.
+
+    Only files of the dataset are read: LeadsOutside is raised for a link, or a folder that data.yaml names, that leads
+    out of it, unless into `image_root` or where samlabel noted that its images came from. `follow_links` allows it. An
+    image name that is absolute or holds '..' is taken only where it leads into `image_root`.
     """
     name = format or detect_format(path)[0]
     options: dict[str, Any] = {} if image_root is None else {"image_root": Path(image_root)}
@@ -42,8 +49,14 @@ def read(
     if pictures and "pictures" in inspect.signature(function).parameters:
         options["pictures"] = True
     check_place(Path(path))
+    reach = Reach.of(Path(path), image_root=options.get("image_root"), follow_links=follow_links)
+    dataset: Dataset
     with about(path):
-        dataset: Dataset = function(Path(path), **checked_options(function, name, options))
+        if "reach" in inspect.signature(function).parameters:
+            dataset = function(Path(path), reach=reach, **checked_options(function, name, options))
+        else:
+            dataset = function(Path(path), **checked_options(function, name, options))
+            dataset = replace(dataset, reach=reach.plus(dataset.image_root))
     if isinstance(dataset.records, Iterator):  # they can be had once, which a caller must be able to see
         return dataset
     return replace(dataset, records=_Guarded(dataset.records, str(path)))
@@ -99,7 +112,18 @@ def write(
     if images is not None:
         chosen["images"] = images
     report: WriteReport = function(dataset, Path(path), **checked_options(function, format, chosen))
+    usual = inspect.signature(function).parameters.get("images")
+    if (images or (usual.default if usual else "none")) == "symlink":
+        note_images(Path(path) if Path(path).is_dir() else Path(path).parent, dataset)
     return report
+
+
+def note_images(folder: Path, dataset: Dataset) -> None:
+    """Note in `folder` where its links to images lead, so that it can be read back."""
+    files = dataset.images_in()
+    noted = note_for(folder, files.reach, files.root) if files.root is not None else None
+    if noted is not None:
+        write_text(inside(folder, f"{HIDDEN}/{NOTE}"), noted)
 
 
 def convert(
@@ -116,6 +140,7 @@ def convert(
     measure: str = "auto",
     images: str | None = None,
     image_root: Path | str | None = None,
+    follow_links: bool = False,
     **options: Any,
 ) -> Receipt:
     """Labels at `source` written at `target` in the format `to`, and a receipt of what was lost.
@@ -125,13 +150,16 @@ def convert(
     above. With both, objects may be left out, and `min_iou` holds for those that are written. A dry run gives the
     receipt alone. `lenient` leaves out and counts what is broken in the source. `measure` says which masks are
     measured: "auto" (1,000 objects, then those of every hundredth image), "all", "none"; `min_iou` measures all.
+    `follow_links` reads what links lead to outside the source, see `read`.
     `options` are those of the format's `write`. Codes: `converters.CODES`.
     """
     name, why = (from_, "as told") if from_ else detect_format(source)
     skipped = Lenient() if lenient else None
     pictures = not dry_run and wants_pictures(to, images, options)
     return transfer(
-        lambda: read(source, name, image_root=image_root, lenient=skipped, pictures=pictures),
+        lambda: read(
+            source, name, image_root=image_root, lenient=skipped, pictures=pictures, follow_links=follow_links
+        ),
         target,
         to=to,
         receipt=Receipt(str(source), str(target), name, why, to),

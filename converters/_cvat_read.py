@@ -12,6 +12,7 @@ import numpy as np
 
 from samlabel.errors import FormatError, shown
 from samlabel.geometry import mask_from_rows
+from samlabel.reach import Reach
 from samlabel.types import Annotation, Dataset, ImageRecord, Mask, Size
 
 from ._classes import NAMELESS, numbered
@@ -60,14 +61,18 @@ def _find(path: Path) -> Path:
     return found[0] if found else path / FILE
 
 
-def read(path: Path, *, image_root: Path | None = None, lenient: Lenient | None = None) -> Dataset:
+def read(
+    path: Path, *, image_root: Path | None = None, lenient: Lenient | None = None, reach: Reach | None = None
+) -> Dataset:
     """The dataset of a CVAT file, or of the folder that holds one; records in the order of the file.
 
     Shapes of one label and one group are one object. An upright box is a box without a mask, a turned one is a mask.
     Points, lines and tags are no objects: they are kept in the record's `extra`. Attributes of an object go to its
     `extra`. Raises FormatError with file, image and rule.
     """
-    file = _find(Path(path))
+    reach = reach or Reach.of(Path(path), image_root=image_root)
+    file = reach.check(_find(Path(path)))
+    named_root = image_root
     listed: list[str] = []
     used: set[str] = set()
     names: list[str] = []
@@ -77,7 +82,7 @@ def read(path: Path, *, image_root: Path | None = None, lenient: Lenient | None 
         if element.tag == "meta":
             listed += [(name.text or "").strip() for label in element.iter("label") for name in label.findall("name")]
             continue
-        for name in unbroken([partial(_name, element, file)], lenient):
+        for name in unbroken([partial(_name, element, file, named_root)], lenient):
             names.append(name)
         used.update(_label(shape) for shape in element if shape.tag in _REGIONS)
     if not names and b"<annotations" not in head_of(file):
@@ -85,8 +90,8 @@ def read(path: Path, *, image_root: Path | None = None, lenient: Lenient | None 
     categories = numbered((name for name in listed if name), used)
     ids = {category.name: category.id for category in categories}
     if image_root is None:
-        image_root = find_image_root(names, [file.parent / "images", file.parent])
-    return Dataset(categories, _Records(file, ids, lenient), image_root)
+        image_root = find_image_root(names, [file.parent / "images", file.parent], reach)
+    return Dataset(categories, _Records(file, ids, lenient, named_root), image_root, reach=reach)
 
 
 @dataclass(frozen=True)
@@ -94,6 +99,7 @@ class _Records:
     file: Path
     ids: dict[str, int]
     lenient: Lenient | None
+    named_root: Path | None  # the folder of the images, where the user named it
 
     def __iter__(self) -> Iterator[ImageRecord]:
         if self.lenient is not None:
@@ -103,7 +109,7 @@ class _Records:
         yield from passing_over(makes, self.lenient, "bad-image")
 
     def _record(self, image: Element, once: Once) -> ImageRecord:
-        name = _name(image, self.file)
+        name = _name(image, self.file, self.named_root)
         once.check(name, str(self.file))
         where = f"{self.file}: image {shown(name)}"
         size = size_of(_whole(image, "height", where), _whole(image, "width", where), where)
@@ -113,8 +119,8 @@ class _Records:
         return ImageRecord(name, size, objects, number, {OTHER: others} if others else {})
 
 
-def _name(image: Element, file: Path) -> str:
-    name = relative_name(image.get("name"), f"{file}: image {shown(image.get('id'))}")
+def _name(image: Element, file: Path, image_root: Path | None) -> str:
+    name = relative_name(image.get("name"), f"{file}: image {shown(image.get('id'))}", image_root)
     subset = image.get("subset")
     if subset and not name.startswith(f"{subset}/"):  # a project's export: images/<subset>/<name>
         name = relative_name(f"{subset}/{name}", f"{file}: image {shown(name)}")

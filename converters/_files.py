@@ -17,7 +17,18 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, NoReturn
 
-from samlabel.errors import FormatError, ImageError, OutputExists, UsageError, brief, naming, reason, shown
+from samlabel.errors import (
+    FormatError,
+    ImageChanged,
+    OutputExists,
+    UsageError,
+    brief,
+    naming,
+    reason,
+    shown,
+)
+from samlabel.image_files import ImageFiles
+from samlabel.reach import Reach
 
 IMAGE_SUFFIXES = frozenset(
     [".bmp", ".dng", ".gif", ".heic", ".heif", ".jp2", ".jpeg", ".jpg", ".mpo", ".png", ".tif", ".tiff", ".webp"]
@@ -102,17 +113,25 @@ def dump_json(value: Any) -> str:
         raise UsageError(f"{shown(value)} cannot be written as JSON: {parser_fault(error)}") from error
 
 
-def relative_name(name: Any, where: str) -> str:
+def leaves(name: Any) -> bool:
+    """Whether a name is absolute or holds '..', so that it may lie anywhere."""
+    plain = name.replace("\\", "/") if isinstance(name, str) else ""
+    return PurePosixPath(plain).is_absolute() or plain[1:2] == ":" or ".." in PurePosixPath(plain).parts
+
+
+def relative_name(name: Any, where: str, image_root: Path | None = None) -> str:
     """An image name as a POSIX path inside the dataset; FormatError when it leads out of it.
 
-    Backslashes are separators: files made on Windows carry them, and no dataset means anything else by them.
+    Backslashes are separators: files made on Windows carry them, and no dataset means anything else by them. An
+    absolute name, or one with '..', is taken where the user named the folder of the images and it leads into that.
     """
     if not isinstance(name, str) or not name.strip():
         raise FormatError(f"{where}: file_name is {shown(name)}, wanted the name of an image file")
     plain = name.replace("\\", "/")
+    if leaves(plain) and "\0" not in plain:
+        plain = _within(image_root, plain, f"{where}: file_name {name!r}")
     path = PurePosixPath(plain)
-    drive = len(plain) > 1 and plain[1] == ":"
-    if path.is_absolute() or drive or ".." in path.parts or "\0" in plain or not path.parts:
+    if "\0" in plain or not path.parts:
         raise FormatError(f"{where}: file_name {shown(name)} leaves the dataset folder")
     try:
         data = plain.encode("utf-8", "surrogateescape")
@@ -121,6 +140,19 @@ def relative_name(name: Any, where: str) -> str:
     if len(data) > LONGEST_PATH or max(map(len, data.split(b"/"))) > LONGEST_NAME:
         raise FormatError(f"{where}: file_name {shown(name)} of {len(data)} bytes is longer than that of any file")
     return str(path)
+
+
+def _within(image_root: Path | None, name: str, what: str) -> str:
+    """An absolute name, or one with '..', from `image_root`; FormatError where it does not lead into that."""
+    if image_root is None or (name[1:2] == ":" and os.name != "nt"):
+        raise FormatError(f"{what} leaves the dataset folder; name the folder that holds it (--image-root)")
+    home = os.path.abspath(image_root)
+    place = os.path.normpath(os.path.join(home, name))
+    real, root = os.path.realpath(os.path.join(home, name)), os.path.realpath(home)
+    if os.path.commonpath([real, root]) != root or real == root:
+        raise FormatError(f"{what} leads to {real}, outside {image_root}; expected an image in there (--image-root)")
+    inner = place if os.path.commonpath([place, home]) == home and place != home else real
+    return os.path.relpath(inner, home if inner is place else root).replace(os.sep, "/")
 
 
 def inside(root: Path, relative: str) -> Path:
@@ -262,19 +294,26 @@ def check_transfer(images: str) -> None:
         raise UsageError(f"unknown way to place images {images!r}; known: {', '.join(TRANSFERS)}")
 
 
-def place_image(root: Path | None, name: str, target: Path, images: str) -> None:
-    """The image `root / name` at `target`: a copy, a hard link, a symbolic link, or nothing."""
+def place_image(files: ImageFiles, name: str, target: Path, images: str) -> None:
+    """The image `name` at `target`: a copy, a hard link, a symbolic link, or nothing.
+
+    Raises LeadsOutside where it lies outside what the dataset may read, ImageError where the file is no image, and
+    ImageChanged where it is another one than the labels were made for.
+    """
     if images == "none":
         return
+    root = files.root
     if root is None:
         raise UsageError(
             f"the images of this dataset are unknown: name their folder (--image-root), or place none (--images none; "
             f"image {name})"
         )
-    source = root / name
+    source = files.find(name)
     if images == "symlink" and root.name.startswith(EXTRACTED):
         raise UsageError(f"{name} lies inside a label file; no link can lead to it, so copy the pictures")
     if not source.is_file():
+        if name in files.expected:
+            raise ImageChanged(name, "the file is gone since it was labeled")
         raise UsageError(
             f"{source}: no such image; name the folder of the images (--image-root), or place none of them "
             "(--images none)"
@@ -290,12 +329,14 @@ def place_image(root: Path | None, name: str, target: Path, images: str) -> None
         if images == "copy":
             shutil.copyfile(source, temporary)
             shutil.copymode(source, temporary)
+            files.confirm(name, Path(temporary))
         else:
             os.unlink(temporary)
+            files.confirm(name, source)
             if images == "hardlink":
                 os.link(source.resolve(), temporary)
-            else:
-                os.symlink(source.resolve(), temporary)
+            else:  # to the image as the dataset has it: its own links are followed from there
+                os.symlink(os.path.abspath(source), temporary)
         os.replace(temporary, target)
     except OSError as error:
         error.filename = os.fspath(target)
@@ -306,23 +347,9 @@ def place_image(root: Path | None, name: str, target: Path, images: str) -> None
             os.unlink(temporary)
 
 
-def image_size(path: Path) -> tuple[int, int]:
-    """(height, width) of the upright image, from its header; ImageError when it is no image."""
-    from PIL import Image
-
-    try:
-        with opened(path) as file, Image.open(file) as image:
-            width, height = image.size
-            orientation = image.getexif().get(0x0112, 1)
-    except FormatError as error:
-        raise ImageError(str(error)) from error
-    except Exception as error:  # decoders raise what they like on damaged files, and ultralytics replaces Image.open
-        raise ImageError(f"{path}: not a readable image: {brief(error)}") from error
-    return (width, height) if orientation in (5, 6, 7, 8) else (height, width)
-
-
-def find_image_root(names: list[str], candidates: list[Path]) -> Path | None:
-    """The first folder that holds the first of `names` that any of them holds; None when none does."""
+def find_image_root(names: list[str], candidates: list[Path], reach: Reach) -> Path | None:
+    """The first folder within reach that holds the first of `names` that any of them holds; None when none does."""
+    candidates = [folder for folder in candidates if reach.holds(folder)]
     for name in names[:50]:
         for folder in candidates:
             if (folder / name).is_file():

@@ -14,6 +14,7 @@ import numpy as np
 
 from samlabel.errors import FormatError, brief, shown
 from samlabel.geometry import mask_runs, paste
+from samlabel.reach import Reach
 from samlabel.types import Annotation, Dataset, ImageRecord, Mask, Size
 
 from ._classes import NAMELESS, numbered
@@ -64,7 +65,9 @@ def recognise(path: Path) -> str | None:
     return f"{file.name} holds the shapes of one image, as labelme writes them"
 
 
-def read(path: Path, *, image_root: Path | None = None, lenient: Lenient | None = None) -> Dataset:
+def read(
+    path: Path, *, image_root: Path | None = None, lenient: Lenient | None = None, reach: Reach | None = None
+) -> Dataset:
     """The dataset of a folder of labelme files, or of one file; records sorted by the paths of the files.
 
     Shapes of one label and one `group_id` are one object. A rectangle alone is a box without a mask. Points and lines
@@ -72,20 +75,21 @@ def read(path: Path, *, image_root: Path | None = None, lenient: Lenient | None 
     the older LabelMe's XML is read too.
     """
     path = Path(path)
+    reach = reach or Reach.of(path, image_root=image_root)
     oldest = path if path.is_file() else next(files_below(path, ".json", ".xml"), None)
     if oldest is not None and oldest.suffix.lower() == ".xml":
-        return read_old(path, image_root=image_root, lenient=lenient)
+        return read_old(path, image_root=image_root, lenient=lenient, reach=reach)
     base = path if path.is_dir() else path.parent
     files = tuple(files_below(path, ".json")) if path.is_dir() else (path,)
     listed = base / LABELS
     if not files and not listed.is_file():
         raise FormatError(f"{path}: no labelme files here; wanted JSON files, one an image")
-    names = [line.strip() for line in read_text(listed).splitlines()] if listed.is_file() else []
-    loaded = unbroken((partial(_load, file) for file in files), lenient)
+    names = [line.strip() for line in read_text(reach.check(listed)).splitlines()] if listed.is_file() else []
+    loaded = unbroken((partial(_load, reach.check(file)) for file in files), lenient)
     used = {_label(shape) for content in loaded for shape in content["shapes"] if not _is_other(shape)}
     categories = numbered((n for n in names if n and n not in _RESERVED), used)
     ids = {category.name: category.id for category in categories}
-    return Dataset(categories, _Records(base, files, ids, image_root, lenient), image_root or base)
+    return Dataset(categories, _Records(base, files, ids, image_root, lenient, reach), image_root or base, reach=reach)
 
 
 @dataclass(frozen=True)
@@ -95,6 +99,7 @@ class _Records:
     ids: dict[str, int]
     image_root: Path | None
     lenient: Lenient | None
+    reach: Reach
 
     def __iter__(self) -> Iterator[ImageRecord]:
         if self.lenient is not None:
@@ -104,12 +109,12 @@ class _Records:
 
     def _record(self, file: Path, once: Once) -> ImageRecord:
         with coded("bad-file"):
-            content = _load(file)
+            content = _load(self.reach.check(file))
         label = file.relative_to(self.base).as_posix()
         name = _image_name(content.get("imagePath"), label, file, self.image_root)
         once.check(name, str(file))
         if content.get("imageHeight") is None or content.get("imageWidth") is None:
-            size = size_from_image(self.image_root or self.base, name, str(file))
+            size = size_from_image(self.image_root or self.base, name, str(file), self.reach)
         else:
             size = size_of(content["imageHeight"], content["imageWidth"], str(file))
         extra = unnested({k: v for k, v in content.items() if k not in FILE_KEYS})
@@ -138,7 +143,7 @@ def _image_name(raw: Any, label: str, file: Path, image_root: Path | None) -> st
         raise FormatError(f"{where} is {shown(raw)}, wanted the name of an image file")
     plain_name = raw.replace("\\", "/")
     if PurePosixPath(plain_name).is_absolute() or plain_name[1:2] == ":":
-        return relative_name(raw, where)  # refuses it, and says why
+        return relative_name(raw, where, image_root)
     name = beside(label, plain_name)
     if image_root is not None:
         while name.startswith("../"):

@@ -11,6 +11,7 @@ from urllib.parse import unquote, urlsplit
 
 from samlabel.errors import FormatError, shown
 from samlabel.geometry import mask_from_rows
+from samlabel.reach import Reach
 from samlabel.types import Annotation, Box, Category, Dataset, ImageRecord, Mask, Size
 
 from ._brush import brush_decode
@@ -67,25 +68,31 @@ def _find(path: Path) -> Path:
     return found[0]
 
 
-def read(path: Path, *, image_root: Path | None = None, lenient: Lenient | None = None) -> Dataset:
+def read(
+    path: Path, *, image_root: Path | None = None, lenient: Lenient | None = None, reach: Reach | None = None
+) -> Dataset:
     """The dataset of a Label Studio export, or of the folder that holds one; records in the order of the tasks.
 
     A task's first annotation that nobody cancelled counts, or, without any, its first prediction; how many others there
     were is kept in the record's `extra`. Raises FormatError with file, task, region and rule.
     """
-    file = _find(Path(path))
+    reach = reach or Reach.of(Path(path), image_root=image_root)
+    file = reach.check(_find(Path(path)))
+    named_root = image_root
     tasks = read_json(file)
     if not isinstance(tasks, list) or not (lenient or all(isinstance(task, dict) for task in tasks)):
         raise FormatError(f"{file}: not Label Studio: wanted a list of tasks")
-    names = list(unbroken((partial(_image_name, task, _where(file, n, task)) for n, task in enumerate(tasks)), lenient))
+    makes = (partial(_image_name, task, _where(file, n, task), named_root) for n, task in enumerate(tasks))
+    names = list(unbroken(makes, lenient))
     found = unbroken((partial(_labels_in, task, _where(file, n, task)) for n, task in enumerate(tasks)), lenient)
     used = {label for labels in found for label in labels}
-    listed = _listed(file.with_name(file.stem + CONFIG))
+    listed = _listed(reach.check(file.with_name(file.stem + CONFIG)))
     categories = _categories(listed, used)
     ids = {category.name: category.id for category in categories}
     if image_root is None:
-        image_root = find_image_root(names, [file.parent / "images", file.parent])
-    return Dataset(categories, _Records(file, tasks, ids, image_root, lenient), image_root)
+        image_root = find_image_root(names, [file.parent / "images", file.parent], reach)
+    records = _Records(file, tasks, ids, image_root, lenient, reach, named_root)
+    return Dataset(categories, records, image_root, reach=reach)
 
 
 def _listed(config: Path) -> dict[str, int | None]:
@@ -118,6 +125,8 @@ class _Records:
     ids: dict[str, int]
     image_root: Path | None
     lenient: Lenient | None
+    reach: Reach
+    named_root: Path | None  # the folder of the images, where the user named it
 
     def __iter__(self) -> Iterator[ImageRecord]:
         if self.lenient is not None:
@@ -128,7 +137,7 @@ class _Records:
 
     def _record(self, place: int, task: Any, once: Once) -> ImageRecord:
         where = _where(self.file, place, task)
-        name = _image_name(task, where)
+        name = _image_name(task, where, self.named_root)
         once.check(name, where)
         items = list(_items(task, where))
         size = self._size(task, items, name, where)
@@ -148,7 +157,7 @@ class _Records:
             (high, wide) for high, wide in sources if isinstance(high, (int, float)) and isinstance(wide, (int, float))
         }
         if not told:
-            return size_from_image(self.image_root, name, where)
+            return size_from_image(self.image_root, name, where, self.reach)
         if len(told) > 1:
             raise FormatError(f"{where}: regions of images of different sizes {sorted(told)}; wanted one image a task")
         return size_of(*told.pop(), where)
@@ -164,7 +173,7 @@ def _labels_in(task: Any, where: str) -> set[str]:
     return {label for item in items if isinstance(label := (_labels(item) or [NAMELESS])[0] or NAMELESS, str)}
 
 
-def _image_name(task: Any, where: str) -> str:
+def _image_name(task: Any, where: str, image_root: Path | None) -> str:
     data = task.get("data") if isinstance(task, dict) else None
     if not isinstance(data, dict):
         raise FormatError(f"{where}: no data with the address of an image")
@@ -187,7 +196,7 @@ def _image_name(task: Any, where: str) -> str:
         name = unquote(parts.path).rpartition("/")[2]
     else:
         name = address[len("/data/") :] if address.startswith("/data/") else address
-    return relative_name(name, f"{where}: image")
+    return relative_name(name, f"{where}: image", image_root)
 
 
 def _finished(task: dict[str, Any], where: str) -> list[dict[str, Any]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import tempfile
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -12,13 +11,15 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from samlabel.errors import FormatError, MissingDependency, brief, shown
+from samlabel.decoders import measure
+from samlabel.errors import FormatError, ImageError, MissingDependency, brief, shown
 from samlabel.geometry import box_from_xywh
+from samlabel.reach import Reach
 from samlabel.types import Annotation, Category, Dataset, ImageRecord, Size
 
 from ._fields import READ, annotation_of
 from ._files import EXTRACTED, find_image_root, opened, parse_json, relative_name
-from ._folders import Once, files_below, size_from_image
+from ._folders import Once, files_below, head_of, size_from_image
 from ._lenient import Lenient, broken, coded, passing_over, unbroken
 from ._parquet_bounds import BYTES, check
 from ._values import further_of, numbers, read_categories, read_mask, size_of, whole
@@ -42,7 +43,7 @@ def arrow() -> Any:
 def recognise(path: Path) -> str | None:
     """Why `path` is Parquet, None when it is not."""
     file = path if path.is_file() else next(iter(_files(path)), None)
-    if file is None or file.suffix.lower() != ".parquet":
+    if file is None or file.suffix.lower() != ".parquet" or head_of(file, 4) != b"PAR1":
         return None
     with opened(file) as handle:
         return f"{file.name} begins as Parquet files do" if handle.read(4) == b"PAR1" else None
@@ -55,7 +56,12 @@ def _files(path: Path) -> tuple[Path, ...]:
 
 
 def read(
-    path: Path, *, image_root: Path | None = None, lenient: Lenient | None = None, pictures: bool = False
+    path: Path,
+    *,
+    image_root: Path | None = None,
+    lenient: Lenient | None = None,
+    pictures: bool = False,
+    reach: Reach | None = None,
 ) -> Dataset:
     """The dataset of a Parquet file or of a folder of them; records in the order of files and rows.
 
@@ -65,23 +71,27 @@ def read(
     Raises FormatError with file, row and rule; with `lenient`, broken rows and objects are left out and counted there.
     """
     path = Path(path)
-    files = _files(path)
+    reach = reach or Reach.of(path, image_root=image_root)
+    files = tuple(reach.check(file) for file in _files(path))
     if not files:
         raise FormatError(f"{path}: no .parquet file here")
     categories, extra = _categories(files, lenient)
     base = path if path.is_dir() else path.parent
     parents = [base, base.parent]
-    names = list(islice(unbroken(_names(files), lenient), 50))
-    root = image_root or find_image_root(names, [p for parent in parents for p in (parent / "images", parent)])
+    names = list(islice(unbroken(_names(files, image_root), lenient), 50))
+    usual = [p for parent in parents for p in (parent / "images", parent)]
+    root = image_root or find_image_root(names, usual, reach)
     extracted = _Extracted() if pictures and root is None and any(_holds_bytes(file) for file in files) else None
-    records = _Records(files, categories, root, lenient, extracted)
-    return Dataset(categories, records, extracted.root if extracted else root, extra)
+    if extracted is not None:
+        reach = reach.plus(extracted.root)
+    records = _Records(files, categories, root, lenient, extracted, reach, image_root)
+    return Dataset(categories, records, extracted.root if extracted else root, extra, reach)
 
 
-def _names(files: tuple[Path, ...]) -> Iterator[Callable[[], str]]:
+def _names(files: tuple[Path, ...], image_root: Path | None) -> Iterator[Callable[[], str]]:
     for file in files:
         for place, row in _rows(file, pictures=False):
-            yield partial(_name, row, place, file)
+            yield partial(_name, row, place, file, image_root)
 
 
 def _holds_bytes(file: Path) -> bool:
@@ -230,13 +240,13 @@ def _entries(row: dict[str, Any], where: str) -> list[dict[str, Any]]:
     return [dict(zip(lists, values, strict=True)) for values in zip(*lists.values(), strict=True)]
 
 
-def _name(row: dict[str, Any], place: int, file: Path) -> str:
+def _name(row: dict[str, Any], place: int, file: Path, image_root: Path | None) -> str:
     image = row.get("image")
     path = image.get("path") if isinstance(image, dict) else None
     name = row.get("file_name") or path
     if not name:
         name = f"{row['image_id'] if isinstance(row.get('image_id'), int) else f'{file.stem}-{place}'}.jpg"
-    return relative_name(name, f"{file}: row {place}")
+    return relative_name(name, f"{file}: row {place}", image_root)
 
 
 @dataclass(frozen=True)
@@ -246,6 +256,8 @@ class _Records:
     root: Path | None
     lenient: Lenient | None
     extracted: _Extracted | None
+    reach: Reach
+    named_root: Path | None  # the folder of the images, where the user named it
 
     def __iter__(self) -> Iterator[ImageRecord]:
         if self.lenient is not None:
@@ -260,7 +272,7 @@ class _Records:
 
     def _record(self, row: dict[str, Any], place: int, file: Path, known: frozenset[int], once: Once) -> ImageRecord:
         where = f"{file}: row {place}"
-        name = _name(row, place, file)
+        name = _name(row, place, file, self.named_root)
         once.check(name, where)
         size = self._size(row, name, where)
         makes = [partial(_object, entry, size, known, where) for entry in _entries(row, where)]
@@ -274,7 +286,7 @@ class _Records:
         if row.get("height") is not None and row.get("width") is not None:
             return size_of(row["height"], row["width"], where)
         data = _bytes_of(row)
-        return _measured(data, where) if data else size_from_image(self.root, name, where)
+        return _measured(data, where) if data else size_from_image(self.root, name, where, self.reach)
 
 
 def _bytes_of(row: dict[str, Any]) -> bytes | None:
@@ -284,14 +296,10 @@ def _bytes_of(row: dict[str, Any]) -> bytes | None:
 
 
 def _measured(data: bytes, where: str) -> Size:
-    from PIL import Image
-
     try:
-        with Image.open(io.BytesIO(data)) as image:
-            turned = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)
-            return (image.width, image.height) if turned else (image.height, image.width)
-    except Exception as error:  # decoders raise what they like on damaged files
-        raise FormatError(f"{where}: the picture inside cannot be read: {brief(error)}") from error
+        return measure(data, where)
+    except ImageError as error:
+        raise FormatError(f"{error} (the image inside)") from error
 
 
 def _json(text: Any, where: str) -> dict[str, Any]:

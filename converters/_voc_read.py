@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from samlabel.errors import FormatError
+from samlabel.reach import Reach
 from samlabel.types import Annotation, Box, Dataset, ImageRecord, Mask, Size
 
 from ._classes import NAMELESS, numbered
-from ._files import IMAGE_SUFFIXES, read_text, relative_name
+from ._files import IMAGE_SUFFIXES, leaves, read_text, relative_name
 from ._folders import Once, beside, files_below, head_of, size_from_image
 from ._lenient import Lenient, broken, coded, passing_over, unbroken
 from ._png import Numbered, read_numbered
@@ -79,13 +80,16 @@ def _annotations(path: Path) -> Path:
     return path / "Annotations" if (path / "Annotations").is_dir() else path
 
 
-def read(path: Path, *, image_root: Path | None = None, lenient: Lenient | None = None) -> Dataset:
+def read(
+    path: Path, *, image_root: Path | None = None, lenient: Lenient | None = None, reach: Reach | None = None
+) -> Dataset:
     """The dataset of a VOC folder, of any folder of such XML files, or of one file; records sorted by path.
 
     The n-th object's mask is where SegmentationObject/ has the index n. Without that picture, or where the index does
     not occur, it is a box alone, unless its XML holds a polygon. Raises FormatError with file, object and rule.
     """
     path = Path(path)
+    reach = reach or Reach.of(path, image_root=image_root)
     files: tuple[Path, ...]
     if path.is_file():
         folder, files = path.parent, (path,)
@@ -97,14 +101,15 @@ def read(path: Path, *, image_root: Path | None = None, lenient: Lenient | None 
         raise FormatError(f"{path}: no Pascal VOC files here; wanted XML files, one an image")
     jpegs = base / "JPEGImages"
     root = image_root or (jpegs if jpegs.is_dir() or folder.name == "Annotations" else base)
-    roots = unbroken((partial(_root, file) for file in files), lenient)
+    roots = unbroken((partial(_root, reach.check(file)) for file in files), lenient)
     used = {_class(item) for entry in roots for item in entry.findall("object")}
-    listed = list(_listed(base / MAP, used)) if (base / MAP).is_file() else []
+    listed = list(_listed(reach.check(base / MAP), used)) if (base / MAP).is_file() else []
     if not listed and used <= set(CLASSES) and (base / "SegmentationClass").is_dir():
         listed = list(CLASSES)
     categories = numbered(listed, used)
     ids = {category.name: category.id for category in categories}
-    return Dataset(categories, _Records(folder, files, base / "SegmentationObject", root, ids, lenient), root)
+    records = _Records(folder, files, base / "SegmentationObject", root, ids, lenient, reach, image_root)
+    return Dataset(categories, records, root, reach=reach)
 
 
 def _listed(file: Path, used: set[str]) -> Iterator[str]:
@@ -128,6 +133,8 @@ class _Records:
     root: Path
     ids: dict[str, int]
     lenient: Lenient | None
+    reach: Reach
+    named_root: Path | None  # the folder of the images, where the user named it
 
     def __iter__(self) -> Iterator[ImageRecord]:
         if self.lenient is not None:
@@ -137,14 +144,15 @@ class _Records:
 
     def _record(self, file: Path, once: Once) -> ImageRecord:
         with coded("bad-file"):
-            entry = _root(file)
+            entry = _root(self.reach.check(file))
         label = file.relative_to(self.folder).as_posix()
         name = self._image_name(entry, label, file)
         once.check(name, str(file))
         high, wide = _value(entry, "size/height", file), _value(entry, "size/width", file)
-        size = size_of(high, wide, str(file)) if high and wide else size_from_image(self.root, name, str(file))
+        told = size_of(high, wide, str(file)) if high and wide else None
+        size = told or size_from_image(self.root, name, str(file), self.reach)
         picture = (self.pictures / label).with_suffix(".png")
-        indices = _read_indices(picture, size) if picture.is_file() else None
+        indices = _read_indices(self.reach.check(picture), size) if picture.is_file() else None
         return ImageRecord(name, size, tuple(passing_over(self._objects(entry, indices, size, file), self.lenient)))
 
     def _image_name(self, entry: Element, label: str, file: Path) -> str:
@@ -153,8 +161,8 @@ class _Records:
             raw = f"{file.stem}.jpg"
         if PurePosixPath(raw).suffix.lower() not in IMAGE_SUFFIXES:
             raw += ".jpg"  # some tools write the stem alone
-        name = relative_name(raw, f"{file}: filename")
-        return name if "/" in name else relative_name(beside(label, name), str(file))
+        name = relative_name(raw, f"{file}: filename", self.named_root)
+        return name if "/" in name or leaves(raw) else relative_name(beside(label, name), str(file))
 
     def _objects(
         self, entry: Element, indices: Numbered | None, size: Size, file: Path

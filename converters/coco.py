@@ -15,6 +15,7 @@ import numpy as np
 
 from samlabel.errors import FormatError, UsageError
 from samlabel.geometry import PolygonMask, box_to_xywh, mask_to_polygons, simplify_to
+from samlabel.reach import Reach
 from samlabel.types import Annotation, Dataset, ImageRecord, Mask
 
 from ._budget import Budget
@@ -88,7 +89,9 @@ def _begins_as_coco(head: bytes) -> bool:
     )
 
 
-def read(path: Path, *, image_root: Path | None = None, lenient: Lenient | None = None) -> Dataset:
+def read(
+    path: Path, *, image_root: Path | None = None, lenient: Lenient | None = None, reach: Reach | None = None
+) -> Dataset:
     """The dataset of a COCO file, or of a folder with `annotations.json`; records sorted by file name.
 
     Memory holds the table of images and no objects: those wait in a temporary file, sorted by image. `image_root` is
@@ -98,7 +101,8 @@ def read(path: Path, *, image_root: Path | None = None, lenient: Lenient | None 
     file = _find(Path(path))
     if file is None:
         raise FormatError(f"{path}: no COCO file here; wanted a .json file or a folder with {FILE}")
-    return read_file(file, image_root, lenient)
+    reach = reach or Reach.of(Path(path), image_root=image_root)
+    return read_file(reach.check(file), image_root, lenient, reach)
 
 
 def write(
@@ -122,6 +126,7 @@ def write(
     """
     budget = _budget(segmentation, max_points, tolerance)
     check_transfer(images)
+    files = dataset.images_in()
     path = Path(path)
     file = path if path.suffix.lower() == ".json" else path / FILE
     refuse_existing(file if file.exists() else None, overwrite)
@@ -148,7 +153,7 @@ def write(
                 report.objects += 1
             if images != "none":
                 target = inside(file.parent, f"images/{record.path}")
-                place_image(dataset.image_root, record.path, target, images)
+                place_image(files, record.path, target, images)
         out.write(b'],\n"images":[')
         table.seek(0)
         while chunk := table.read(1 << 20):

@@ -51,6 +51,7 @@ def write(
     one part without a hole, masks elsewhere. Both come back exactly.
     """
     check_transfer(images)
+    files = dataset.images_in()
     check_choice(shapes)
     path = Path(path)
     file = path if path.suffix.lower() == ".xml" else path / FILE
@@ -68,7 +69,7 @@ def write(
         for record in dataset.records:
             check_listed(record, names)
             if images != "none":
-                place_image(dataset.image_root, record.path, inside(file.parent, f"images/{record.path}"), images)
+                place_image(files, record.path, inside(file.parent, f"images/{record.path}"), images)
             number = numbers.take(record.id)
             report.losses["image-ids-changed"] += record.id not in (None, number)
             with writing(record, "cvat"):

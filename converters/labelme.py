@@ -44,6 +44,7 @@ def write(
     `shapes` is "polygon" (holes as zero-width seams), "mask" (bitmaps), or "auto": polygons, bitmaps for holes.
     """
     check_transfer(images)
+    files = dataset.images_in()
     check_choice(shapes)
     path = Path(path)
     present = next(files_below(path, ".json"), None) if path.is_dir() else None
@@ -56,7 +57,7 @@ def write(
         check_listed(record, names)
         label = str(PurePosixPath(taken.take(record.path)).with_suffix(".json"))
         target = inside(path, label)
-        place_image(dataset.image_root, record.path, inside(path, record.path), images)
+        place_image(files, record.path, inside(path, record.path), images)
         entries: list[dict[str, Any]] = []
         for group, annotation in enumerate(record.annotations, start=1):
             entries += _shapes(annotation, names[annotation.category_id], group, shapes)

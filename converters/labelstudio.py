@@ -55,6 +55,7 @@ def write(
     before the image's path in a task's data; Label Studio's local storage by default.
     """
     check_transfer(images)
+    files = dataset.images_in()
     check_choice(shapes)
     if into not in PLACES:
         raise UsageError(f"unknown place for labels {into!r}; known: {', '.join(PLACES)}")
@@ -70,7 +71,7 @@ def write(
         for record in dataset.records:
             check_listed(record, names)
             if images != "none":
-                place_image(dataset.image_root, record.path, inside(file.parent, f"images/{record.path}"), images)
+                place_image(files, record.path, inside(file.parent, f"images/{record.path}"), images)
             number = numbers.take(record.id)
             report.losses["image-ids-changed"] += record.id not in (None, number)
             with writing(record, "labelstudio"):

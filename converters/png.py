@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from samlabel.errors import FormatError, shown
+from samlabel.reach import Reach
 from samlabel.types import Annotation, Category, Dataset, ImageRecord, Size
 
 from ._classes import NAMELESS
@@ -68,29 +69,35 @@ def recognise(path: Path) -> str | None:
     return f"{file.name} is the table of a folder of instance masks"
 
 
-def read(path: Path, *, image_root: Path | None = None, lenient: Lenient | None = None) -> Dataset:
+def read(
+    path: Path, *, image_root: Path | None = None, lenient: Lenient | None = None, reach: Reach | None = None
+) -> Dataset:
     """The dataset of a table and its pictures, or of a bare folder of pictures; records in the table's order.
 
     In a bare folder (itself, or its `masks/`), every number of a picture is an object of the class "object", and the
     image is the one of the same name in `images/`. Raises FormatError with file, picture, object and rule.
     """
     path = Path(path)
+    reach = reach or Reach.of(path, image_root=image_root)
     table = path / TABLE if path.is_dir() else path
     if path.is_dir() and not table.is_file():
-        return _read_bare(path, image_root, lenient)
-    content = read_json(table)
+        return _read_bare(path, image_root, lenient, reach)
+    content = read_json(reach.check(table))
     pictures = content.get("pictures") if isinstance(content, dict) else None
     if not isinstance(pictures, list) or not (lenient or all(isinstance(picture, dict) for picture in pictures)):
         raise FormatError(f"{table}: not a table of instance masks: wanted an object with categories and pictures")
     categories = read_categories(content.get("categories"), table)
-    names = list(unbroken((partial(_name, picture, table, n) for n, picture in enumerate(pictures)), lenient))
-    root = image_root or find_image_root(names, [table.parent / "images", table.parent])
+    makes = (partial(_name, picture, table, n, image_root) for n, picture in enumerate(pictures))
+    names = list(unbroken(makes, lenient))
+    root = image_root or find_image_root(names, [table.parent / "images", table.parent], reach)
     known = frozenset(category.id for category in categories)
-    return Dataset(categories, _Records(table, pictures, known, lenient), root, further_of(content, table))
+    records = _Records(table, pictures, known, lenient, reach, image_root)
+    return Dataset(categories, records, root, further_of(content, table), reach)
 
 
-def _name(picture: Any, table: Path, place: int) -> str:
-    return relative_name(picture.get("file_name") if isinstance(picture, dict) else None, f"{table}: picture {place}")
+def _name(picture: Any, table: Path, place: int, image_root: Path | None) -> str:
+    raw = picture.get("file_name") if isinstance(picture, dict) else None
+    return relative_name(raw, f"{table}: picture {place}", image_root)
 
 
 @dataclass(frozen=True)
@@ -99,6 +106,8 @@ class _Records:
     pictures: list[dict[str, Any]]
     categories: frozenset[int]
     lenient: Lenient | None
+    reach: Reach
+    named_root: Path | None  # the folder of the images, where the user named it
 
     def __iter__(self) -> Iterator[ImageRecord]:
         if self.lenient is not None:
@@ -108,7 +117,7 @@ class _Records:
         yield from passing_over(makes, self.lenient, "bad-image")
 
     def _record(self, place: int, picture: Any, once: Once) -> ImageRecord:
-        name = _name(picture, self.table, place)
+        name = _name(picture, self.table, place, self.named_root)
         where = f"{self.table}: {name}"
         once.check(name, where)
         size = size_of(picture.get("height"), picture.get("width"), where)
@@ -117,7 +126,8 @@ class _Records:
             raise FormatError(f"{where}: objects is not a list of objects")
         indices = None
         if any("number" in entry and entry.get("segmentation") is None for entry in entries):
-            indices = _read_numbers(self.table.parent / relative_name(picture.get("mask"), where), size)
+            mask_file = self.reach.check(self.table.parent / relative_name(picture.get("mask"), where))
+            indices = _read_numbers(mask_file, size)
         makes = [partial(self._object, entry, size, indices, f"{where}: object {n}") for n, entry in enumerate(entries)]
         extra = unnested({k: v for k, v in picture.items() if k not in _PICTURE_KEYS})
         if isinstance(picture.get("id"), str):
@@ -161,7 +171,7 @@ def _numbers_in(part: Any) -> np.ndarray:
     return np.asarray(part.convert("L") if part.mode == "1" else part)
 
 
-def _read_bare(path: Path, image_root: Path | None, lenient: Lenient | None) -> Dataset:
+def _read_bare(path: Path, image_root: Path | None, lenient: Lenient | None, reach: Reach) -> Dataset:
     folder = path / "masks" if (path / "masks").is_dir() else path
     files = tuple(files_below(folder, ".png"))
     if not files:
@@ -169,7 +179,7 @@ def _read_bare(path: Path, image_root: Path | None, lenient: Lenient | None) -> 
     root = image_root or (path / "images" if (path / "images").is_dir() else None)
     names = (image.relative_to(root) for image in files_below(root, *IMAGE_SUFFIXES)) if root else ()
     known = {name.with_suffix("").as_posix(): name.as_posix() for name in names}
-    return Dataset((Category(1, NAMELESS),), _Bare(folder, files, known, lenient), root)
+    return Dataset((Category(1, NAMELESS),), _Bare(folder, files, known, lenient, reach), root, reach=reach)
 
 
 @dataclass(frozen=True)
@@ -178,6 +188,7 @@ class _Bare:
     files: tuple[Path, ...]
     known: dict[str, str]  # image without its suffix -> image
     lenient: Lenient | None
+    reach: Reach
 
     def __iter__(self) -> Iterator[ImageRecord]:
         if self.lenient is not None:
@@ -185,7 +196,7 @@ class _Bare:
         yield from passing_over((partial(self._record, file) for file in self.files), self.lenient, "bad-file")
 
     def _record(self, file: Path) -> ImageRecord:
-        indices = _read_numbers(file, None)
+        indices = _read_numbers(self.reach.check(file), None)
         masks = [mask for number in indices.numbers if (mask := indices.mask(number)) is not None]
         name = file.relative_to(self.folder).with_suffix("").as_posix()
         objects = tuple(Annotation(1, mask.box, mask) for mask in masks)
@@ -198,6 +209,7 @@ def write(dataset: Dataset, path: Path, *, overwrite: bool = False, images: str 
     An image without masks has no picture. A table is written picture by picture, so memory does not grow with them.
     """
     check_transfer(images)
+    files = dataset.images_in()
     path = Path(path)
     refuse_existing(path / TABLE if (path / TABLE).exists() else None, overwrite)
     path.mkdir(parents=True, exist_ok=True)
@@ -209,7 +221,7 @@ def write(dataset: Dataset, path: Path, *, overwrite: bool = False, images: str 
         for record in dataset.records:
             check_listed(record, known)
             if images != "none":
-                place_image(dataset.image_root, record.path, inside(path, f"images/{record.path}"), images)
+                place_image(files, record.path, inside(path, f"images/{record.path}"), images)
             mask_name = f"masks/{PurePosixPath(taken.take(record.path)).with_suffix('.png')}"
             picture, entries = _objects(record)
             height, width = (int(side) for side in record.size)

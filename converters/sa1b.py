@@ -16,6 +16,7 @@ from typing import Any
 
 from samlabel.errors import FormatError, brief, shown
 from samlabel.geometry import box_from_xywh, box_to_xywh, innermost_point
+from samlabel.reach import Reach
 from samlabel.types import Annotation, Category, Dataset, ImageRecord, Size
 
 from ._files import (
@@ -23,6 +24,7 @@ from ._files import (
     check_transfer,
     dump_json,
     inside,
+    leaves,
     opened,
     parse_json,
     place_image,
@@ -90,20 +92,23 @@ def _json_files(folder: Path) -> Iterator[Path]:
         yield from (Path(where, f) for f in sorted(files) if f.lower().endswith(".json") and not f.startswith("."))
 
 
-def read(path: Path, *, image_root: Path | None = None, lenient: Lenient | None = None) -> Dataset:
+def read(
+    path: Path, *, image_root: Path | None = None, lenient: Lenient | None = None, reach: Reach | None = None
+) -> Dataset:
     """The dataset of a folder of SA-1B records, or of one such file.
 
     Without the file beside them that `write` makes, every object is of the category 1, "object". Raises FormatError
     with file, annotation and rule; with `lenient`, what is broken is left out and counted there.
     """
     path = Path(path)
+    reach = reach or Reach.of(path, image_root=image_root)
     base = path if path.is_dir() else path.parent
     files = tuple(_json_files(path)) if path.is_dir() else (path,)
-    categories, extra, lines = _read_sidecar(base / SIDECAR)
+    categories, extra, lines = _read_sidecar(reach.check(base / SIDECAR))
     if not files and not (base / SIDECAR).is_file():
         raise FormatError(f"{path}: no SA-1B records here; wanted JSON files, one an image")
-    records = _Records(base, files, frozenset(c.id for c in categories), lines, lenient)
-    return Dataset(categories, records, image_root or base, extra)
+    records = _Records(base, files, frozenset(c.id for c in categories), lines, lenient, reach, image_root)
+    return Dataset(categories, records, image_root or base, extra, reach)
 
 
 @dataclass(frozen=True)
@@ -113,6 +118,8 @@ class _Records:
     categories: frozenset[int]
     lines: dict[str, int]  # label file -> where its line starts in the file beside them
     lenient: Lenient | None
+    reach: Reach
+    named_root: Path | None  # the folder of the images, where the user named it
 
     def __iter__(self) -> Iterator[ImageRecord]:
         if self.lenient is not None:
@@ -123,10 +130,11 @@ class _Records:
     def _record(self, file: Path, once: Once) -> ImageRecord:
         name = file.relative_to(self.base).as_posix()
         with coded("bad-file"):
-            image, raws = _load(file)
+            image, raws = _load(self.reach.check(file))
         where = f"{file}: image {shown(image.get('image_id'))}"
         size = size_of(image.get("height"), image.get("width"), where)
-        path = str(PurePosixPath(name).parent / relative_name(image.get("file_name"), where))
+        path = relative_name(image.get("file_name"), where, self.named_root)
+        path = path if leaves(image["file_name"]) else str(PurePosixPath(name).parent / path)
         once.check(path, str(file))
         aside = self._aside(name)
         seen: set[Any] = set()
@@ -249,6 +257,7 @@ def write(
     classes, crowd flags, detector scores, and which values were filled in.
     """
     check_transfer(images)
+    files = dataset.images_in()
     path = Path(path)
     present = next(_json_files(path), None) if path.is_dir() else None
     refuse_existing(present, overwrite)
@@ -265,7 +274,7 @@ def write(
             name = names.take(record.path)
             label = str(PurePosixPath(name).with_suffix(".json"))
             report.losses["image-renamed"] += name != record.path
-            place_image(dataset.image_root, record.path, inside(path, name), images)
+            place_image(files, record.path, inside(path, name), images)
             shown = name if images != "none" else record.path
             entries, extras = [], []
             for annotation in record.annotations:

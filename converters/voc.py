@@ -75,6 +75,7 @@ def write(dataset: Dataset, path: Path, *, overwrite: bool = False, images: str 
     Images keep their kind (.png stays .png); sub-folders are mirrored. Pictures are written for images with masks.
     """
     check_transfer(images)
+    files = dataset.images_in()
     path = Path(path)
     present = next(files_below(path / "Annotations", ".xml"), None)
     refuse_existing(present or (path / MAP if (path / MAP).exists() else None), overwrite)
@@ -97,7 +98,7 @@ def write(dataset: Dataset, path: Path, *, overwrite: bool = False, images: str 
             name = taken.take(record.path)
             report.losses["image-renamed"] += name != record.path
             stem = str(PurePosixPath(name).with_suffix(""))
-            place_image(dataset.image_root, record.path, inside(path, f"JPEGImages/{name}"), images)
+            place_image(files, record.path, inside(path, f"JPEGImages/{name}"), images)
             kept = [a for a in record.annotations if a.mask is None or a.mask.area]
             report.losses["empty-mask-lost"] += len(record.annotations) - len(kept)
             report.losses["mask-changed"] += sum(_cut(kept, record))

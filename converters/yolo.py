@@ -14,6 +14,7 @@ from typing import Any, TypeGuard
 
 from samlabel.errors import UsageError
 from samlabel.geometry import PolygonMask, bounding_points, mask_to_contours, simplify_to
+from samlabel.image_files import ImageFiles
 from samlabel.types import Annotation, Category, Dataset, ImageRecord, Mask, Size
 
 from ._budget import Budget
@@ -103,7 +104,7 @@ def write(
     for folder in ("images", "labels"):
         (path / folder).mkdir(parents=True, exist_ok=True)
     categories = tuple(sorted(dataset.categories, key=lambda c: c.id))
-    done, *others = in_parts(_Labels(path, categories, dataset.image_root, images, crowds, how), dataset.records)
+    done, *others = in_parts(_Labels(path, categories, dataset.images_in(), images, crowds, how), dataset.records)
     for other in others:
         done.join(other)
     report, losses = done.report, done.audit.losses()
@@ -220,7 +221,7 @@ class _Labels:
 
     path: Path
     categories: tuple[Category, ...]  # sorted by id
-    image_root: Path | None
+    files: ImageFiles
     images: str
     crowds: str
     how: _How
@@ -259,7 +260,7 @@ class _Labels:
         report.images += 1
         report.objects += len(rows)
         if self.images != "none":
-            place_image(self.image_root, record.path, target.file(f"images/{name}"), self.images)
+            place_image(self.files, record.path, target.file(f"images/{name}"), self.images)
         target.write(label, "".join([f"{row}\n" for row in rows]))
         done.written.add(label)
 

@@ -14,7 +14,8 @@ from types import MappingProxyType
 from typing import Any
 
 from .duplicates import TooManyPairs, duplicates
-from .errors import FormatError, ImageError, UnknownName, UsageError
+from .errors import FormatError, ImageError, LeadsOutside, UnknownName, UsageError
+from .image_files import ImageFiles
 from .types import Annotation, Dataset, ImageRecord
 
 SEVERITIES = ("error", "warning", "note", "off")
@@ -22,6 +23,7 @@ SEVERITIES = ("error", "warning", "note", "off")
 CODES: Mapping[str, tuple[str, str]] = MappingProxyType(
     {
         "format": ("error", "the file breaks a rule of its format"),
+        "outside": ("error", "a label file, a folder of data.yaml or an image leads out of the dataset"),
         "no-images": ("error", "the dataset lists no image"),
         "image-missing": ("error", "a listed image is not in the folder of pictures"),
         "image-unreadable": ("error", "a listed image cannot be read"),
@@ -112,19 +114,28 @@ class Report:
 
 
 def check(
-    path: Path, *, format: str | None = None, image_root: Path | None = None, limits: Limits | None = None
+    path: Path,
+    *,
+    format: str | None = None,
+    image_root: Path | None = None,
+    limits: Limits | None = None,
+    follow_links: bool = False,
 ) -> Report:
-    """Every finding in the dataset at `path`, in order of its images; pictures are looked for in `image_root`."""
+    """Every finding in the dataset at `path`, in order of its images; images are looked for in `image_root`.
+
+    What leads out of the dataset is a finding and not opened, unless `follow_links`.
+    """
     import converters
 
     limits = limits or Limits()
     report = Report(str(path))
     try:
-        dataset = converters.read(path, format, image_root=image_root, pictures=True)
+        dataset = converters.read(path, format, image_root=image_root, pictures=True, follow_links=follow_links)
         found = _findings(dataset, report, limits)
         _collect(found, report, limits)
-    except FormatError as error:
-        _collect(iter([("format", " ".join(str(error).split()), None, None)]), report, limits)
+    except (FormatError, LeadsOutside) as error:
+        code = "outside" if isinstance(error, LeadsOutside) else "format"
+        _collect(iter([(code, " ".join(str(error).split()), None, None)]), report, limits)
     _judge(report, limits)
     return report
 
@@ -155,14 +166,15 @@ def _findings(dataset: Dataset, report: Report, limits: Limits) -> Iterator[_Raw
             yield "category-twice", f"{count} categories are called {name!r}", None, None
     used: Counter[str] = Counter({name: 0 for name in names.values()})
     seen: set[str] = set()
+    files = dataset.images_in()
     for record in dataset.records:
         report.images += 1
         report.objects += len(record.annotations)
         if record.path in seen:
             yield "image-twice", "listed twice", record.path, None
         seen.add(record.path)
-        if dataset.image_root is not None:
-            yield from _picture(record, dataset.image_root)
+        if files.root is not None:
+            yield from _picture(record, files)
         if not record.annotations:
             yield "no-objects", "has no objects", record.path, None
         for number, one in enumerate(record.annotations, start=1):
@@ -186,13 +198,17 @@ def _findings(dataset: Dataset, report: Report, limits: Limits) -> Iterator[_Raw
         yield "imbalance", f"{counts}; {limits.max_imbalance:g} times is allowed", None, None
 
 
-def _picture(record: ImageRecord, root: Path) -> Iterator[_Raw]:
+def _picture(record: ImageRecord, files: ImageFiles) -> Iterator[_Raw]:
     from .images import header_size
 
+    assert files.root is not None
     try:
-        size = header_size(root, record.path)
+        files.find(record.path)
+        size = header_size(files.root, record.path)
     except FileNotFoundError:
-        yield "image-missing", f"not in {root}", record.path, None
+        yield "image-missing", f"not in {files.root}", record.path, None
+    except LeadsOutside as error:
+        yield "outside", str(error), record.path, None
     except ImageError as error:
         yield "image-unreadable", str(error), record.path, None
     else:

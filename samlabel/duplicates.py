@@ -32,8 +32,8 @@ class Duplicate:
 def duplicates(objects: Sequence[Annotation], iou: float) -> Iterator[Duplicate]:
     """Each object that overlaps an earlier one by `iou` or more, once for its own category and once for others.
 
-    Masks decide where both have one, else boxes; one that equals an earlier object is compared no further. Raises TooManyPairs where so many objects overlap that it would take
-    minutes to compare them all.
+    Masks decide where both have one, else boxes; one that equals an earlier object is compared no further. Raises
+    TooManyPairs where so many objects overlap that it would take minutes to compare them all.
     """
     copies = _Copies(objects, iou)
     yield from copies.equal()

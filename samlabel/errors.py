@@ -155,10 +155,31 @@ class ImageError(SamlabelError):
     """One image that cannot be read; the run goes on without it."""
 
 
+class ImageChanged(ImageError):
+    """An image that is no longer the one that its labels were made for; the run goes on without it."""
+
+    def __init__(self, path: str, what: str = "the file changed since it was labeled") -> None:
+        self.path, self.what = path, f"{what}; run the same command again"
+        super().__init__(f"{path}: {self.what}")
+
+
 class FormatError(SamlabelError):
     """A label file that breaks a rule of its format: file, line or id, and the rule."""
 
     code: str | None = None  # the one of `converters.SKIPPED` that a lenient reader counts it under, where it is known
+
+
+class LeadsOutside(SamlabelError):
+    """A file of a dataset, or a folder that it names, that lies elsewhere; refused because nobody allowed it."""
+
+    exit_code = 4
+
+    def __init__(self, what: str, target: str, home: str) -> None:
+        dataset = f"the dataset in {home}" if home else "the dataset"
+        super().__init__(
+            f"{what}: leads to {target}, outside {dataset}; allow it with --follow-links, or name the folder of the "
+            f"images with --image-root"
+        )
 
 
 class LossyConversion(SamlabelError):
@@ -173,6 +194,12 @@ class WeightsError(SamlabelError):
 
 class UntrustedWeights(WeightsError):
     """A file that can run code when it is opened, and nobody said that it may."""
+
+    exit_code = 4
+
+
+class PlantedLibrary(SamlabelError):
+    """The current folder holds shared libraries that importing torch could load."""
 
     exit_code = 4
 

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import glob
 import hashlib
-import io
 import os
 import stat
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .decoders import measure, open_header
 from .errors import ImageError, UsageError, brief, reason
+from .file_state import State, state_of
+from .file_state import hash_file as hash_file
 from .protocols import Image
 
 if TYPE_CHECKING:
@@ -42,8 +43,6 @@ SUFFIXES = frozenset(
         ".mpo",
     ]
 )
-# Pillow picks a decoder by content; EPS would start Ghostscript, so only plain raster formats are let in.
-_DECODERS = ("JPEG", "PNG", "BMP", "DIB", "GIF", "WEBP", "TIFF", "PPM", "JPEG2000", "AVIF")
 MAX_PIXELS = 2**27  # 134 megapixels: a 12000 x 9000 photo passes, a bomb does not
 MAX_BYTES = 2**31
 STRIP = 2**20  # pixels that are turned into RGB at a time
@@ -73,11 +72,11 @@ def _nothing() -> None:
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """One picture with the fingerprint of the file that it came from."""
+    """One picture with hash and state of the file that it came from."""
 
     image: Image
     sha256: str
-    stat: tuple[int, int]  # size in bytes, modification time in ns
+    stat: State  # of the file before it was read
     release: Callable[[], None] = field(default=_nothing, compare=False)  # to be called when it is done with
 
 
@@ -131,7 +130,7 @@ class Encoded:
     pixels: int
     _opened: Any
     _sha256: str
-    _stat: tuple[int, int]
+    _stat: State
 
     def decode(self, release: Callable[[], None] = _nothing) -> Decoded:
         """The upright RGB pixels; `release` is what whoever is done with them calls. ImageError says why not."""
@@ -144,12 +143,12 @@ class Encoded:
 
 def encoded(root: Path, path: str, *, max_pixels: int = MAX_PIXELS) -> Encoded:
     """The image `root/path` before it is decoded; ImageError for one of more than `max_pixels`, or that is none."""
-    data, fingerprint = _read(root / path, path)
+    data, state = _read(root / path, path)
     sha256 = hashlib.sha256(data).hexdigest()
     if not data:
         raise ImageError(f"{path}: the file is empty")
     try:
-        opened = _open(data)
+        opened = open_header(data)
     except Exception as error:
         raise ImageError(f"{path}: cannot be decoded: {brief(error)}") from error
     if opened is None:
@@ -157,7 +156,7 @@ def encoded(root: Path, path: str, *, max_pixels: int = MAX_PIXELS) -> Encoded:
     width, height = opened.size
     if width * height > max_pixels:
         raise ImageError(f"{path}: {width} x {height} pixels; raise max_pixels ({max_pixels}) if you trust it")
-    return Encoded(path, width * height, opened, sha256, fingerprint)
+    return Encoded(path, width * height, opened, sha256, state)
 
 
 def decode(root: Path, path: str, *, max_pixels: int = MAX_PIXELS) -> Decoded:
@@ -173,42 +172,28 @@ def header_size(root: Path, path: str) -> tuple[int, int]:
     """(height, width) of the upright picture `root/path`, from its head; FileNotFoundError, or ImageError."""
     if not (root / path).exists():
         raise FileNotFoundError(root / path)
-    data, _ = _read(root / path, path)
-    try:
-        opened = _open(data)
-        if opened is None:
-            raise ImageError(f"{path}: not a picture in a known format")
-        width, height = opened.size
-        turned = opened.getexif().get(0x0112, 1) in (5, 6, 7, 8)
-    except ImageError:
-        raise
-    except Exception as error:  # Pillow leaks what it likes on broken bytes
-        raise ImageError(f"{path}: cannot be read: {' '.join(str(error).split())}") from error
-    return (width, height) if turned else (height, width)
+    return measure(root / path, path)
 
 
-def fingerprint(path: Path) -> tuple[int, int]:
-    """Size and modification time: equal ones mean that a file need not be read again."""
-    found = path.stat()
-    return found.st_size, found.st_mtime_ns
+def hash_tree(path: Path, *, copy_to: Path | None = None) -> str:
+    """SHA-256 of a file's bytes, or of the names and bytes of all files in a folder, in hex.
 
-
-def hash_file(path: Path) -> str:
-    """SHA-256 of a file's bytes, in hex."""
-    digest = hashlib.sha256()
-    with path.open("rb") as stream:
-        while chunk := stream.read(1 << 20):
-            digest.update(chunk)
-    return digest.hexdigest()
-
-
-def hash_tree(path: Path) -> str:
-    """SHA-256 of a file's bytes, or of the names and bytes of all files in a folder, in hex."""
+    `copy_to`, which is new, gets the very bytes that were read.
+    """
     if not path.is_dir():
-        return hash_file(path)
-    files = sorted(one for one in path.rglob("*") if one.is_file())
-    lines = [f"{one.relative_to(path).as_posix()} {hash_file(one)}" for one in files]
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+        return hash_file(path, copy_to=copy_to)
+    if copy_to is not None:
+        copy_to.mkdir()
+    digest = hashlib.sha256()
+    for file in sorted(one for one in path.rglob("*") if one.is_file()):
+        name = file.relative_to(path)
+        target = None if copy_to is None else copy_to / name
+        if target is not None:
+            target.parent.mkdir(parents=True, exist_ok=True)
+        # The length of the name keeps names with line feeds from passing for several files.
+        raw = os.fsencode(name.as_posix())
+        digest.update(f"{len(raw)} ".encode() + raw + f" {hash_file(file, copy_to=target)}\n".encode())
+    return digest.hexdigest()
 
 
 def _expand(item: str | os.PathLike[str]) -> tuple[Path, list[Path]]:
@@ -306,50 +291,18 @@ def _why_not_a_file(path: Path) -> str | None:
     return None if stat.S_ISREG(mode) else "not a regular file"
 
 
-def _read(file: Path, path: str) -> tuple[bytes, tuple[int, int]]:
+def _read(file: Path, path: str) -> tuple[bytes, State]:
     try:
         found = file.stat()
         if not stat.S_ISREG(found.st_mode):
             raise ImageError(f"{path}: not a regular file")
         if found.st_size > MAX_BYTES:
             raise ImageError(f"{path}: {found.st_size} bytes; a picture file over {MAX_BYTES} is not read")
-        return file.read_bytes(), (found.st_size, found.st_mtime_ns)
+        with file.open("rb") as stream:
+            state = state_of(stream.fileno())  # before the bytes, so that a change while they are read shows later
+            return stream.read(), state
     except OSError as error:
         raise ImageError(f"{path}: cannot be read: {reason(error)}") from error
-
-
-@cache
-def _decoders() -> tuple[str, ...]:
-    """The allowed decoders that this Pillow was built with."""
-    import warnings
-
-    from PIL import Image as pillow
-
-    pillow.init()
-    # Oversized pictures become errors of ours, odd EXIF is survived: nothing is left to warn about.
-    warnings.filterwarnings("ignore", module=r"PIL\.")
-    return tuple(name for name in _DECODERS if name in pillow.OPEN)
-
-
-def _open(data: bytes) -> Any:
-    """The picture in `data` with only its head read; None when no decoder knows it.
-
-    Not `Image.open`: ultralytics replaces that function by one that prints to stdout and wants to
-    install packages, and it would try decoders that are not in our list.
-    """
-    import struct
-
-    from PIL import Image as pillow
-
-    for name in _decoders():
-        factory, accept = pillow.OPEN[name]
-        accepted = accept is not None and accept(data[:16])
-        if accepted and not isinstance(accepted, str):  # text says which library this Pillow lacks
-            try:
-                return factory(io.BytesIO(data), "")
-            except (SyntaxError, IndexError, TypeError, struct.error):
-                continue
-    return None
 
 
 def _to_rgb(opened: Any) -> np.ndarray:

@@ -21,6 +21,7 @@ from types import TracebackType
 from typing import IO, Any, NamedTuple
 
 from .errors import SamlabelError, UsageError
+from .file_state import State
 from .types import Annotation, Category, ImageRecord, Mask
 
 Choice = Callable[[dict[str, Any], bytes], "tuple[dict[str, Any], ImageRecord | None] | None"]
@@ -34,7 +35,7 @@ class Labelled:
 
     record: ImageRecord
     sha256: str
-    stat: tuple[int, int]  # size in bytes, modification time in ns
+    stat: State  # of the file before it was read
     dropped: Mapping[str, int] = field(default_factory=dict)
 
 
@@ -43,7 +44,7 @@ class Entry(NamedTuple):
 
     offset: int
     sha256: str
-    stat: tuple[int, int]
+    stat: State
     human: bool = False  # a person made these labels; lines of models, earlier or later, do not count
 
 
@@ -104,7 +105,7 @@ class Journal:
         finally:
             self._file.close()
 
-    def append_human(self, record: ImageRecord, names: Mapping[int, str], sha256: str, stat: tuple[int, int]) -> None:
+    def append_human(self, record: ImageRecord, names: Mapping[int, str], sha256: str, stat: State) -> None:
         """Add a person's labels of one image; `names` says what the ids of its categories mean."""
         head = {
             "path": record.path,
@@ -217,11 +218,10 @@ class Journal:
                     self.discarded += 1
                 elif opened[0]["settings"] in (self.settings, HUMAN):
                     head = opened[0]
-                    size, changed = head["stat"]
                     human = head["settings"] == HUMAN
                     known = self.entries.get(head["path"])
                     if human or known is None or not known.human:
-                        self.entries[head["path"]] = Entry(end, head["sha256"], (size, changed), human)
+                        self.entries[head["path"]] = Entry(end, head["sha256"], tuple(head["stat"]), human)
                     self._new.update(head.get("names", {}).values())
                 end += len(line)
                 if line.endswith(b"\n"):

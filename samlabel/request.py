@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from . import detectors
 from .class_map import ClassMap
-from .images import Source, fingerprint, hash_file, hash_tree
+from .file_state import hash_file, is_unchanged, state_of
+from .images import Source, hash_tree
 from .ledger import write_atomically
 from .pipeline import Models
 from .protocols import Detector, Segmenter
@@ -106,7 +107,7 @@ class Recall:
         if self.files is None:
             file.unlink(missing_ok=True)
             return
-        known = {str(path): [*fingerprint(path), hash_file(path)] for path in self.files}
+        known = {str(path): [*state_of(path), hash_file(path)] for path in self.files}
         rows = [[one.id, one.name, one.supercategory] for one in categories]
         says = {"asked": self.asked.to_json(), "files": known, "settings": dict(settings), "categories": rows}
         write_atomically(file, json.dumps(says) + "\n")
@@ -181,5 +182,5 @@ def _shipped_weights() -> list[Path]:
 
 
 def _is_same(path: Path, known: Sequence[Any]) -> bool:
-    size, changed, sha256 = known
-    return fingerprint(path) == (size, changed) or hash_file(path) == sha256
+    *state, sha256 = known
+    return is_unchanged(path, state, sha256)

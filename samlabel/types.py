@@ -18,6 +18,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .image_files import NOTHING_EXPECTED, Expected, ImageFiles
+from .reach import Reach
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -223,3 +226,11 @@ class Dataset:
     records: Iterable[ImageRecord]
     image_root: Path | None = None  # where `ImageRecord.path` starts; None when the images are unknown
     extra: Mapping[str, Any] = field(default_factory=lambda: _NOTHING)
+    reach: Reach | None = None  # where its image files may lie; None is in `image_root` alone
+    expected: Mapping[str, Expected] = field(default_factory=lambda: NOTHING_EXPECTED)  # by the path of a record
+
+    def images_in(self, folder: Path | None = None) -> ImageFiles:
+        """The image files in `folder`, or where the dataset says; each is asked for by the path of its record."""
+        root = folder or self.image_root
+        reach = self.reach if self.reach is not None else Reach().plus(self.image_root)
+        return ImageFiles(root, reach if folder is None else reach.plus(folder), self.expected)

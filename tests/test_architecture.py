@@ -16,11 +16,17 @@ ROOT = Path(__file__).resolve().parents[1]
 # What a module of samlabel may import is everything on its own step or a lower one.
 STEPS = {
     "errors": 0,
+    "text": 0,
+    "decoders": 0,
+    "file_state": 0,
+    "reach": 0,
+    "image_files": 0,
     "types": 0,
     "geometry": 0,
     "protocols": 1,
     "plugins": 2,
     "images": 2,
+    "libraries": 2,
     "devices": 2,
     "memory": 2,
     "duplicates": 2,
@@ -62,9 +68,10 @@ MAY_IMPORT_SAM = (
     "samlabel.segmenters.sam",
     "samlabel.detectors.nano",
     "samlabel.detectors._nano_head",
+    "samlabel.detectors.ultralytics",  # its exports run in the same runtimes, which report where `sam` does not stop it
     "samlabel.training",
 )
-CONVERTERS_MAY_IMPORT = {"types", "geometry", "errors"}
+CONVERTERS_MAY_IMPORT = {"types", "geometry", "errors", "decoders", "image_files", "reach"}
 HEAVY = ("torch", "torchvision", "ultralytics", "transformers", "cv2", "pycocotools", "sam")
 
 

@@ -15,6 +15,8 @@ import typer
 
 from .. import __version__
 from ..errors import SamlabelError, brief, cause, reason
+from ..libraries import guarded_torch
+from ._console import say, say_traceback, tamed_libraries
 from .annotate import annotate
 from .bench import bench
 from .check import check
@@ -90,7 +92,11 @@ def main(args: list[str] | None = None) -> None:
             stream.reconfigure(errors="backslashreplace")
     words = list(sys.argv[1:] if args is None else args)
     debug = "--debug" in words
-    sys.exit(_run([word for word in words if word != "--debug"], debug=debug))
+    if debug:
+        sys.excepthook = say_traceback
+    with tamed_libraries(), guarded_torch():
+        code = _run([word for word in words if word != "--debug"], debug=debug)
+    sys.exit(code)
 
 
 def _run(words: list[str], *, debug: bool) -> int:
@@ -141,7 +147,7 @@ def _usage(error: Exception) -> int:
 
 
 def _say(message: str) -> None:
-    print("samlabel: error: " + " ".join(message.split()), file=sys.stderr)
+    say("samlabel: error: " + " ".join(message.split()), err=True)
 
 
 def _end_on_sigterm() -> None:

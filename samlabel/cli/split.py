@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import UsageError
-from ._console import print_json
+from ._console import print_json, say
 from ._write import (
     AllowLossy,
     DryRun,
+    FollowLinks,
     From,
     ImageRoot,
     Images,
@@ -49,6 +50,7 @@ def split(
     images: Images = None,
     image_root: ImageRoot = None,
     option: Option = None,
+    follow_links: FollowLinks = False,
     lenient: LenientFlag = False,
     allow_lossy: AllowLossy = False,
     overwrite: Overwrite = False,
@@ -56,12 +58,13 @@ def split(
     as_json: Json = False,
 ) -> None:
     """Divide a dataset: the same for the same seed, classes spread evenly, photos that look alike kept together."""
+    import converters
     from converters import Lenient, Receipt
 
     from ..datasets import plan
 
     shares = _shares(part or DEFAULT)
-    dataset = opened(source, from_, image_root, lenient=lenient)
+    dataset = opened(source, from_, image_root, lenient=lenient, follow_links=follow_links)
     whole = dataset()
     found = plan(whole, shares, seed=seed, image_root=image_root)
     skipped = dataset.skipped or Lenient()  # of the whole, and so told once
@@ -84,6 +87,8 @@ def split(
             _refuse(receipts[label].losses, dry and not dry_run, label)
     if not dry_run and all((out / label / "data.yaml").is_file() for label in shares):
         _write_data_yaml(out, list(shares), whole.categories)
+        if images == "symlink":
+            converters.note_images(out, whole)
     if as_json:
         print_json(
             {
@@ -96,13 +101,14 @@ def split(
             }
         )
         return
-    print("\n".join([f"{dataset.format} ({dataset.why})", *skipped.lines()]))
+    for line in (f"{dataset.format} ({dataset.why})", *skipped.lines()):
+        say(line)
     for label, receipt in receipts.items():
-        print(f"{label}: {receipt.images_out} images, {receipt.objects_out} objects: {out / label}")
+        say(f"{label}: {receipt.images_out} images, {receipt.objects_out} objects: {out / label}")
         for line in receipt.lines():
             if line.startswith(("lost", "note")):
-                print(f"  {line}")
-    print(f"{found.groups} groups of like photos kept together ({found.grouped} of {found.compared} compared)")
+                say(f"  {line}")
+    say(f"{found.groups} groups of like photos kept together ({found.grouped} of {found.compared} compared)")
 
 
 def _refuse(losses: dict[str, int], checking: bool, label: str) -> None:

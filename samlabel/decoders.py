@@ -1,0 +1,83 @@
+"""Which files are images: plain raster formats, told by content and never by name."""
+
+from __future__ import annotations
+
+import io
+import os
+import stat
+from functools import cache
+from pathlib import Path
+from typing import IO, Any
+
+from .errors import ImageError
+
+# Pillow picks a decoder by content; EPS would start Ghostscript, so only plain raster formats are let in.
+_DECODERS = ("JPEG", "PNG", "BMP", "DIB", "GIF", "WEBP", "TIFF", "PPM", "JPEG2000", "AVIF")
+_TURNED = (5, 6, 7, 8)  # EXIF orientations that swap width and height
+
+
+def open_header(data: bytes | IO[bytes]) -> Any:
+    """Pillow's image of these bytes, or of a file open for reading, with only its head read; None when it is none.
+
+    Not `Image.open`: ultralytics replaces that function by one that prints to stdout and wants to install packages, and
+    it would try decoders that are not in our list.
+    """
+    import struct
+
+    from PIL import Image as pillow
+
+    stream = io.BytesIO(data) if isinstance(data, bytes) else data
+    head = stream.read(16)
+    for name in _decoders():
+        factory, accept = pillow.OPEN[name]
+        accepted = accept is not None and accept(head)
+        if accepted and not isinstance(accepted, str):  # text says which library this Pillow lacks
+            stream.seek(0)
+            try:
+                return factory(stream, "")
+            except (SyntaxError, IndexError, TypeError, struct.error):
+                continue
+    return None
+
+
+def measure(data: bytes | Path, name: str) -> tuple[int, int]:
+    """(height, width) of the upright image in these bytes or this file, from its head; ImageError when it is none.
+
+    `name` begins the message. Nothing but a regular file is opened, so that a pipe does not wait for its writer.
+    """
+    try:
+        if isinstance(data, bytes):
+            return _size(data, name)
+        if not stat.S_ISREG(os.stat(data).st_mode):
+            raise ImageError(f"{name}: not a regular file")
+        with open(data, "rb") as stream:
+            return _size(stream, name)
+    except ImageError:
+        raise
+    except OSError as error:
+        what = "cannot be read" if error.strerror else "not a readable image"  # Pillow's own have no number
+        raise ImageError(f"{name}: {what}: {error.strerror or error}") from error
+    except Exception as error:  # Pillow leaks what it likes on broken bytes
+        raise ImageError(f"{name}: not a readable image: {' '.join(str(error).split())}") from error
+
+
+def _size(data: bytes | IO[bytes], name: str) -> tuple[int, int]:
+    opened = open_header(data)
+    if opened is None:
+        raise ImageError(f"{name}: not an image in a known format")
+    width, height = opened.size
+    turned = opened.getexif().get(0x0112, 1) in _TURNED
+    return (width, height) if turned else (height, width)
+
+
+@cache
+def _decoders() -> tuple[str, ...]:
+    """The allowed decoders that this Pillow was built with."""
+    import warnings
+
+    from PIL import Image as pillow
+
+    pillow.init()
+    # Oversized images become errors of ours, odd EXIF is survived: nothing is left to warn about.
+    warnings.filterwarnings("ignore", module=r"PIL\.")
+    return tuple(name for name in _DECODERS if name in pillow.OPEN)
