@@ -8,21 +8,28 @@ without that suffix is whole. A download that breaks off is continued with an HT
 from __future__ import annotations
 
 import http.client
+import logging
 import os
 import shutil
+import sys
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
-from .errors import UsageError, WeightsError
+from .errors import UsageError, WeightsError, naming
+from .errors import reason as words_of
 from .images import hash_file
 
 CACHE_VARIABLE, MIRROR_VARIABLE = "SAMLABEL_CACHE", "SAMLABEL_MIRROR"
 SECONDS_OF_SILENCE = 30.0  # after which a connection counts as broken
 _ATTEMPTS = 5  # in a row that bring no byte
 _CHUNK = 2**20
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +94,7 @@ def pull(
     """The file of `checkpoint`, fetched unless it is there and sound; `progress` hears bytes so far and in all.
 
     `mirror` (or SAMLABEL_MIRROR) is the address of a folder that holds the file under the same name.
+    A pull of the same file by another process is waited for, and its file taken.
     Raises WeightsError; what had arrived by then is kept and continued by the next pull.
     """
     path = where(checkpoint)
@@ -97,14 +105,58 @@ def pull(
             raise
     url = _address(checkpoint, mirror)
     part = _part(path)
-    _prepare(path.parent, checkpoint.size - (part.stat().st_size if part.is_file() else 0))
-    _download(url, part, checkpoint.size, progress)
-    digest = hash_file(part)
-    if digest != checkpoint.sha256:
-        part.unlink()
-        raise WeightsError(f"{url}: its SHA-256 is {digest}, wanted {checkpoint.sha256}; nothing of it was kept")
-    os.replace(part, path)
+    _make(path.parent)
+    with in_turn(path):
+        with suppress(WeightsError):  # another process has fetched it meanwhile
+            return verify(checkpoint)
+        _check_room(path.parent, checkpoint.size - (part.stat().st_size if part.is_file() else 0))
+        _download(url, part, checkpoint.size, progress)
+        digest = hash_file(part)
+        if digest != checkpoint.sha256:
+            part.unlink()
+            raise WeightsError(f"{url}: its SHA-256 is {digest}, wanted {checkpoint.sha256}; nothing of it was kept")
+        os.replace(part, path)
     return path
+
+
+@contextmanager
+def in_turn(path: Path) -> Iterator[None]:
+    """Inside, no other process fetches the file `path`, whose folder is there; one that does is waited for.
+
+    The system frees the lock however a process ends.
+    """
+    lock = path.with_name(f".{path.name}.lock")
+    while True:
+        with open(lock, "a+b") as file:
+            if not _is_locked(file, wait=False):
+                log.warning("waiting for another process that fetches %s", path.name)
+                while not _is_locked(file, wait=True):
+                    pass
+            with suppress(FileNotFoundError):
+                if os.path.samestat(os.fstat(file.fileno()), lock.stat()):  # else its last holder removed it
+                    try:
+                        yield
+                    finally:
+                        if os.name != "nt":  # which removes no open file
+                            lock.unlink(missing_ok=True)
+                    return
+
+
+def _is_locked(file: IO[bytes], *, wait: bool) -> bool:
+    """Whether the lock on a file is ours now."""
+    try:
+        if sys.platform == "win32":
+            import msvcrt
+
+            file.seek(0)
+            msvcrt.locking(file.fileno(), msvcrt.LK_LOCK if wait else msvcrt.LK_NBLCK, 1)
+        else:
+            import fcntl
+
+            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except OSError:
+        return False
+    return True
 
 
 def _part(path: Path) -> Path:
@@ -120,13 +172,16 @@ def _address(checkpoint: Checkpoint, mirror: str | None) -> str:
     return f"{base.rstrip('/')}/{checkpoint.file}"
 
 
-def _prepare(folder: Path, needed: int) -> None:
+def _make(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise WeightsError(
             f"the cache folder {folder} cannot be made: {error.strerror}; set {CACHE_VARIABLE}"
         ) from error
+
+
+def _check_room(folder: Path, needed: int) -> None:
     free = shutil.disk_usage(folder).free
     if free < needed:
         raise WeightsError(
@@ -154,6 +209,8 @@ def _download(url: str, part: Path, size: int, progress: Callable[[int, int], No
                 raise WeightsError(f"{url}: the server answers {error.code} {error.reason}") from error
             reason = f"the server answers {error.code} {error.reason}"
         except (OSError, http.client.HTTPException) as error:
+            if isinstance(error, OSError) and error.filename is not None:  # our file, not the connection
+                raise WeightsError(f"{part}: {words_of(error)}; the same command continues there") from error
             reason = str(getattr(error, "reason", "") or error) or type(error).__name__
         now = part.stat().st_size if part.is_file() else 0
         in_vain = 0 if now > max(have, most) else in_vain + 1
@@ -180,7 +237,9 @@ def _attempt(url: str, part: Path, have: int, size: int, progress: Callable[[int
                     file.close()
                     part.unlink()
                     raise WeightsError(f"{url}: sends more than the {size} bytes of this file; nothing of it was kept")
-                file.write(chunk)
+                with naming(part):
+                    file.write(chunk)
+                    file.flush()
                 if progress is not None:
                     progress(have, size)
 

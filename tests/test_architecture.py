@@ -29,6 +29,8 @@ STEPS = {
     "libraries": 2,
     "devices": 2,
     "memory": 2,
+    "duplicates": 2,
+    "pixel_budget": 2,
     "workers": 2,
     "select": 2,
     "ledger": 2,

@@ -17,10 +17,11 @@ from pathlib import Path
 from typing import Any
 
 from ..devices import resolve_device
-from ..errors import UnknownName, UsageError, WeightsError
+from ..errors import UnknownName, UsageError, WeightsError, brief
 from ..images import hash_file
 from ..protocols import Image
 from ..types import Category, Detections
+from ..weights import in_turn
 from ._batches import inside, same_size
 from ._classes import chosen
 from ._trust import check_digest
@@ -143,18 +144,18 @@ def fetch(what: str) -> Path:
         raise UnknownName("torchvision model", what, known)
     url = get_model_weights(what).DEFAULT.url
     kept = _cached(url)
-    if not kept.is_file():
-        log.warning("downloading %s into %s", url, kept.parent)
-        try:
-            kept.parent.mkdir(parents=True, exist_ok=True)
-            torch.hub.download_url_to_file(url, str(kept), hash_prefix=_hash_prefix(kept), progress=False)
-        except Exception as error:  # urllib, ssl and torch.hub each raise their own
-            reason = " ".join(str(error).split())
-            raise WeightsError(
-                f"weights of {what} could not be downloaded from {url} ({reason}); fetch them and "
-                f"write torchvision:{what}@FILE"
-            ) from error
-    _check_hash(kept)
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    with in_turn(kept):
+        if not kept.is_file():
+            log.warning("downloading %s into %s", url, kept.parent)
+            try:
+                torch.hub.download_url_to_file(url, str(kept), hash_prefix=_hash_prefix(kept), progress=False)
+            except Exception as error:  # urllib, ssl and torch.hub each raise their own
+                raise WeightsError(
+                    f"weights of {what} could not be downloaded from {url} ({brief(error)}); fetch them and "
+                    f"write torchvision:{what}@FILE"
+                ) from error
+        _check_hash(kept)
     return kept
 
 

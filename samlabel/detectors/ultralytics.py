@@ -23,6 +23,7 @@ from ..errors import MissingDependency, SamlabelError, UnknownName, UsageError, 
 from ..images import hash_file
 from ..protocols import Image
 from ..types import Category, Detections
+from ..weights import in_turn
 from ..workers import same_threads
 from ._batches import inside, same_size
 from ._classes import chosen
@@ -145,9 +146,11 @@ def fetch(what: str) -> Path:
     if path.parent != Path() or name is None:
         raise _no_such_file(what)
     target = _cached(name)
-    if not target.exists():
-        _download(name, target)
-    note(target, hash_file(target))
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with in_turn(target):
+        if not target.exists():
+            _download(name, target)
+        note(target, hash_file(target))
     return target
 
 
