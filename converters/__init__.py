@@ -8,7 +8,7 @@ line what those of `write` do. Others bring formats through the entry point grou
 
 from __future__ import annotations
 
-from ._convert import begun, convert, read, transfer, wants_pictures, write
+from ._convert import begun, convert, note_images, read, transfer, wants_pictures, write
 from ._lenient import SKIPPED, Lenient
 from ._measure import MaskIou
 from ._registry import FormatInfo, OptionInfo, detect_format, formats, get, names, options_of, parsed_options
@@ -32,6 +32,7 @@ __all__ = [
     "formats",
     "get",
     "names",
+    "note_images",
     "options_of",
     "parsed_options",
     "read",

@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from samlabel.errors import FormatError
+from samlabel.errors import FormatError, shown
 from samlabel.geometry import box_from_xywh, polygon_masks
+from samlabel.reach import Reach
 from samlabel.types import Annotation, Box, Category, Dataset, ImageRecord, Mask, Size
 
 from ._files import find_image_root, relative_name
@@ -43,7 +44,7 @@ _READ_KEYS = frozenset(
 _PLAIN_KEYS = frozenset(["id", "image_id", "category_id", "segmentation", "area", "bbox", "iscrowd"])
 
 
-def read_file(file: Path, image_root: Path | None, lenient: Lenient | None) -> Dataset:
+def read_file(file: Path, image_root: Path | None, lenient: Lenient | None, reach: Reach) -> Dataset:
     """The dataset of a COCO file, its records in the order of their names."""
     categories: tuple[Category, ...] = ()
     images: dict[Any, dict[str, Any]] | None = None
@@ -58,7 +59,7 @@ def read_file(file: Path, image_root: Path | None, lenient: Lenient | None) -> D
             if key == "images":
                 if not isinstance(value, Iterator):
                     raise FormatError(f"{file}: not COCO: wanted an object with a list of images")
-                images = _read_images(value, file, lenient)
+                images = _read_images(value, file, lenient, image_root)
             elif key == "annotations":
                 if not isinstance(value, Iterator):
                     raise FormatError(f"{file}: annotations is not a list")
@@ -75,28 +76,30 @@ def read_file(file: Path, image_root: Path | None, lenient: Lenient | None) -> D
         parent = file.parent
         usual = [parent, parent / "images", parent.parent, parent.parent / "images"]
         usual += [folder / file.stem.rpartition("_")[2] for folder in usual if "_" in file.stem]
-        image_root = find_image_root([name for name, _ in names[:50]], usual)
+        image_root = find_image_root([name for name, _ in names[:50]], usual, reach)
     known = frozenset(category.id for category in categories)
-    return Dataset(categories, _Records(file, known, images, names, spool, lenient), image_root, extra)
+    return Dataset(categories, _Records(file, known, images, names, spool, lenient), image_root, extra, reach)
 
 
-def _read_images(raw: Iterator[Any], file: Path, lenient: Lenient | None) -> dict[Any, dict[str, Any]]:
+def _read_images(
+    raw: Iterator[Any], file: Path, lenient: Lenient | None, image_root: Path | None
+) -> dict[Any, dict[str, Any]]:
     """The table of images by id; `file_name`, `height` and `width` checked."""
     images: dict[Any, dict[str, Any]] = {}
     names: dict[str, Any] = {}
     for entry in raw:
         try:
             if not isinstance(entry, dict):
-                raise broken("bad-image", f"{file}: image {entry!r:.80} is not an object")
+                raise broken("bad-image", f"{file}: image {shown(entry)} is not an object")
             key = id_of(entry.get("id"))
-            where = f"{file}: image {key!r}"
+            where = f"{file}: image {shown(key)}"
             if key is None:
-                raise broken("bad-image", f"{file}: image {entry.get('file_name')!r} has no id")
+                raise broken("bad-image", f"{file}: image {shown(entry.get('file_name'))} has no id")
             if key in images:
                 raise broken("duplicate-id", f"{where}: two images have this id")
-            name = relative_name(entry.get("file_name"), where)
+            name = relative_name(entry.get("file_name"), where, image_root)
             if name in names:
-                raise broken("duplicate-id", f"{where}: {name} is already image {names[name]!r}")
+                raise broken("duplicate-id", f"{where}: {name} is already image {shown(names[name])}")
             height, width = size_of(entry.get("height"), entry.get("width"), where)
         except FormatError as error:
             if lenient is None:
@@ -114,7 +117,7 @@ def _spool_objects(raw: Iterator[Any], spool: Spool, file: Path, lenient: Lenien
     owner: Any = None
     for entry in raw:
         if type(entry) is not dict:
-            error = broken("bad-annotation", f"{file}: annotation {entry!r:.80} is not an object")
+            error = broken("bad-annotation", f"{file}: annotation {shown(entry)} is not an object")
             if lenient is None:
                 raise error
             lenient.note("bad-annotation", error)
@@ -147,7 +150,7 @@ def _packed(polygons: list[Any]) -> tuple[bytes, ...] | list[Any]:
     """
     try:
         return tuple([_doubles(len(polygon))(*polygon) for polygon in polygons])
-    except (TypeError, struct.error):
+    except (TypeError, struct.error, OverflowError):
         return polygons
 
 
@@ -219,7 +222,7 @@ def _read_object(
     if type(category) is not int:
         category = whole(category)
     if category is None or category not in categories:
-        wanted = f"category_id {raw.get('category_id')!r} is not a listed category"
+        wanted = f"category_id {shown(raw.get('category_id'))} is not a listed category"
         for sign, kind in (("segments_info", "panoptic segments"), ("caption", "a caption")):
             wanted = f"{kind}, while samlabel reads COCO instances" if sign in raw else wanted
         raise broken("bad-category", f"{_place(raw, file)}: {wanted}")
@@ -238,7 +241,7 @@ def _read_object(
 
 
 def _place(raw: dict[str, Any], file: Path) -> str:
-    return f"{file}: annotation {raw.get('id')!r}"
+    return f"{file}: annotation {shown(raw.get('id'))}"
 
 
 def _read_mask(raw: dict[str, Any], size: Size, file: Path) -> Mask | None:

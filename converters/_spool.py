@@ -13,6 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from samlabel.errors import naming, shown
+
 from ._lenient import Lenient, broken
 from ._values import id_of
 
@@ -59,7 +61,8 @@ class Spool:
             self._flush()
 
     def _flush(self) -> None:
-        self._data.write(b"".join(self._pending))
+        with naming(tempfile.gettempdir()):
+            self._data.write(b"".join(self._pending))
         self._pending, self._pending_size = [], 0
 
     def close_entries(self, places: dict[Any, int], file: Path, lenient: Lenient | None) -> None:
@@ -71,8 +74,8 @@ class Spool:
         at = place[owners] if len(owners) else owners
         for number in np.flatnonzero(at < 0).tolist():
             for entry in self._run(number):
-                where = f"{file}: annotation {id_of(entry.get('id'))!r}"
-                error = broken("no-image", f"{where} is on image {entry.get('image_id')!r}, which is not listed")
+                where = f"{file}: annotation {shown(id_of(entry.get('id')))}"
+                error = broken("no-image", f"{where} is on image {shown(entry.get('image_id'))}, which is not listed")
                 if lenient is None:
                     raise error
                 lenient.note("no-image", error)
@@ -86,7 +89,7 @@ class Spool:
         again = order[1:][(ids[order[1:]] == ids[order[:-1]]) & (ids[order[1:]] != FAR)]  # later ones of the same id
         starts = np.cumsum(self._counts) - self._counts if len(self._counts) else np.zeros(1, np.int64)
         for key, place in [*((int(ids[n]), n) for n in np.sort(again).tolist()), *self._doubles]:
-            error = broken("duplicate-id", f"{file}: two annotations have the id {key!r}")
+            error = broken("duplicate-id", f"{file}: two annotations have the id {shown(key)}")
             if lenient is None:
                 raise error
             lenient.note("duplicate-id", error)

@@ -15,6 +15,7 @@ import numpy as np
 from samlabel.errors import FormatError, UsageError
 from samlabel.files import OutputFolder, nameless
 from samlabel.geometry import PolygonMask, box_to_xywh, mask_to_polygons, simplify_to
+from samlabel.reach import Reach
 from samlabel.types import Annotation, Dataset, ImageRecord, Mask
 
 from ._budget import Budget
@@ -42,8 +43,7 @@ def recognise(path: Path) -> str | None:
     file = _find(path)
     if file is None:
         return None
-    with open(file, "rb") as handle:
-        head = handle.read(1 << 20).lstrip(b"\xef\xbb\xbf \t\r\n")
+    head = head_of(file, 1 << 20)
     if head[:1] != b"{" or not (b'"images"' in head or (b'"annotations"' in head and b'"categories"' in head)):
         return None
     return f"{file.name} is a JSON object with images, annotations and categories"
@@ -82,7 +82,9 @@ def _begins_as_coco(head: bytes) -> bool:
     )
 
 
-def read(path: Path, *, image_root: Path | None = None, lenient: Lenient | None = None) -> Dataset:
+def read(
+    path: Path, *, image_root: Path | None = None, lenient: Lenient | None = None, reach: Reach | None = None
+) -> Dataset:
     """The dataset of a COCO file, or of a folder with `annotations.json`; records sorted by file name.
 
     Memory holds the table of images and no objects: those wait in a temporary file, sorted by image. `image_root` is
@@ -92,7 +94,8 @@ def read(path: Path, *, image_root: Path | None = None, lenient: Lenient | None 
     file = _find(Path(path))
     if file is None:
         raise FormatError(f"{path}: no COCO file here; wanted a .json file or a folder with {FILE}")
-    return read_file(file, image_root, lenient)
+    reach = reach or Reach.of(Path(path), image_root=image_root)
+    return read_file(reach.check(file), image_root, lenient, reach)
 
 
 def write(
@@ -116,6 +119,7 @@ def write(
     """
     budget = _budget(segmentation, max_points, tolerance)
     check_transfer(images)
+    files = dataset.images_in()
     path = Path(path)
     file = _file(path)
     refuse_existing(existing(path), overwrite)
@@ -141,7 +145,7 @@ def write(
                 _write_line(out, report.objects, entry)
                 report.objects += 1
             if images != "none":
-                place_image(dataset.image_root, record.path, folder, f"images/{record.path}", images)
+                place_image(files, record.path, folder, f"images/{record.path}", images)
         out.write(b'],\n"images":[')
         table.seek(0)
         while chunk := table.read(1 << 20):

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from samlabel.files import OutputFolder
+from samlabel.geometry import mask_rows
 from samlabel.types import Annotation, Dataset, ImageRecord
 
 from ._classes import RenumberedAudit, names_of
@@ -19,7 +20,7 @@ from ._cvat_read import FILE, read, recognise
 from ._fields import SCORES
 from ._files import check_transfer, place_image, refuse_existing
 from ._report import FEATURES, WriteReport
-from ._shapes import as_polygon, check_choice, cut_out, others_of, row_runs
+from ._shapes import as_polygon, check_choice, others_of, tight_box, writing
 from ._values import Numbers, check_listed, plain
 from ._xml import text
 
@@ -51,6 +52,7 @@ def write(
     one part without a hole, masks elsewhere. Both come back exactly.
     """
     check_transfer(images)
+    files = dataset.images_in()
     check_choice(shapes)
     path = Path(path)
     file = _file(path)
@@ -68,10 +70,12 @@ def write(
         for record in dataset.records:
             check_listed(record, names)
             if images != "none":
-                place_image(dataset.image_root, record.path, folder, f"images/{record.path}", images)
+                place_image(files, record.path, folder, f"images/{record.path}", images)
             number = numbers.take(record.id)
             report.losses["image-ids-changed"] += record.id not in (None, number)
-            out.write(_image(record, number, names, shapes).encode())
+            with writing(record, "cvat"):
+                text_of_image = _image(record, number, names, shapes)
+            out.write(text_of_image.encode())
             report.images += 1
             report.objects += len(record.annotations)
         out.write(b"</annotations>\n")
@@ -124,9 +128,9 @@ def _shapes(annotation: Annotation, label: str, group: int, shapes: str) -> list
         common.update({"group_id": str(group)} if len(polygons) > 1 else {})
         flat = [";".join(f"{x},{y}" for x, y in zip(p[0::2], p[1::2], strict=True)) for p in polygons]
         return [_element("polygon", {**common, "points": points}, attributes) for points in flat]
-    x, y, pixels = cut_out(mask)
-    place = {"left": x, "top": y, "width": pixels.shape[1], "height": pixels.shape[0]}
-    runs = ", ".join(map(str, row_runs(pixels)))
+    x0, y0, x1, y1 = box = tight_box(mask)
+    place = {"left": x0, "top": y0, "width": x1 - x0, "height": y1 - y0}
+    runs = ", ".join(map(str, mask_rows(mask, box).tolist()))
     return [_element("mask", {**common, "rle": runs, **{k: str(v) for k, v in place.items()}}, attributes)]
 
 

@@ -12,19 +12,18 @@ import io
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-import numpy as np
-
 from samlabel.files import OutputFolder
-from samlabel.geometry import count_parts_and_holes, mask_to_contours
-from samlabel.types import Annotation, Dataset
+from samlabel.geometry import count_parts_and_holes, cropped, mask_to_contours
+from samlabel.types import Annotation, Dataset, Mask
 
 from ._classes import RenumberedAudit, names_of
 from ._fields import fields_of, nested
 from ._files import Names, check_transfer, dump_json, place_image, refuse_existing
 from ._folders import files_below
 from ._labelme_read import FILE_KEYS, LABELS, SHAPE_KEYS, read, recognise
+from ._png import painted, save
 from ._report import FEATURES, WriteReport
-from ._shapes import OTHER, check_choice, cut_out, others_of
+from ._shapes import OTHER, check_choice, others_of, tight_box
 from ._values import check_listed, plain
 
 __all__ = ["KEEPS", "OPTIONS", "READER", "Audit", "read", "recognise", "write"]
@@ -46,6 +45,7 @@ def write(
     `shapes` is "polygon" (holes as zero-width seams), "mask" (bitmaps), or "auto": polygons, bitmaps for holes.
     """
     check_transfer(images)
+    files = dataset.images_in()
     check_choice(shapes)
     path = Path(path)
     refuse_existing(existing(path), overwrite)
@@ -56,7 +56,7 @@ def write(
     for record in dataset.records:
         check_listed(record, names)
         label = str(PurePosixPath(taken.take(record.path)).with_suffix(".json"))
-        place_image(dataset.image_root, record.path, folder, record.path, images)
+        place_image(files, record.path, folder, record.path, images)
         entries: list[dict[str, Any]] = []
         for group, annotation in enumerate(record.annotations, start=1):
             entries += _shapes(annotation, names[annotation.category_id], group, shapes)
@@ -109,8 +109,8 @@ def _shapes(annotation: Annotation, label: str, group: int, shapes: str) -> list
         kind = "polygon"
         outlines = [points.tolist() for points in mask_to_contours(mask, inset=_CUT)]
     else:
-        kind, (x, y, pixels) = "mask", cut_out(mask)
-        outlines, bitmap = [[[x, y], [x + pixels.shape[1] - 1, y + pixels.shape[0] - 1]]], _png(pixels)
+        kind, (x0, y0, x1, y1) = "mask", tight_box(mask)
+        outlines, bitmap = [[[x0, y0], [x1 - 1, y1 - 1]]], _png(mask, (x0, y0, x1, y1))
     together = group if len(outlines) > 1 else None
     entries = []
     for points in outlines:
@@ -139,9 +139,8 @@ def _are_flags(value: Any) -> bool:
     return isinstance(value, dict) and all(isinstance(flag, bool) for flag in value.values())
 
 
-def _png(pixels: np.ndarray) -> str:
-    from PIL import Image
-
+def _png(mask: Mask, box: tuple[int, int, int, int]) -> str:
+    x0, y0, x1, y1 = box
     out = io.BytesIO()
-    Image.fromarray(pixels.astype(np.uint8)).save(out, format="PNG")
+    save(painted([(1, cropped(mask, box))], (y1 - y0, x1 - x0)), out, bits=8)
     return base64.b64encode(out.getvalue()).decode("ascii")

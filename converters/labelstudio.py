@@ -14,6 +14,7 @@ from urllib.parse import quote
 
 from samlabel.errors import UsageError
 from samlabel.files import OutputFolder
+from samlabel.geometry import count_parts_and_holes, mask_rows
 from samlabel.types import Annotation, Dataset, ImageRecord
 
 from ._brush import brush_encode
@@ -22,7 +23,7 @@ from ._fields import fields_of
 from ._files import check_transfer, dump_json, place_image, refuse_existing
 from ._labelstudio_read import CONFIG, FILE, read, recognise
 from ._report import FEATURES, WriteReport
-from ._shapes import OTHER, check_choice, others_of
+from ._shapes import OTHER, check_choice, others_of, writing
 from ._values import Numbers, check_listed
 from ._xml import text
 
@@ -55,6 +56,7 @@ def write(
     before the image's path in a task's data; Label Studio's local storage by default.
     """
     check_transfer(images)
+    files = dataset.images_in()
     check_choice(shapes)
     if into not in PLACES:
         raise UsageError(f"unknown place for labels {into!r}; known: {', '.join(PLACES)}")
@@ -70,10 +72,11 @@ def write(
         for record in dataset.records:
             check_listed(record, names)
             if images != "none":
-                place_image(dataset.image_root, record.path, folder, f"images/{record.path}", images)
+                place_image(files, record.path, folder, f"images/{record.path}", images)
             number = numbers.take(record.id)
             report.losses["image-ids-changed"] += record.id not in (None, number)
-            task = _task(record, number, names, shapes, into, prefix)
+            with writing(record, "labelstudio"):
+                task = _task(record, number, names, shapes, into, prefix)
             out.write(((",\n" if report.images else "\n") + dump_json(task)).encode())
             report.images += 1
             report.objects += len(record.annotations)
@@ -123,8 +126,6 @@ def _task(
 
 
 def _region(annotation: Annotation, label: str, record: ImageRecord, shapes: str) -> dict[str, Any]:
-    from samlabel.geometry import count_parts_and_holes
-
     height, width = (int(side) for side in record.size)
     mask = annotation.mask
     if mask is None:
@@ -139,7 +140,7 @@ def _region(annotation: Annotation, label: str, record: ImageRecord, shapes: str
             points = [[x * 100 / width, y * 100 / height] for x, y in zip(flat[0::2], flat[1::2], strict=True)]
             value, kind, control = {"points": points, "closed": True}, "polygonlabels", "polygon"
         else:
-            value, kind, control = {"format": "rle", "rle": brush_encode(mask.to_pixels())}, "brushlabels", "brush"
+            value, kind, control = {"format": "rle", "rle": brush_encode(mask_rows(mask))}, "brushlabels", "brush"
     return {
         "from_name": control,
         "type": kind,

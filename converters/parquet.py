@@ -11,13 +11,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from samlabel.errors import UsageError
+from samlabel.errors import FormatError, ImageChanged, UsageError, brief
 from samlabel.files import OutputFolder
 from samlabel.geometry import box_to_xywh
+from samlabel.image_files import ImageFiles
 from samlabel.types import Annotation, Dataset, ImageRecord
 
 from ._fields import SCORES, fields_of
-from ._files import check_transfer, dump_json, place_image, refuse_existing
+from ._files import check_transfer, dump_json, opened, place_image, refuse_existing
 from ._parquet_read import OURS, arrow, read, recognise
 from ._report import FEATURES, WriteReport
 from ._values import category_table, check_listed, further
@@ -49,6 +50,7 @@ def write(
     needs. `images` places them in `images/` as well. Rows go to disk in groups, so memory does not grow with them.
     """
     check_transfer(images)
+    files = dataset.images_in()
     if pictures not in ("path", "embed"):
         raise UsageError(f"unknown choice of pictures {pictures!r}; known: path, embed")
     pyarrow = arrow()
@@ -71,8 +73,8 @@ def write(
             place = record.path
             if images != "none":
                 place = f"images/{record.path}"
-                place_image(dataset.image_root, record.path, folder, place, images)
-            data = _bytes(dataset, record) if pictures == "embed" else None
+                place_image(files, record.path, folder, place, images)
+            data = _bytes(files, record) if pictures == "embed" else None
             waiting.append(_row(record, index, place, data))
             size += len(data or b"")
             if len(waiting) == ROWS or size > BYTES:
@@ -95,17 +97,21 @@ def _file(path: Path) -> Path:
     return path if path.suffix.lower() == ".parquet" else path / FILE
 
 
-def _bytes(dataset: Dataset, record: ImageRecord) -> bytes:
-    if dataset.image_root is None:
+def _bytes(files: ImageFiles, record: ImageRecord) -> bytes:
+    if files.root is None:
         raise UsageError(
             f"the images of this dataset are unknown: name their folder to embed them (image {record.path})"
         )
+    file = files.find(record.path)
     try:
-        return (dataset.image_root / record.path).read_bytes()
-    except OSError as error:
-        raise UsageError(
-            f"{dataset.image_root / record.path}: {error.strerror}; embedding needs every image"
-        ) from error
+        with opened(file) as handle:
+            data = handle.read()
+    except (FormatError, OSError) as error:
+        if record.path in files.expected:
+            raise ImageChanged(record.path, f"cannot be read any more: {brief(error)}") from error
+        raise UsageError(f"{error}; embedding needs every image") from error
+    files.confirm(record.path, data)
+    return data
 
 
 def _row(record: ImageRecord, index: Mapping[int, int], place: str, data: bytes | None) -> dict[str, Any]:

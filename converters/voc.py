@@ -13,13 +13,14 @@ from typing import IO, Any
 
 import numpy as np
 
-from samlabel.errors import UsageError
+from samlabel.errors import UsageError, shown
 from samlabel.files import OutputFolder
 from samlabel.types import Annotation, Category, Dataset, ImageRecord, Size
 
 from ._classes import RenumberedAudit, names_of
 from ._files import Names, check_transfer, place_image, refuse_existing
 from ._folders import files_below
+from ._png import Painting, painted, save
 from ._report import WriteReport
 from ._values import check_listed, plain
 from ._voc_read import MAP, VOID, palette, read, recognise
@@ -46,14 +47,10 @@ class Audit(RenumberedAudit):
         return {**super().losses(), "mask-changed": self._cut}
 
 
-def _cut(annotations: list[Annotation], record: ImageRecord) -> list[bool]:
+def _cut(annotations: Sequence[Annotation], record: ImageRecord) -> list[bool]:
     """For each object, whether its pixels in the picture differ from its mask."""
-    indices = _paint(annotations, record.size)
-    seen = np.bincount(indices.ravel(), minlength=len(annotations) + 1)
-    return [
-        a.mask is not None and (number >= VOID or int(seen[number]) != a.mask.area)
-        for number, a in enumerate(annotations, start=1)
-    ]
+    seen = _painted(annotations, record.size).visible()
+    return [a.mask is not None and seen.get(n, 0) != a.mask.area for n, a in enumerate(annotations, start=1)]
 
 
 READER = "a reader of SegmentationObject"
@@ -62,18 +59,15 @@ READER = "a reader of SegmentationObject"
 def reader_ious(annotations: Sequence[Annotation], size: Size, **_: Any) -> list[float]:
     """IoU of every mask with the pixels that the picture leaves it."""
     masked = [a for a in annotations if a.mask is not None and a.mask.area]
-    seen = np.bincount(_paint(masked, size).ravel(), minlength=len(masked) + 1)
-    ious = iter([int(seen[n]) / a.mask.area if n < VOID else 0.0 for n, a in enumerate(masked, start=1) if a.mask])
+    seen = _painted(masked, size).visible()
+    ious = iter([seen.get(n, 0) / a.mask.area for n, a in enumerate(masked, start=1) if a.mask])
     return [next(ious) if a.mask is not None and a.mask.area else 0.0 for a in annotations]
 
 
-def _paint(annotations: Sequence[Annotation], size: Size) -> np.ndarray:
-    """(H, W) uint8 numbers of the objects from 1, smaller ones over larger ones."""
-    indices = np.zeros(size, dtype=np.uint8)
-    masks = [(number, a.mask) for number, a in enumerate(annotations, start=1) if a.mask is not None and number < VOID]
-    for number, mask in sorted(masks, key=lambda item: -item[1].area):
-        indices[mask.to_pixels()] = number
-    return indices
+def _painted(annotations: Sequence[Annotation], size: Size) -> Painting:
+    """The numbers of the objects from 1, as far as one byte has room for them."""
+    numbered = enumerate(annotations[: VOID - 1], start=1)
+    return painted([(number, a.mask) for number, a in numbered if a.mask is not None], size)
 
 
 def write(dataset: Dataset, path: Path, *, overwrite: bool = False, images: str = "copy") -> WriteReport:
@@ -82,6 +76,7 @@ def write(dataset: Dataset, path: Path, *, overwrite: bool = False, images: str 
     Images keep their kind (.png stays .png); sub-folders are mirrored. Pictures are written for images with masks.
     """
     check_transfer(images)
+    files = dataset.images_in()
     path = Path(path)
     refuse_existing(existing(path), overwrite)
     names = names_of(dataset.categories, "voc")
@@ -90,7 +85,7 @@ def write(dataset: Dataset, path: Path, *, overwrite: bool = False, images: str 
     for name in names.values():
         if name != name.strip() or not name or name.splitlines() != [name]:
             raise UsageError(
-                f"category {name!r} is empty, or has spaces or line breaks at its ends; voc has no place for it"
+                f"category {shown(name)} is empty, or has spaces or line breaks at its ends; voc has no place for it"
             )
     index = {number: place for place, number in enumerate(names, start=1)}
     folder = OutputFolder(path)
@@ -104,7 +99,7 @@ def write(dataset: Dataset, path: Path, *, overwrite: bool = False, images: str 
             name = taken.take(record.path)
             report.losses["image-renamed"] += name != record.path
             stem = str(PurePosixPath(name).with_suffix(""))
-            place_image(dataset.image_root, record.path, folder, f"JPEGImages/{name}", images)
+            place_image(files, record.path, folder, f"JPEGImages/{name}", images)
             kept = [a for a in record.annotations if a.mask is None or a.mask.area]
             report.losses["empty-mask-lost"] += len(record.annotations) - len(kept)
             report.losses["mask-changed"] += sum(_cut(kept, record))
@@ -145,18 +140,14 @@ def _pictures(
     """Write the pictures of objects and of classes; False, and none, for an image without masks."""
     if not any(annotation.mask is not None for annotation in annotations):
         return False
-    from PIL import Image
-
-    numbers = _paint(annotations, record.size)
     classes = np.zeros(256, dtype=np.uint8)
     for number, annotation in enumerate(annotations[: VOID - 1], start=1):
         classes[number] = index[annotation.category_id]
-    colours = palette().ravel().tolist()
-    for folder, pixels in (("SegmentationObject", numbers), ("SegmentationClass", classes[numbers])):
-        picture = Image.fromarray(pixels)
-        picture.putpalette(colours)
+    colors = palette().tobytes()
+    picture = _painted(annotations, record.size)
+    for folder, table in (("SegmentationObject", None), ("SegmentationClass", classes)):
         with out.replacing(f"{folder}/{stem}.png") as file:
-            picture.save(file, format="PNG")
+            save(picture, file, bits=8, palette=colors, table=table)
     return True
 
 

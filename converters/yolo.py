@@ -15,6 +15,7 @@ from typing import Any, TypeGuard
 from samlabel.errors import UsageError
 from samlabel.files import OutputFolder
 from samlabel.geometry import PolygonMask, bounding_points, mask_to_contours, simplify_to
+from samlabel.image_files import ImageFiles
 from samlabel.types import Annotation, Category, Dataset, ImageRecord, Mask, Size
 
 from ._budget import Budget
@@ -106,7 +107,7 @@ def write(
         if folder.kind(name) is None:  # a link to images that nothing is placed among may stay
             folder.mkdir(name)
     categories = tuple(sorted(dataset.categories, key=lambda c: c.id))
-    done, *others = in_parts(_Labels(path, categories, dataset.image_root, images, crowds, how), dataset.records)
+    done, *others = in_parts(_Labels(path, categories, dataset.images_in(), images, crowds, how), dataset.records)
     for other in others:
         done.join(other)
     report, losses = done.report, done.audit.losses()
@@ -224,7 +225,7 @@ class _Labels:
 
     path: Path
     categories: tuple[Category, ...]  # sorted by id
-    image_root: Path | None
+    files: ImageFiles
     images: str
     crowds: str
     how: _How
@@ -265,7 +266,7 @@ class _Labels:
         report.images += 1
         report.objects += len(rows)
         if self.images != "none":
-            place_image(self.image_root, record.path, out, f"images/{name}", self.images)
+            place_image(self.files, record.path, out, f"images/{name}", self.images)
         out.write(label, "".join([f"{row}\n" for row in rows]))
         done.written.add(label)
 

@@ -23,6 +23,7 @@ from .errors import ExportError
 from .onnx_graphs import BOX_END, BOX_START, STABILITY_OFFSET, DecoderGraph, EncoderGraph
 from .prompts import Prompts
 from .scoring import stability_score as stability
+from .telemetry import import_onnxruntime
 from .transforms import resized
 
 if TYPE_CHECKING:
@@ -97,7 +98,8 @@ def export(
 def _need_onnx() -> None:
     try:
         import onnx  # noqa: F401
-        import onnxruntime  # noqa: F401
+
+        import_onnxruntime()
     except ImportError as error:
         raise ExportError(f"export needs {error.name}: pip install onnx onnxruntime") from None
 
@@ -248,8 +250,7 @@ def _describe(path: Path, model: Sam, masks: str) -> None:
 
 
 def _session(path: Path) -> Any:
-    import onnxruntime
-
+    onnxruntime = import_onnxruntime()
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])

@@ -18,10 +18,11 @@ from .files import OutputFolder
 from .hidden import HIDDEN
 from .images import MAX_PIXELS, Data, scan
 from .ledger import Journal
+from .libraries import guarded_torch
 from .lock import Lock
 from .memory import kept_pages
 from .outputs import foreign_labels, refuse_links
-from .pipeline import Clock, Models, label, read_ahead
+from .pipeline import Clock, Models, label, read_ahead, windows
 from .protocols import Detector, EmbeddingDetector, Segmenter
 from .request import Asked, Recall, Recalled, class_names, relative, settings_of
 from .run import Event, Run, Summary
@@ -34,6 +35,7 @@ CHECKPOINT_SUFFIXES = (".pt", ".pth", ".safetensors")
 SEGMENTERS = "samlabel.segmenters"
 
 
+@guarded_torch()
 def auto_annotate(
     data: Data,
     det_model: str | os.PathLike[str] | None = "nano",
@@ -61,6 +63,7 @@ def auto_annotate(
     max_failures: int | None = None,
     trust_weights: bool | str = False,
     accept: str | os.PathLike[str] | None = None,
+    follow_links: bool = False,
     dtype: str = "float32",
     backend: str = "torch",
     class_map: str | os.PathLike[str] | Mapping[str, str | None] | None = None,
@@ -75,9 +78,10 @@ def auto_annotate(
     Labels go to `output_dir`, one folder a format, or beside the data to
     `<data>_auto_annotate_labels`. `images` says how formats that hold pictures get them: copy,
     hardlink, symlink, none, or `None` for each format's own way. `detector` and `segmenter` take
-    objects of your own. `batch` is the most pictures detected at once: 1 on a CPU, else 8. `workers` pictures are
-    worked on at the same time, each on its part of the cores: one a core up to 4 on a CPU, else 1. The arguments up
-    to `output_dir` are those of ultralytics' `auto_annotate`.
+    objects of your own. `batch` is the most images detected at once: 1 on a CPU, else 8. `workers` images are
+    worked on at the same time: one a core up to 4 on a CPU, else 1. The labels are the same bytes with any number of
+    workers, since an image's share of the cores does not depend on it. The arguments up to `output_dir` are those of
+    ultralytics' `auto_annotate`.
 
     Started again with the same settings it continues; a finished dataset stays as it is. With other
     settings it stops, or with `update` redoes the pictures that the difference touches, or with
@@ -85,11 +89,15 @@ def auto_annotate(
     `trust_weights` lets a detector open a file that can run code (a `.pt` is a Python pickle): True,
     or the SHA-256 of the one file that may. `dtype` (float32, bfloat16, float16, auto) and `backend` (torch,
     openvino) are how the SAM variant is run. `accept` is a dataset in any format that people made: its
-    labels are kept as they are, and so is every label that was edited in the output. `class_map` is the user's own
+    labels are kept as they are, and so is every label that was edited in the output. Links in `data` are followed;
+    those in that dataset, and in that of the detector labels:, are followed out of it only with `follow_links`.
+    `class_map` is the user's own
     taxonomy, a mapping from the detector's class names to new ones or a file of it (YAML, JSON or CSV): several names
     may become one, what it does not name is left out, and category ids count from 1 in its order. `rename` holds
-    `OLD=NEW` texts; alone, they leave all other classes as they are. Raises UsageError for what cannot
-    be meant, OutputExists before anything is overwritten, TooManyFailures.
+    `OLD=NEW` texts; alone, they leave all other classes as they are.
+
+    Raises UsageError for what cannot be meant, OutputExists before anything is overwritten, TooManyFailures, and
+    LeadsOutside.
     """
     started = time.perf_counter()
     thresholds, grid, clock = thresholds or Thresholds(), grid or Grid(), Clock()
@@ -141,6 +149,7 @@ def auto_annotate(
                 classes=classes,
                 grid=grid,
                 trust_weights=trust_weights,
+                follow_links=follow_links,
                 dtype=dtype,
                 backend=backend,
                 class_map=mapped,
@@ -164,6 +173,7 @@ def auto_annotate(
             update,
             max_failures,
             Path(accept) if accept is not None else None,
+            follow_links,
         )
         with Lock(out):
             run.folder.mkdir(HIDDEN)
@@ -179,11 +189,24 @@ def auto_annotate(
                         known = None
                         continue
                     models, chosen = loaded
-                    at_once = workers or _at_once(chosen, models.segmenter, len(source.paths))
-                    ahead = read_ahead(source.root, todo, threads=max(1, at_once // 2), max_pixels=max_pixels)
+                    most = _most_at_once(chosen, models.segmenter)
+                    at_once = workers or min(most, len(source.paths))
                     step = batch or (1 if chosen == "cpu" else 8)
-                    with kept_pages(), closing(ahead) as pictures:
-                        for done in label(pictures, models, thresholds, batch=step, at_once=at_once, clock=clock):
+                    alone = models.detector is None or models.shared_embedding  # nothing is detected in batches
+                    shown = windows(source.paths, todo, 1 if alone else step)
+                    ahead = read_ahead(source.root, shown.paths, threads=max(1, at_once // 2), max_pixels=max_pixels)
+                    made = label(
+                        ahead,
+                        models,
+                        thresholds,
+                        batch=step,
+                        at_once=at_once,
+                        threads=max(1, cores() // max(1, most)),
+                        windows=shown,
+                        clock=clock,
+                    )
+                    with kept_pages(), closing(ahead), closing(made):
+                        for done in made:
                             with clock.of("journal"):
                                 run.finish(done, journal, len(todo), progress)
                 if loaded is not None:
@@ -199,14 +222,14 @@ def beside(data: Data) -> Path:
     return path.parent / f"{path.stem}_auto_annotate_labels"
 
 
-def _at_once(device: str, segmenter: Segmenter, pictures: int) -> int:
-    """Pictures worked on at the same time; 0 means in the caller's thread.
+def _most_at_once(device: str, segmenter: Segmenter) -> int:
+    """Images that this machine works on at the same time unless told otherwise; 0 means in the caller's thread.
 
-    All pictures count and not those that are left: each worker's share of the cores may change the last digit of
-    a logit, and a resumed run must end like one that was never stopped.
+    They share the cores, and an image keeps that share with any number of workers, in a folder of any size: how many
+    threads share a sum may change the last digit of a logit, and the same image must give the same bytes.
     """
     if device == "cpu":
-        return max(1, min(getattr(segmenter, "most_at_once", MOST), cores(), pictures))
+        return max(1, min(getattr(segmenter, "most_at_once", MOST), cores()))
     return 1 if device.startswith("cuda") else 0  # others are not made for several threads
 
 
@@ -222,6 +245,7 @@ def _models(
     classes: Sequence[str | int] | None,
     grid: Grid,
     trust_weights: bool | str = False,
+    follow_links: bool = False,
     dtype: str,
     backend: str,
     class_map: ClassMap | None = None,
@@ -232,7 +256,12 @@ def _models(
         raise UsageError("dtype and backend are of the SAM variants; a segmenter of your own brings its own")
     if detector is None and det_model is not None and detectors.parse(str(det_model))[0] != detectors.NO_DETECTOR:
         detector = detectors.load(
-            str(det_model), device=device, classes=classes, trust_weights=trust_weights, **asdict(detecting)
+            str(det_model),
+            device=device,
+            classes=classes,
+            trust_weights=trust_weights,
+            follow_links=follow_links,
+            **asdict(detecting),
         )
     elif detector is None and classes:
         raise UsageError("classes were given, but without a detector every object is of one class; leave them out")

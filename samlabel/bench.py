@@ -9,14 +9,17 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from .detectors.ultralytics import quiet_import
+from .detectors._offline import offline, warm_up
 from .devices import resolve_device
 from .errors import UnknownName, UsageError, WeightsError
 from .memory import kept_pages
-from .protocols import Image, Segmenter
+from .protocols import Image
 from .types import Detections
+
+if TYPE_CHECKING:
+    from .segmenters.sam import SamSegmenter
 
 SIZE, PROMPTS = (1080, 810), 10
 # What ultralytics' page on SAM compares with: a model's yaml, its classes, and the side of the square it reads.
@@ -122,37 +125,35 @@ def _sam_row(
     for device, dtype in [(one, dtype) for one in devices for dtype in dtypes or sam.number_types(one)]:
         segmenter, about = sam.load_and_describe(name, device=device, dtype=dtype, backend=backend, random=random)
         way = " ".join([device] + [dtype] * (dtype != "float32") + [backend] * (backend != "torch"))
-        with kept_pages():
-            timings[way] = _sam_timing(segmenter, image, asked, device, rounds)
+        timings[way] = _sam_timing(segmenter, image, asked, device, rounds)
         del segmenter
     weights = "random" if random else "ships with samlabel" if about["bundled"] else "pulled"
     return Row(name, weights, about["params"], about["bytes"], timings)
 
 
-def _sam_timing(segmenter: Segmenter, image: Image, asked: Detections, device: str, rounds: int) -> Timing:
-    embedding = segmenter.embed(image)
-    return Timing(
-        _milliseconds(lambda: segmenter.embed(image), device, rounds),
-        _milliseconds(lambda: list(segmenter.segment(embedding, asked)), device, rounds),
-    )
+def _sam_timing(segmenter: SamSegmenter, image: Image, asked: Detections, device: str, rounds: int) -> Timing:
+    with kept_pages():
+        embedding = segmenter.embed(image)
+        return Timing(
+            _milliseconds(lambda: segmenter.embed(image), device, rounds),
+            _milliseconds(lambda: list(segmenter.segment(embedding, asked)), device, rounds),
+        )
 
 
 def _other_row(name: str, devices: Sequence[str], rounds: int) -> Row:
     """One of ultralytics' models built from its yaml: weights do not change its time, and no file is opened."""
-    with quiet_import():
-        import ultralytics.nn.tasks as tasks
-        from ultralytics.models import YOLO
-
     file, classes, side = OTHERS[name]
     pixels, params = _drawn(), 0
     timings: dict[str, Timing] = {}
     for device in devices:
-        model: Any = YOLO(file, task="segment")  # its own annotations are of what it holds before a file is read
-        if classes != model.model.model[-1].nc:
-            build: Any = tasks.SegmentationModel
-            model.model = build(file, nc=classes, verbose=False)
+        options = {"imgsz": side, "device": device, "verbose": False, "save": False}
+        with offline() as ultralytics:
+            model = ultralytics.YOLO(file, task="segment")
+            if classes != model.model.model[-1].nc:
+                model.model = type(model.model)(file, nc=classes, verbose=False)
+            warm_up(model, options)
         params = sum(value.numel() for value in model.model.parameters())
-        predict = partial(model.predict, pixels, imgsz=side, device=device, verbose=False, save=False)
+        predict = partial(model.predict, pixels, **options)
         timings[device] = Timing(_milliseconds(predict, device, rounds), None)
     return Row(name, "random", params, None, timings)
 

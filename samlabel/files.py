@@ -14,13 +14,13 @@ import shutil
 import stat
 import tempfile
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import IO, TextIO
 
 from .compare import are_equal, holds, is_placed
-from .errors import SamlabelError, UsageError
+from .errors import SamlabelError, UsageError, reason
 from .walk import BY_DESCRIPTOR, FOLDER, PLAIN, Walk
 
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | PLAIN
@@ -159,25 +159,31 @@ class OutputFolder:
             raise self._failed(name, error) from error
         return os.fdopen(handle, "a+b", buffering=0)
 
-    def place(self, source: Path, name: str, how: str) -> None:
+    def place(self, source: Path, name: str, how: str, *, confirm: Callable[[Path], object] | None = None) -> None:
         """The file `source` at `name`, as a "copy", "hardlink" or "symlink"; left alone where it is that already.
 
-        Links on the way to `source` are followed. Raises OSError as the system does.
+        Links on the way to `source` are followed; a symbolic link leads to it as it was named, so that its own links
+        are followed from there. `confirm` looks at the copy, or at what will be linked to, before it takes its place,
+        and stops that by raising. Raises OSError as the system does.
         """
         folder, last = self._walk.to(name, make=True)
         if is_placed(source, folder, last, how):
             return
         temporary = self._temporary(last)
         try:
+            if how != "copy" and confirm is not None:
+                confirm(source)
             if how == "hardlink":
                 os.link(source.resolve(), temporary, dst_dir_fd=folder)
             elif how == "symlink":
-                os.symlink(source.resolve(), temporary, dir_fd=folder)
+                os.symlink(os.path.abspath(source), temporary, dir_fd=folder)
             else:
                 with open(source, "rb") as original:
                     with os.fdopen(os.open(temporary, _NEW, 0o666, dir_fd=folder), "wb") as copy:
                         shutil.copyfileobj(original, copy, _CHUNK)
                     os.chmod(temporary, os.fstat(original.fileno()).st_mode & 0o777, dir_fd=folder)
+                if confirm is not None:
+                    confirm(self.path / PurePosixPath(name).with_name(os.path.basename(temporary)))
             os.replace(temporary, last, src_dir_fd=folder, dst_dir_fd=folder)
         except BaseException:
             _unlink(folder, temporary)
@@ -274,9 +280,10 @@ class OutputFolder:
         return os.path.join(folder, f"{f'.{name}'[:_STEM]}.samlabel-{self._token}-{self._count}")
 
     def _failed(self, name: str, error: OSError, what: str = "written") -> SamlabelError:
-        message = f"{self.named / name}: cannot be {what}: {error.strerror or error}"
+        error.filename = os.fspath(self.named / name)
+        message = f"{self.named / name}: cannot be {what}: {reason(error)}"
         if what == "written":
-            message += "; what is done so far is safe, make room or restore permissions and run the same command again"
+            message += "; what is done so far is safe, run the same command again"
         return SamlabelError(message)
 
 

@@ -14,9 +14,10 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from .errors import Conflicted, ImageError, SamlabelError
+from .file_state import hash_file, state_of
 from .files import OutputFolder
 from .hidden import HIDDEN
-from .images import Source, fingerprint, hash_file, header_size
+from .images import Source, header_size
 from .ledger import HUMAN, Journal, record_to_json
 from .outputs import Outputs
 from .types import Annotation, Category, Dataset, ImageRecord
@@ -109,7 +110,7 @@ def _both(
         folder = outputs.out / PRISTINE
         try:
             write(name, Dataset(categories, list(originals.values()), source.root), folder)
-            mine = _read(converters.read(folder, name), name)
+            mine = _read(converters.read(folder, name, follow_links=True), name)  # it is ours
         finally:
             below.remove_tree(PRISTINE)
     theirs = _read(converters.read(outputs.out / name, name), name)
@@ -159,7 +160,7 @@ def _read(dataset: Dataset, name: str) -> dict[str, Made]:
     return {record.path: Made(replace(record, id=None, extra={}), names, name) for record in dataset.records}
 
 
-def accepted(dataset: Path, source: Source) -> tuple[dict[str, Made], list[Conflict]]:
+def accepted(dataset: Path, source: Source, *, follow_links: bool = False) -> tuple[dict[str, Made], list[Conflict]]:
     """Labels of a dataset in any format, as a person's; an image is found by its path, else by its file name."""
     import converters
 
@@ -168,7 +169,7 @@ def accepted(dataset: Path, source: Source) -> tuple[dict[str, Made], list[Confl
         by_name.setdefault(PurePosixPath(path).name, []).append(path)
     found: dict[str, Made] = {}
     conflicts: list[Conflict] = []
-    for path, made in _read(converters.read(dataset), str(dataset)).items():
+    for path, made in _read(converters.read(dataset, follow_links=follow_links), str(dataset)).items():
         same = [path] if path in source.paths else by_name.get(PurePosixPath(path).name, [])
         if len(same) != 1:
             conflicts.append(Conflict(path, "unknown-image", f"{dataset} has labels for it, but no picture is just it"))
@@ -193,6 +194,7 @@ def take(journal: Journal, found: Mapping[str, Made], source: Source, *, replaci
     conflicts, taken = [], []
     for path in sorted(found):
         made, entry = found[path], journal.entries.get(path)
+        state = state_of(source.root / path)
         sha256 = hash_file(source.root / path)
         if entry is not None and entry.human:
             before = Made(journal.record(path), {one.id: one.name for one in journal.categories}, "")
@@ -203,10 +205,10 @@ def take(journal: Journal, found: Mapping[str, Made], source: Source, *, replaci
                     Conflict(path, "two-persons", f"a person's labels are here already; {made.origin} differs")
                 )
                 continue
-        taken.append((made, sha256))
+        taken.append((made, sha256, state))
     if not conflicts:
-        for made, sha256 in taken:
-            journal.append_human(made.record, made.names, sha256, fingerprint(source.root / made.record.path))
+        for made, sha256, state in taken:
+            journal.append_human(made.record, made.names, sha256, state)
     return conflicts
 
 

@@ -20,6 +20,7 @@ from types import TracebackType
 from typing import Any, NamedTuple
 
 from .errors import FormatError, SamlabelError
+from .file_state import State
 from .files import OutputFolder
 from .geometry import PIXELS_MAX, mask_from_counts
 from .types import Annotation, Category, ImageRecord, Mask
@@ -35,7 +36,7 @@ class Labelled:
 
     record: ImageRecord
     sha256: str
-    stat: tuple[int, int]  # size in bytes, modification time in ns
+    stat: State  # of the file before it was read
     dropped: Mapping[str, int] = field(default_factory=dict)
 
 
@@ -44,7 +45,7 @@ class Entry(NamedTuple):
 
     offset: int
     sha256: str
-    stat: tuple[int, int]
+    stat: State
     human: bool = False  # a person made these labels; lines of models, earlier or later, do not count
 
 
@@ -113,7 +114,7 @@ class Journal:
         finally:
             self._file.close()
 
-    def append_human(self, record: ImageRecord, names: Mapping[int, str], sha256: str, stat: tuple[int, int]) -> None:
+    def append_human(self, record: ImageRecord, names: Mapping[int, str], sha256: str, stat: State) -> None:
         """Add a person's labels of one image; `names` says what the ids of its categories mean."""
         head = {
             "path": record.path,
@@ -241,11 +242,10 @@ class Journal:
                     self.discarded += 1
                 elif opened[0]["settings"] in (self.settings, HUMAN):
                     head = opened[0]
-                    size, changed = head["stat"]
                     human = head["settings"] == HUMAN
                     known = self.entries.get(head["path"])
                     if human or known is None or not known.human:
-                        self.entries[head["path"]] = Entry(end, head["sha256"], (size, changed), human)
+                        self.entries[head["path"]] = Entry(end, head["sha256"], tuple(head["stat"]), human)
                     self._new.update(head.get("names", {}).values())
                 end += len(line)
                 if line.endswith(b"\n"):

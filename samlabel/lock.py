@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import os
 import sys
 from contextlib import suppress
@@ -11,16 +12,18 @@ from pathlib import Path
 from .errors import SamlabelError, UsageError
 from .files import OutputFolder
 
+log = logging.getLogger(__name__)
+
 
 class Lock:
     """Holds `target`, a file or a folder, for this process; the system frees it however the process ends.
 
     A process that is killed leaves the file behind, and in it what it had begun to write; the next one removes its
-    temporary files. Raises UsageError at once where another process holds the target.
+    temporary files. Raises UsageError at once where another process holds the target, or with `wait` waits for it.
     """
 
-    def __init__(self, target: Path | str) -> None:
-        self.target = Path(target)
+    def __init__(self, target: Path | str, *, wait: bool = False) -> None:
+        self.target, self._wait = Path(target), wait
         real = Path(os.path.realpath(target))
         beside = os.access(real.parent, os.W_OK) or not real.is_dir()  # a mounted folder may be all that we may change
         self._folder = OutputFolder(real.parent if beside else real)
@@ -74,26 +77,36 @@ class Lock:
         while True:
             file = self._folder.append(self._name)
             try:
-                _lock(file)
+                if not _is_locked(file, wait=False):
+                    if not self._wait:
+                        raise UsageError(
+                            f"{self.target} is in use by another samlabel run; wait for it or choose another output"
+                        )
+                    log.warning("waiting for another process that writes %s", self.target)
+                    while not _is_locked(file, wait=True):
+                        pass
                 if os.path.samestat(os.fstat(file.fileno()), os.lstat(self._folder.path / self._name)):
                     return file
             except FileNotFoundError:  # its last owner removed it after we had opened it
                 pass
-            except OSError as error:
+            except UsageError:
                 file.close()
-                raise UsageError(
-                    f"{self.target} is in use by another samlabel run; wait for it or choose another output"
-                ) from error
+                raise
             file.close()
 
 
-def _lock(file: io.FileIO) -> None:
-    if sys.platform == "win32":
-        import msvcrt
+def _is_locked(file: io.FileIO, *, wait: bool) -> bool:
+    """Whether the lock on a file is ours now."""
+    try:
+        if sys.platform == "win32":
+            import msvcrt
 
-        file.seek(0)
-        msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
-    else:
-        import fcntl
+            file.seek(0)
+            msvcrt.locking(file.fileno(), msvcrt.LK_LOCK if wait else msvcrt.LK_NBLCK, 1)
+        else:
+            import fcntl
 
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except OSError:
+        return False
+    return True

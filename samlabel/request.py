@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from . import detectors
 from .class_map import ClassMap
+from .file_state import hash_file, is_unchanged, state_of
 from .files import OutputFolder
 from .hidden import HIDDEN, read_json
-from .images import Source, fingerprint, hash_file, hash_tree
+from .images import Source, hash_tree
 from .pipeline import Models
 from .protocols import Detector, Segmenter
 from .select import Detecting, Grid, Thresholds
@@ -109,7 +110,7 @@ class Recall:
         if self.files is None:
             self.out.remove(RECALL)
             return
-        known = {str(path): [*fingerprint(path), hash_file(path)] for path in self.files}
+        known = {str(path): [*state_of(path), hash_file(path)] for path in self.files}
         rows = [[one.id, one.name, one.supercategory] for one in categories]
         says = {"asked": self.asked.to_json(), "files": known, "settings": dict(settings), "categories": rows}
         self.out.write(RECALL, json.dumps(says) + "\n", durable=True)
@@ -191,5 +192,5 @@ def _shipped_weights() -> list[Path]:
 
 
 def _is_same(path: Path, known: Sequence[Any]) -> bool:
-    size, changed, sha256 = known
-    return fingerprint(path) == (size, changed) or hash_file(path) == sha256
+    *state, sha256 = known
+    return is_unchanged(path, state, sha256)

@@ -8,24 +8,29 @@ import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from .errors import ImageError, OutputExists, TooManyFailures
+from .errors import ImageChanged, ImageError, OutputExists, TooManyFailures
+from .file_state import States, hash_file, is_same, state_of
 from .files import OutputFolder
 from .hidden import HIDDEN, read_json
 from .human import Conflict, Made, accepted, edits, list_conflicts, take
-from .images import Failed, Source, fingerprint, hash_file, header_size
+from .image_files import ImageFiles
+from .images import Failed, Source, header_size
 from .ledger import HUMAN, Journal, Labelled, rewrite
 from .outputs import Outputs, edited_message
 from .pipeline import Clock
+from .reach import ANYWHERE
 from .types import Category, Dataset
 from .update import carry_over, describe_difference, settings_hash
 
 SHOWN_FAILURES = 20
 FAILURES, MANIFEST = "failed.jsonl", "manifest.json"
 SETTINGS, OVERWRITING, JOURNAL = f"{HIDDEN}/settings.json", f"{HIDDEN}/overwriting.json", f"{HIDDEN}/journal.jsonl"
+TIMINGS, STATES = f"{HIDDEN}/last_run.json", f"{HIDDEN}/states.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,12 +99,16 @@ class Run:
     update: bool = False
     max_failures: int | None = None
     accepted: Path | None = None
+    follow_links: bool = False  # in the dataset that is accepted
     failed: list[Failed] = field(default_factory=list)
     conflicts: list[Conflict] = field(default_factory=list)
     understood: set[str] = field(default_factory=set)  # formats whose edits are in the journal now
     annotated: int = 0
+    fresh: set[str] = field(default_factory=set)  # images that this run labeled
+    written: bool = False  # whether this run wrote a format
     folder: OutputFolder = field(init=False)
     outputs: Outputs = field(init=False)
+    states: States = field(init=False)
 
     def __post_init__(self) -> None:
         self.folder = OutputFolder(self.out)
@@ -115,6 +124,7 @@ class Run:
             if (self.out / name).exists():
                 raise OutputExists(f"{self.out / name} exists and samlabel did not write it; choose another --out")
         self.outputs = Outputs(self.out)
+        self.states = States(self.folder.read(STATES))
         before = read_json(self.folder, SETTINGS)
         self._take_human_work(before)
         if self.overwrite:
@@ -148,7 +158,9 @@ class Run:
 
     def todo(self, journal: Journal) -> list[str]:
         """Pictures that no earlier run has finished, or that changed since."""
-        return [path for path in self.source.paths if not self._is_done(journal, path) and not self._is_stale(path)]
+        todo = [path for path in self.source.paths if not self._is_done(journal, path) and not self._is_stale(path)]
+        self._keep_states()
+        return todo
 
     def _is_stale(self, path: str) -> bool:
         return any(one.path == path and one.stage == HUMAN for one in self.failed)
@@ -158,13 +170,28 @@ class Run:
         if entry is None:
             return False
         try:
-            if fingerprint(self.source.root / path) == entry.stat:
-                return True
-            same = hash_file(self.source.root / path) == entry.sha256
+            same = self._is_unchanged(journal, path)
             return self._is_still_theirs(journal, path) if entry.human and not same else same
         except OSError:  # decoding it will say what is wrong
             del journal.entries[path]
             return False
+
+    def _is_unchanged(self, journal: Journal, path: str) -> bool:
+        """Whether an image is the one that its entry in the journal was made for; OSError where it is not there."""
+        entry, now = journal.entries[path], state_of(self.source.root / path)
+        if is_same(entry.stat, now):
+            return True
+        if not is_same(self.states.of(path, entry.sha256) or (), now):
+            if hash_file(self.source.root / path) != entry.sha256:
+                return False
+            self.states.note(path, entry.sha256, now)
+        journal.entries[path] = entry._replace(stat=now)
+        return True
+
+    def _keep_states(self) -> None:
+        text = self.states.text()
+        if text is not None:
+            self.folder.write(STATES, text, durable=True)
 
     def _take_human_work(self, before: dict[str, Any]) -> None:
         """Put labels that people edited or brought into the journal, before anything of it is redone."""
@@ -177,7 +204,7 @@ class Run:
             self.conflicts += [one for one in found if one.kind != "two-edits"]
         brought: dict[str, Made] = {}
         if self.accepted is not None:
-            brought, found = accepted(self.accepted, self.source)
+            brought, found = accepted(self.accepted, self.source, follow_links=self.follow_links)
             stopping += [one for one in found if one.kind == "other-size"]
             self.conflicts += [one for one in found if one.kind != "other-size"]
             both = [path for path in brought if path in edited and edited[path].says() != brought[path].says()]
@@ -211,6 +238,9 @@ class Run:
             size = (0, 0)
         before = tuple(journal.record(path).size)
         if size == before:
+            file = self.source.root / path
+            entry = journal.entries[path]  # from here on of the image that is there; the journal still has the old one
+            journal.entries[path] = entry._replace(stat=state_of(file), sha256=hash_file(file))
             message = "the picture changed since a person labelled it; their labels were kept"
             self.conflicts.append(Conflict(path, "picture-changed", message))
             return True
@@ -239,6 +269,7 @@ class Run:
         else:
             journal.append(done)
             self.annotated += 1
+            self.fresh.add(done.record.path)
         if progress is not None:
             count = self.annotated + len(self.failed) - len(self.source.failed)
             if isinstance(done, Failed):
@@ -251,25 +282,22 @@ class Run:
     def close(self, journal: Journal, clock: Clock, started: float) -> Summary:
         """Write label files from the journal, then the list of failures and the manifest."""
         finished = [path for path in self.source.paths if path in journal.entries]
-        gone = {path for path in finished if not (self.source.root / path).is_file()}
-        self.failed += [Failed(path, "write", "the picture is gone since it was labelled") for path in sorted(gone)]
-        self.stop_when_too_many_failed()
-        paths = [path for path in finished if path not in gone]
-        totals = journal.totals(paths)
-        kept: list[str] = []
-        rows = [[one.id, one.name, one.supercategory] for one in journal.categories]
-        origin = {"end": journal.end, "records": totals.digest, "images": paths, "categories": rows}
+        for path in finished:
+            self._leave_out_if_changed(journal, path)
         list_conflicts(self.folder, self.conflicts, stop=False)
-        for name in self.formats if paths else ():
-            digest = settings_hash({"records": totals.digest, "images": self.images, "settings": self.settings})
-            if not self.overwrite and self.outputs.is_current(name, digest):
-                continue
-            dataset = Dataset(journal.categories, journal.records(paths), self.source.root)
-            copies = _copies(name, self.images)
-            write = _writer(name, dataset, "symlink" if copies else self.images)
-            redo = self.overwrite or name in self.understood
-            with clock.of(f"write {name}"):
-                kept += self.outputs.replace(name, digest, write, overwrite=redo, copies=copies, origin=origin)
+        kept: list[str] = []
+        while True:
+            self.stop_when_too_many_failed()
+            paths = [path for path in finished if path in journal.entries]
+            totals = journal.totals(paths)
+            try:
+                for name in self.formats if paths else ():
+                    with clock.of(f"write {name}"):
+                        kept += self._write_format(name, journal, paths, totals.digest)
+                break
+            except ImageChanged as error:  # all formats once more, without it
+                self._leave_out(journal, error.path, error.what)
+        self._keep_states()
         self._write_failures()
         names = {category.id: category.name for category in journal.categories}
         counts = {names.get(key, str(key)): totals.categories[key] for key in sorted(totals.categories)}
@@ -290,9 +318,48 @@ class Run:
             conflicts=tuple(sorted(self.conflicts, key=lambda one: (one.path, one.kind))),
             seconds=time.perf_counter() - started,
         )
-        self._write_manifest(summary, clock)
+        self._write_manifest(summary)
+        self._write_timings(summary, clock)
         self.folder.remove(OVERWRITING)
         return summary
+
+    def _write_format(self, name: str, journal: Journal, paths: list[str], records: str) -> list[str]:
+        """Write one format unless it is current; gives the places where edited files were kept."""
+        made_from = {"records": records, "images": self.images, "settings": self.settings}
+        if _placed(name, self.images) != "none":  # another image of the same labels must be placed anew
+            made_from["files"] = settings_hash({path: journal.entries[path].sha256 for path in paths})
+        digest = settings_hash(made_from)
+        if not self.overwrite and self.outputs.is_current(name, digest):
+            return []
+        rows = [[one.id, one.name, one.supercategory] for one in journal.categories]
+        origin = {"end": journal.end, "records": records, "images": paths, "categories": rows}
+        # IMAGES may be made of links, as caches of datasets are: the user named them.
+        dataset = Dataset(
+            journal.categories, journal.records(paths), self.source.root, reach=ANYWHERE, expected=journal.entries
+        )
+        copies = _copies(name, self.images)
+        self.written = True
+        return self.outputs.replace(
+            name,
+            digest,
+            _writer(name, dataset, "symlink" if copies else self.images),
+            overwrite=self.overwrite or name in self.understood,
+            copies=partial(_confirm, dataset.images_in()) if copies else None,
+            origin=origin,
+        )
+
+    def _leave_out_if_changed(self, journal: Journal, path: str) -> None:
+        try:
+            if not self._is_unchanged(journal, path):
+                self._leave_out(journal, path, ImageChanged(path).what)
+        except OSError:
+            self._leave_out(journal, path, "the image is gone since it was labeled")
+
+    def _leave_out(self, journal: Journal, path: str, reason: str) -> None:
+        """Report an image that is no longer what was labeled; the next run does it again."""
+        self.annotated -= path in self.fresh
+        del journal.entries[path]
+        self.failed.append(Failed(path, "write", reason))
 
     def _write_failures(self) -> None:
         if self.failed:
@@ -301,8 +368,8 @@ class Run:
         else:
             self.folder.remove(FAILURES)
 
-    def _write_manifest(self, summary: Summary, clock: Clock) -> None:
-        """What made the labels; left as it is when it says the same already, whatever this run's timings are."""
+    def _write_manifest(self, summary: Summary) -> None:
+        """What made the labels, the same bytes for the same labels; what this run took is a hidden file."""
         counts = summary.to_json()
         kept = ("images", "failed", "objects", "human", "dropped", "categories", "losses")
         says = {
@@ -312,12 +379,23 @@ class Run:
             "counts": {name: counts[name] for name in kept},
         }
         before = read_json(self.folder, MANIFEST) if self.folder.kind(MANIFEST) == "file" else {}
-        if {name: before.get(name) for name in says} == says:
+        if {name: before.get(name) for name in says} == says and before.keys() == {*says, "environment"}:
             return
-        seconds = {stage: round(value, 3) for stage, value in sorted(clock.seconds.items())}
-        run = {"annotated": self.annotated, "resumed": summary.resumed, "seconds": counts["seconds"], "stages": seconds}
-        says |= {"environment": _environment(), "last_run": run}
-        self.folder.write(MANIFEST, json.dumps(says, indent=1, ensure_ascii=False) + "\n", durable=True)
+        text = json.dumps({**says, "environment": _environment()}, indent=1, ensure_ascii=False)
+        self.folder.write(MANIFEST, text + "\n", durable=True)
+
+    def _write_timings(self, summary: Summary, clock: Clock) -> None:
+        """Seconds of the last run that labeled or wrote anything."""
+        stages = {stage: round(value, 3) for stage, value in sorted(clock.seconds.items())}
+        if not self.annotated and not self.written:
+            return
+        says = {
+            "annotated": self.annotated,
+            "resumed": summary.resumed,
+            "seconds": round(summary.seconds, 3),
+            "stages": stages,
+        }
+        self.folder.write(TIMINGS, json.dumps(says, indent=1) + "\n", durable=True)
 
 
 def where(folder: Path) -> Path:
@@ -336,11 +414,22 @@ def _write_links(name: str, dataset: Dataset, folder: Path) -> None:
 
 
 def _copies(name: str, images: str | None) -> bool:
-    """True when the format `name` gets copies of the pictures."""
+    """True when the format `name` gets copies of the images."""
+    return _placed(name, images) == "copy" and os.name != "nt"
+
+
+def _placed(name: str, images: str | None) -> str:
+    """How the format `name` gets its images: copy, hardlink, symlink or none."""
     import converters
 
     option = inspect.signature(converters.get(name).write).parameters.get("images")
-    return option is not None and (images or option.default) == "copy" and os.name != "nt"
+    return (images or option.default or "none") if option is not None else "none"
+
+
+def _confirm(files: ImageFiles, source: Path, copy: Path) -> str | None:
+    """The hash of a copy of an image of this run; of what a format of others linked to, nothing is known."""
+    assert files.root is not None
+    return files.confirm(Path(os.path.relpath(source, files.root)).as_posix(), copy)
 
 
 def _writer(name: str, dataset: Dataset, images: str | None) -> Callable[[Path], Any]:

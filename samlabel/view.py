@@ -14,10 +14,12 @@ from urllib.parse import quote
 
 from .errors import ImageError, OutputExists, UsageError
 from .files import OutputFolder, encoded, nameless
+from .image_files import ImageFiles
 from .images import decode
 from .lock import Lock
 from .overlay import Colour, category_colour, draw
 from .page import FOOT, HEAD, STYLE
+from .text import printable
 from .types import Annotation, Category, Dataset, ImageRecord
 
 if TYPE_CHECKING:
@@ -49,16 +51,17 @@ def write_view(dataset: Dataset, out: Path, *, image_root: Path | None = None, l
     read is listed with its reason. Raises OutputExists where `out/index.html` is not a page of ours, and UsageError
     where a link below `out` would lead a picture elsewhere, or another command writes there.
     """
-    root = image_root or dataset.image_root
+    files = dataset.images_in(image_root)
+    root = files.root
     if root is None:
         raise UsageError("where are the images? these labels do not say; name their folder with --images")
     if not Path(root).is_dir():
         raise UsageError(f"{root}: no such folder of images")
     with Lock(out):
-        return _write(dataset, OutputFolder(out), Path(root), limit)
+        return _write(dataset, OutputFolder(out), files, limit)
 
 
-def _write(dataset: Dataset, out: OutputFolder, root: Path, limit: int | None) -> ViewReport:
+def _write(dataset: Dataset, out: OutputFolder, files: ImageFiles, limit: int | None) -> ViewReport:
     _refuse_foreign(out)
     out.mkdir(PICTURES)
     counts: Counter[int] = Counter()
@@ -71,7 +74,7 @@ def _write(dataset: Dataset, out: OutputFolder, root: Path, limit: int | None) -
             counts.update(annotation.category_id for annotation in record.annotations)
             picture, drawn, reason = None, None, ""
             try:
-                picture, drawn = _write_picture(record, root, out, dataset.categories)
+                picture, drawn = _write_picture(record, files, out, dataset.categories)
             except (ImageError, OSError) as error:
                 reason = " ".join(str(error).split())
                 failed += 1
@@ -98,10 +101,12 @@ def _refuse_foreign(out: OutputFolder) -> None:
 
 
 def _write_picture(
-    record: ImageRecord, root: Path, out: OutputFolder, categories: tuple[Category, ...]
+    record: ImageRecord, files: ImageFiles, out: OutputFolder, categories: tuple[Category, ...]
 ) -> tuple[str, Drawn]:
     """Path of the overlay relative to `out`, and what was drawn."""
-    image = decode(root, record.path).image
+    files.find(record.path)
+    assert files.root is not None
+    image = decode(files.root, record.path).image
     if image.size != tuple(record.size):
         wanted, got = (f"{width}x{height}" for height, width in (record.size, image.size))
         raise ImageError(f"{record.path}: the labels are for {wanted} pixels, the image has {got}")
@@ -121,11 +126,11 @@ def _head(categories: tuple[Category, ...], counts: Counter[int], *, images: int
     rules = "".join(f"body:has(#c{key}:checked) .card:not(.k{key}){{display:none}}\n" for key in listed)
     chips = "".join(
         f'<input type="radio" name="class" id="c{key}"><label for="c{key}" style="{_style(category_colour(key))}">'
-        f"<i></i>{escape(names.get(key, f'category {key}'))} <b>{counts[key]:,}</b></label>\n"
+        f"<i></i>{_text(names.get(key, f'category {key}'))} <b>{counts[key]:,}</b></label>\n"
         for key in listed
     )
     absent = sorted(category.name for category in categories if not counts[category.id])
-    unused = f'<p class="unused">Without objects: {escape(", ".join(absent))}</p>\n' if absent else ""
+    unused = f'<p class="unused">Without objects: {_text(", ".join(absent))}</p>\n' if absent else ""
     totals = [_count(images, "image"), _count(sum(counts.values()), "object"), _count(len(listed), "class", "classes")]
     totals += [f"{negatives:,} without objects"] if negatives else []
     totals += [f"{failed:,} not shown"] if failed else []
@@ -137,6 +142,10 @@ def _head(categories: tuple[Category, ...], counts: Counter[int], *, images: int
         unused=unused,
         images=f"{images:,}",
     )
+
+
+def _text(text: str) -> str:
+    return escape(printable(text))
 
 
 def _count(number: int, one: str, many: str = "") -> str:
@@ -152,9 +161,9 @@ def _card(
 ) -> str:
     """One image: its overlay, its path, and a table of its objects."""
     classes = " ".join(f"k{key}" for key in sorted({annotation.category_id for annotation in record.annotations}))
-    path = escape(record.path)
+    path = _text(record.path)
     if picture is None or drawn is None:
-        shown = f'<div class="broken">{escape(reason)}</div>'
+        shown = f'<div class="broken">{_text(reason)}</div>'
     else:
         width, height = drawn.picture.size
         link = escape(quote(picture))
@@ -190,7 +199,7 @@ def _row(number: int, annotation: Annotation, names: dict[int, str], colour: Col
     scores = (annotation.score, annotation.predicted_iou, annotation.stability_score)
     cells = [
         f'<td style="{_style(colour)}"><i></i>{number}',
-        f"<td>{escape(name)}{' (crowd)' if annotation.iscrowd else ''}",
+        f"<td>{_text(name)}{' (crowd)' if annotation.iscrowd else ''}",
         *(f"<td>{'' if value is None else f'{value:.3f}'}" for value in scores),
         f"<td>{'no mask' if area is None else f'{area:,}'}",
         f"<td>{'' if share is None else f'{share:.1%}'}",

@@ -8,15 +8,18 @@ without that suffix is whole. A download that breaks off is continued with an HT
 from __future__ import annotations
 
 import http.client
+import logging
 import os
 import shutil
 import urllib.error
 import urllib.request
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from .errors import UsageError, WeightsError
+from .errors import UsageError, WeightsError, naming
+from .errors import reason as words_of
 from .files import OutputFolder
 from .images import hash_file
 from .lock import Lock
@@ -25,6 +28,8 @@ CACHE_VARIABLE, MIRROR_VARIABLE = "SAMLABEL_CACHE", "SAMLABEL_MIRROR"
 SECONDS_OF_SILENCE = 30.0  # after which a connection counts as broken
 _ATTEMPTS = 5  # in a row that bring no byte
 _CHUNK = 2**20
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +94,7 @@ def pull(
     """The file of `checkpoint`, fetched unless it is there and sound; `progress` hears bytes so far and in all.
 
     `mirror` (or SAMLABEL_MIRROR) is the address of a folder that holds the file under the same name.
+    A pull of the same file by another process is waited for, and its file taken.
     Raises WeightsError; what had arrived by then is kept and continued by the next pull.
     """
     path = where(checkpoint)
@@ -99,7 +105,9 @@ def pull(
             raise
     url = _address(checkpoint, mirror)
     part = _Part(_made(path.parent), path.name)
-    with Lock(path):
+    with Lock(path, wait=True):
+        with suppress(WeightsError):  # another process has fetched it meanwhile
+            return verify(checkpoint)
         _need_room(path.parent, checkpoint.size - part.arrived())
         _download(url, part, checkpoint.size, progress)
         digest = hash_file(part.path)
@@ -184,6 +192,8 @@ def _download(url: str, part: _Part, size: int, progress: Callable[[int, int], N
                 raise WeightsError(f"{url}: the server answers {error.code} {error.reason}") from error
             reason = f"the server answers {error.code} {error.reason}"
         except (OSError, http.client.HTTPException) as error:
+            if isinstance(error, OSError) and error.filename is not None:  # our file, not the connection
+                raise WeightsError(f"{part}: {words_of(error)}; the same command continues there") from error
             reason = str(getattr(error, "reason", "") or error) or type(error).__name__
         now = part.arrived()
         in_vain = 0 if now > max(have, most) else in_vain + 1
@@ -211,7 +221,9 @@ def _attempt(url: str, part: _Part, have: int, size: int, progress: Callable[[in
                     file.close()
                     part.remove()
                     raise WeightsError(f"{url}: sends more than the {size} bytes of this file; nothing of it was kept")
-                file.write(chunk)
+                with naming(part.path):
+                    file.write(chunk)
+                    file.flush()
                 if progress is not None:
                     progress(have, size)
 

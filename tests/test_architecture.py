@@ -16,6 +16,11 @@ ROOT = Path(__file__).resolve().parents[1]
 # What a module of samlabel may import is everything on its own step or a lower one.
 STEPS = {
     "errors": 0,
+    "text": 0,
+    "decoders": 0,
+    "file_state": 0,
+    "reach": 0,
+    "image_files": 0,
     "types": 0,
     "walk": 1,
     "compare": 1,
@@ -26,8 +31,11 @@ STEPS = {
     "protocols": 1,
     "plugins": 2,
     "images": 2,
+    "libraries": 2,
     "devices": 2,
     "memory": 2,
+    "duplicates": 2,
+    "pixel_budget": 2,
     "workers": 2,
     "select": 2,
     "ledger": 2,
@@ -65,9 +73,10 @@ MAY_IMPORT_SAM = (
     "samlabel.segmenters.sam",
     "samlabel.detectors.nano",
     "samlabel.detectors._nano_head",
+    "samlabel.detectors.ultralytics",  # its exports run in the same runtimes, which report where `sam` does not stop it
     "samlabel.training",
 )
-CONVERTERS_MAY_IMPORT = {"types", "geometry", "errors", "files", "lock"}
+CONVERTERS_MAY_IMPORT = {"types", "geometry", "errors", "decoders", "image_files", "reach", "files", "lock"}
 HEAVY = ("torch", "torchvision", "ultralytics", "transformers", "cv2", "pycocotools", "sam")
 
 

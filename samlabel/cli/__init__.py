@@ -14,7 +14,9 @@ from typing import Annotated
 import typer
 
 from .. import __version__
-from ..errors import SamlabelError
+from ..errors import SamlabelError, brief, cause, reason
+from ..libraries import guarded_torch
+from ._console import say, say_traceback, tamed_libraries
 from .annotate import annotate
 from .bench import bench
 from .check import check
@@ -90,7 +92,11 @@ def main(args: list[str] | None = None) -> None:
             stream.reconfigure(errors="backslashreplace")
     words = list(sys.argv[1:] if args is None else args)
     debug = "--debug" in words
-    sys.exit(_run([word for word in words if word != "--debug"], debug=debug))
+    if debug:
+        sys.excepthook = say_traceback
+    with tamed_libraries(), guarded_torch():
+        code = _run([word for word in words if word != "--debug"], debug=debug)
+    sys.exit(code)
 
 
 def _run(words: list[str], *, debug: bool) -> int:
@@ -121,9 +127,12 @@ def _run(words: list[str], *, debug: bool) -> int:
             return _usage(error)
         if debug:
             raise
-        reason = f"{error.strerror}: {error.filename}" if isinstance(error, OSError) and error.strerror else str(error)
-        hint = "" if isinstance(error, OSError) else "; --debug shows where, please report it"
-        _say(f"{type(error).__name__}: {reason}{hint}")
+        if isinstance(error, OSError):
+            _say(f"{error.filename}: {reason(error)}" if error.filename is not None else reason(error))
+        elif isinstance(error, (MemoryError, RecursionError)):
+            _say(cause(error))
+        else:
+            _say(f"{type(error).__name__}: {brief(error)}; --debug shows where, please report it")
         return 1
 
 
@@ -138,7 +147,7 @@ def _usage(error: Exception) -> int:
 
 
 def _say(message: str) -> None:
-    print("samlabel: error: " + " ".join(message.split()), file=sys.stderr)
+    say("samlabel: error: " + " ".join(message.split()), err=True)
 
 
 def _end_on_sigterm() -> None:

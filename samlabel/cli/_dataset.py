@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import inspect
-import sys
 from pathlib import Path
 
 from ..errors import SamlabelError, UsageError
+from ._console import say
 
 
 def find(path: Path, format: str | None = None) -> tuple[Path, Path | None]:
@@ -33,7 +33,7 @@ def find(path: Path, format: str | None = None) -> tuple[Path, Path | None]:
         path = out / chosen
         if len(written) > 1 and format is None:
             listing = ", ".join(sorted(written))
-            print(f"{out} holds a run's labels as {listing}; {chosen} is read, --from chooses another", file=sys.stderr)
+            say(f"{out} holds a run's labels as {listing}; {chosen} is read, --from chooses another", err=True)
     return path, out / images
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from ..errors import SamlabelError, UsageError
 from ..files import open_log
+from ..text import to_json
 
 if TYPE_CHECKING:
     from ..run import Event, Summary
@@ -55,5 +55,5 @@ class Log:
     def _write(self, event: str, **values: Any) -> None:
         if self._stream is not None:
             now = datetime.now(_UTC).isoformat(timespec="milliseconds")
-            self._stream.write(json.dumps({"time": now, "event": event, **values}) + "\n")
+            self._stream.write(to_json({"time": now, "event": event, **values}) + "\n")
             self._stream.flush()

@@ -181,6 +181,14 @@ def annotate(
             rich_help_panel=_OUTPUT,
         ),
     ] = None,
+    follow_links: Annotated[
+        bool,
+        typer.Option(
+            "--follow-links",
+            help="Read what links lead to outside the dataset of --accept or labels:; those of IMAGES always are.",
+            rich_help_panel=_OUTPUT,
+        ),
+    ] = False,
     update: Annotated[
         bool,
         typer.Option("--update", help="Redo only what a changed setting touches.", rich_help_panel=_OUTPUT),
@@ -198,7 +206,7 @@ def annotate(
         int | None,
         typer.Option(
             min=1,
-            help="Pictures worked on at the same time, each on its part of the cores.",
+            help="Images worked on at the same time; the labels do not depend on it.",
             show_default="one a core, at most 4; 1 on a GPU",
             rich_help_panel=_JOB,
         ),
@@ -283,6 +291,7 @@ def annotate(
             overwrite=overwrite,
             update=update,
             accept=accept,
+            follow_links=follow_links,
             max_failures=0 if fail_fast else max_failures,
             workers=workers,
             max_pixels=max_pixels,

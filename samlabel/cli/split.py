@@ -12,10 +12,11 @@ import typer
 
 from ..errors import UsageError
 from ..files import OutputFolder
-from ._console import print_json
+from ._console import print_json, say
 from ._write import (
     AllowLossy,
     DryRun,
+    FollowLinks,
     From,
     ImageRoot,
     Images,
@@ -53,6 +54,7 @@ def split(
     images: Images = None,
     image_root: ImageRoot = None,
     option: Option = None,
+    follow_links: FollowLinks = False,
     lenient: LenientFlag = False,
     allow_lossy: AllowLossy = False,
     overwrite: Overwrite = False,
@@ -60,6 +62,7 @@ def split(
     as_json: Json = False,
 ) -> None:
     """Divide a dataset: the same for the same seed, classes spread evenly, photos that look alike kept together."""
+    import converters
     from converters import Lenient, Receipt, begun
 
     from ..datasets import plan
@@ -71,7 +74,7 @@ def split(
     for one in parts:
         if one.is_symlink():
             raise is_link(one)
-    dataset = opened(source, from_, image_root, lenient=lenient)
+    dataset = opened(source, from_, image_root, lenient=lenient, follow_links=follow_links)
     format_ = to or dataset.format
 
     def written(label: str, *, dry: bool, overwrite: bool) -> Receipt:
@@ -101,6 +104,8 @@ def split(
                 receipts = {label: written(label, dry=False, overwrite=may_replace) for label in shares}
                 if all((one / "data.yaml").is_file() for one in parts):
                     _write_data_yaml(OutputFolder(out), list(shares), whole.categories)
+                    if images == "symlink":
+                        converters.note_images(out, whole)
     if as_json:
         print_json(
             {
@@ -113,13 +118,14 @@ def split(
             }
         )
         return
-    print("\n".join([f"{dataset.format} ({dataset.why})", *skipped.lines()]))
+    for line in (f"{dataset.format} ({dataset.why})", *skipped.lines()):
+        say(line)
     for label, receipt in receipts.items():
-        print(f"{label}: {receipt.images_out} images, {receipt.objects_out} objects: {out / label}")
+        say(f"{label}: {receipt.images_out} images, {receipt.objects_out} objects: {out / label}")
         for line in receipt.lines():
             if line.startswith(("lost", "note")):
-                print(f"  {line}")
-    print(f"{found.groups} groups of like photos kept together ({found.grouped} of {found.compared} compared)")
+                say(f"  {line}")
+    say(f"{found.groups} groups of like photos kept together ({found.grouped} of {found.compared} compared)")
 
 
 def _refuse(receipts: Mapping[str, Receipt]) -> None:

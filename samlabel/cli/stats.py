@@ -9,8 +9,8 @@ from typing import Annotated
 import typer
 
 from ..errors import UsageError
-from ._console import print_json, print_table
-from ._write import From, ImageRoot, Json, LenientFlag, Source, opened
+from ._console import print_json, print_table, say
+from ._write import FollowLinks, From, ImageRoot, Json, LenientFlag, Source, opened
 
 
 def stats(
@@ -24,6 +24,7 @@ def stats(
     pictures: Annotated[
         bool, typer.Option("--pictures/--no-pictures", help="Compare the photos, to find those that look alike.")
     ] = True,
+    follow_links: FollowLinks = False,
     lenient: LenientFlag = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the drawing.")] = False,
     as_json: Json = False,
@@ -41,7 +42,7 @@ def stats(
         raise UsageError(f"{plot}: wanted a name that ends in {' or '.join(FORMATS)}")
     if plot is not None and plot.exists() and not overwrite:
         raise OutputExists(f"{plot} exists already; choose another place, or --overwrite")
-    dataset = opened(source, from_, image_root, lenient=lenient)
+    dataset = opened(source, from_, image_root, lenient=lenient, follow_links=follow_links)
     with Lock(plot) if plot is not None else nullcontext():
         found = collect(dataset(), image_root=image_root, pictures=pictures)
         if plot is not None:
@@ -51,8 +52,9 @@ def stats(
     if as_json:
         print_json({"source": str(source), "format": dataset.format, **found.to_dict(), **skipped.to_dict()})
         return
-    print(dataset.told)
-    print("\n".join([*found.lines(), *skipped.lines()]))
+    say(dataset.told)
+    for line in (*found.lines(), *skipped.lines()):
+        say(line)
     print_table(
         ("class", "objects", "images", "median area"),
         [(c.name, c.objects, c.images, "" if c.median_area is None else f"{c.median_area:.0f}") for c in found.classes],

@@ -8,6 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
+from ..decoders import open_header
+from ..images import MAX_PIXELS
+
 BITS = 128
 NEAR = 8  # bits that two hashes of one photo may differ in: saved again, resized, a little brighter
 _BANDS = NEAR + 1  # hashes that differ in 8 bits agree in at least one of 9 bands
@@ -22,7 +25,12 @@ def picture_hash(file: Path) -> int | None:
     from PIL import Image, ImageOps
 
     try:
-        with Image.open(file) as image:
+        if not file.is_file():  # a pipe would wait for its writer
+            return None
+        with file.open("rb") as stream:
+            image = open_header(stream)
+            if image is None or image.width * image.height > MAX_PIXELS:
+                return None
             image.draft("L", (72, 72))
             grey = ImageOps.exif_transpose(image).convert("L")
             wide = np.asarray(grey.resize((9, 8), Image.Resampling.BOX), dtype=np.int16)

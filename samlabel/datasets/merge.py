@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UsageError
+from ..reach import Reach
 from ..types import Category, Dataset, ImageRecord
 from .records import Records
 
@@ -60,7 +61,7 @@ def merge(datasets: Sequence[Dataset], *, names: Sequence[str] = ()) -> Dataset:
         if waiting is not None:
             yield waiting
 
-    return Dataset(categories, Records(records), root, extra)
+    return Dataset(categories, Records(records), root, extra, Reach.joined(d.images_in().reach for d in datasets))
 
 
 def _join_images(one: ImageRecord, other: ImageRecord) -> ImageRecord:

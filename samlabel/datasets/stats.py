@@ -100,7 +100,7 @@ def collect(dataset: Dataset, *, image_root: Path | None = None, pictures: bool 
     per_image = array("l")
     sizes: Counter[str] = Counter()
     hashes: dict[str, int | None] = {}
-    root = image_root or dataset.image_root
+    files = dataset.images_in(image_root)
     for record in dataset.records:
         stats.images += 1
         stats.empty_images += not record.annotations
@@ -113,8 +113,8 @@ def collect(dataset: Dataset, *, image_root: Path | None = None, pictures: bool 
         for number in {a.category_id for a in record.annotations}:
             counts[number].images += 1
         _find_repeated(stats, record)
-        if pictures and root is not None:
-            hashes[record.path] = picture_hash(root / record.path)
+        if pictures and files.root is not None:
+            hashes[record.path] = picture_hash(files.find(record.path))
     _summarise(stats, counts, areas, per_image)
     stats.image_sizes = dict(sizes.most_common(10))
     stats.pictures_compared = sum(value is not None for value in hashes.values())

@@ -93,13 +93,14 @@ def load(
     max_det: int = 300,
     classes: Sequence[str | int] | None = None,
     trust_weights: bool | str = False,
+    follow_links: bool = False,
 ) -> Detector:
     """The detector that `spec` names, ready to detect; `none` has nothing to load and is refused here.
 
     `conf` and `iou` are the score and the overlap in suppression (None is the detector's own: 0.7, nano's 0.6),
     `imgsz` the longest side the model sees, `max_det` the most boxes an image, `classes` the names or numbers to keep
     (None keeps all), `trust_weights` whether a file that can run code may be opened: True, or the SHA-256 of the one
-    that may.
+    that may, `follow_links` whether links in a dataset of labels may lead out of it.
     """
     name, what = parse(spec)
     if name == NO_DETECTOR:
@@ -112,7 +113,8 @@ def load(
             raise UsageError(f"{option} is {count}; wanted 1 or more")
     make = found()[name].load().load
     takes = inspect.signature(make).parameters
-    more: dict[str, Any] = {"trust_weights": trust_weights} if "trust_weights" in takes else {}
+    permits = {"trust_weights": trust_weights, "follow_links": follow_links}
+    more: dict[str, Any] = {name: value for name, value in permits.items() if name in takes}
     if iou is not None:
         more["iou"] = iou
     detector: Detector = make(what, device=device, conf=conf, imgsz=imgsz, max_det=max_det, classes=classes, **more)

@@ -10,27 +10,30 @@ import numpy as np
 
 from .contours import join_parts, sew_parts
 from .outline import trace
+from .raster import outlines_to_counts
+from .rle import pack
 from .runs import check_size
 
 if TYPE_CHECKING:
     from ..types import Mask, Size
 
+REACH = 10  # a polygon that leaves its image by more than ten of its sides can only be a mistake
+
 
 def polygons_to_mask(polygons: Sequence[Sequence[float] | np.ndarray], size: Size) -> Mask:
     """The union of flat `x0 y0 x1 y1 ...` polygons by pycocotools' rule; an empty mask for no polygon.
 
-    Raises ValueError for fewer than three points, an odd count, a number that is not finite, or a point so far
-    outside the image (ten times its longest side) that it can only be a mistake.
+    Raises ValueError for fewer than three points, an odd count, a number that is not finite, a point so far outside
+    the image (ten times its longest side) that it can only be a mistake, or edges that cross more columns of the image
+    than any object's (CROSSINGS_MAX).
     """
-    from pycocotools import mask as coco
-
     from ..types import Mask
 
     check_size(size)
     height, width = int(size[0]), int(size[1])
     if not len(polygons):
-        return Mask.from_pixels(np.zeros((height, width), dtype=bool))
-    reach = 10 * max(height, width) + 1000  # rleFrPoly allocates by perimeter; 1e9 px would take gigabytes
+        return Mask((height, width), pack(np.array([height * width])))
+    reach = REACH * max(height, width) + 1000
     rings = []
     for number, polygon in enumerate(polygons):
         try:
@@ -43,9 +46,8 @@ def polygons_to_mask(polygons: Sequence[Sequence[float] | np.ndarray], size: Siz
             raise ValueError(f"polygon {number} holds a number that is not finite")
         if np.abs(ring).max() > reach:
             raise ValueError(f"polygon {number} reaches {np.abs(ring).max():g}, far outside a {width}x{height} image")
-        rings.append(ring)
-    rle = coco.merge(coco.frPyObjects(rings, height, width))
-    return Mask((height, width), rle["counts"])
+        rings.append(ring.reshape(-1, 2))
+    return Mask((height, width), outlines_to_counts(rings, (height, width)))
 
 
 def count_parts_and_holes(mask: Mask) -> tuple[int, int]:

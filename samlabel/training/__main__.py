@@ -9,6 +9,8 @@ from typing import Annotated
 
 import typer
 
+from ..errors import PlantedLibrary
+from ..libraries import guarded_torch
 from .recipe import BOTH, DETECTOR, Recipe
 
 app = typer.Typer(add_completion=False, help="The recipe of the shipped nano models.")
@@ -127,4 +129,9 @@ def sheet(
 
 
 if __name__ == "__main__":
-    app()
+    try:
+        with guarded_torch():
+            app()
+    except PlantedLibrary as error:
+        typer.echo(f"error: {error}", err=True)
+        raise SystemExit(error.exit_code) from None

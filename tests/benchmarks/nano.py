@@ -42,7 +42,7 @@ def annotate(photos: Path, out: Path, boxes: int, threads: int) -> dict[str, Any
     wall, cpu = time.perf_counter(), time.process_time()
     summary = auto_annotate(photos, output_dir=out, formats=FORMATS, conf=0.0, max_det=boxes, device="cpu")
     wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
-    run = json.loads((out / "manifest.json").read_text(encoding="utf-8"))["last_run"]
+    run = json.loads((out / ".samlabel" / "last_run.json").read_text(encoding="utf-8"))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 1024)
     return {
         "images": summary.images,

@@ -176,7 +176,7 @@ def test_a_wrong_entry_of_the_table_is_named(change: dict[str, Any], words: str,
 def test_a_picture_of_another_size_is_refused(tmp_path: Path) -> None:
     converters.write(Dataset(LETTERS, one(thing(HOLED))), tmp_path, "png")
     Image.new("I;16", (10, 10)).save(tmp_path / "masks" / "a.png")
-    with pytest.raises(FormatError, match="10x10; the table says 32x24"):
+    with pytest.raises(FormatError, match="10x10 pixels; expected 32x24"):
         only(tmp_path)
 
 

@@ -111,7 +111,7 @@ def command(folder: Path, *words: str) -> int:
 
 
 def labels(out: Path) -> dict[str, bytes]:
-    """Every file of an output but the hidden ones; the manifest without timings."""
+    """Every file of an output but the hidden ones; the manifest without the environment."""
     found = {}
     for file in sorted(out.rglob("*")):
         name = file.relative_to(out).as_posix()
@@ -119,7 +119,7 @@ def labels(out: Path) -> dict[str, bytes]:
             found[name] = file.read_bytes()
     if "manifest.json" in found:
         says = json.loads(found["manifest.json"])
-        found["manifest.json"] = json.dumps({**says, "last_run": None, "environment": None}).encode()
+        found["manifest.json"] = json.dumps({**says, "environment": None}).encode()
     return found
 
 

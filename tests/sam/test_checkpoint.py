@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import pickle
 import struct
+import zipfile
 from collections import OrderedDict
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
@@ -207,3 +210,33 @@ def test_two_variants_of_one_name_are_an_error():
     two = Variant(name="b", family="y", build=lambda: None, aliases=("a",))
     with pytest.raises(ValueError, match="'a' is defined in both x and y"):
         collect({"x": (one,), "y": (two,)})
+
+
+def _packed(path: Path) -> None:
+    torch.save({"a": torch.zeros(1_000_000)}, path.with_name("plain"))
+    with zipfile.ZipFile(path.with_name("plain")) as plain, zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as packed:
+        for member in plain.infolist():
+            packed.writestr(member.filename, plain.read(member))
+
+
+CLAIMS: dict[str, Callable[[Path], object]] = {
+    "packed archive": _packed,
+    "stride of 0": lambda path: torch.save({"a": torch.zeros(1, dtype=torch.half).expand(1 << 40)}, path),
+    "header of safetensors": lambda path: path.write_bytes((1 << 40).to_bytes(8, "little") + b"{}"),
+    "tensor of safetensors": lambda path: path.write_bytes(
+        (head := b'{"a":{"dtype":"F32","shape":[1099511627776],"data_offsets":[0,4398046511104]}}')
+        and len(head).to_bytes(8, "little") + head + bytes(64)
+    ),
+}
+
+
+@pytest.mark.parametrize("make", CLAIMS.values(), ids=CLAIMS.keys())
+def test_a_checkpoint_that_claims_more_than_its_file_holds_is_refused(
+    make: Callable[[Path], object], tmp_path: Path
+) -> None:
+    path = tmp_path / "bomb.pth"
+    make(path)
+    assert path.stat().st_size < 100_000
+    with pytest.raises(WeightsError, match="bomb.pth") as caught:
+        sam.load(checkpoint=path)
+    assert "\n" not in str(caught.value)

@@ -180,7 +180,7 @@ def test_a_fetched_file_is_trusted_until_it_changes(
 def test_importing_the_detector_keeps_threads_and_stdout(tmp_path: Path) -> None:
     code = (
         "import os, torch; before = torch.get_num_threads()\n"
-        "from samlabel.detectors.ultralytics import quiet_import\n"
+        "from samlabel.detectors._offline import quiet_import\n"
         "with quiet_import():\n    import ultralytics\n"
         "assert 'OMP_NUM_THREADS' not in os.environ and torch.get_num_threads() == before"
     )
