@@ -158,24 +158,24 @@ def auto_annotate(
 
     loaded = None
     known = None if overwrite else recall.find()
-    while True:
-        if known is None:
-            loaded = loaded or load()
-            known = Recalled(settings_of(asked, *loaded), loaded[0].categories)
-        run = Run(
-            out,
-            source,
-            known.settings,
-            known.categories,
-            formats,
-            images,
-            overwrite,
-            update,
-            max_failures,
-            Path(accept) if accept is not None else None,
-            follow_links,
-        )
-        with Lock(out):
+    with Lock(out):
+        while True:
+            if known is None:
+                loaded = loaded or load()
+                known = Recalled(settings_of(asked, *loaded), loaded[0].categories)
+            run = Run(
+                out,
+                source,
+                known.settings,
+                known.categories,
+                formats,
+                images,
+                overwrite,
+                update,
+                max_failures,
+                Path(accept) if accept is not None else None,
+                follow_links,
+            )
             run.folder.mkdir(HIDDEN)
             run.prepare()
             settings = settings_hash(known.settings)

@@ -39,7 +39,7 @@ OS = {
     "removexattr",
 }
 SHUTIL_READS = {"copyfileobj", "disk_usage", "get_terminal_size", "which"}
-TEMPFILE_NAMELESS = {"SpooledTemporaryFile"}  # in memory, or nameless on the system's temporary disk
+TEMPFILE_READS = {"SpooledTemporaryFile", "gettempdir"}  # the former in memory, or nameless on the temporary disk
 METHODS = {
     "write_text",
     "write_bytes",
@@ -105,9 +105,11 @@ def writes(call: ast.Call) -> bool:
     if module == "shutil":
         return function not in SHUTIL_READS
     if module == "tempfile":
-        return function not in TEMPFILE_NAMELESS
-    if name in LIBRARIES or function in METHODS or function == "ZipFile":
+        return function not in TEMPFILE_READS
+    if name in LIBRARIES or function in METHODS:
         return True
+    if function == "ZipFile":
+        return opens_to_write(call, 1)
     if function == "open":  # of a Path; a name of ours, or of an image, is no mode
         mode = mode_of(call, 0)
         return (
@@ -149,7 +151,7 @@ def calls(source: str) -> Iterator[ast.Call]:
         "path.touch()",
         "torch.save(state, path)",
         "onnx.save(graph, path)",
-        "zipfile.ZipFile(path)",
+        "zipfile.ZipFile(path, 'w')",
     ],
 )
 def test_each_way_of_writing_is_seen(line: str) -> None:
