@@ -53,11 +53,10 @@ def _check_known(name: str, one: Mapping[str, Any]) -> None:
     for file in (*versions, *pictures):
         if leads_out(file):
             raise ValueError(f"the file {file!r} of {name!r} leads outside")
-    for size, changed, sha256 in versions.values():
-        link = size == "link" and isinstance(changed, str)
-        _check(name, link or (isinstance(size, int) and isinstance(changed, int)), "versions of files")
+    for *state, sha256 in versions.values():
+        _check(name, _is_state(state), "versions of files")
         _check(name, sha256 is None or isinstance(sha256, str), "hashes of files")
-    _check(name, all(isinstance(picture, list) for picture in pictures.values()), "versions of images")
+    _check(name, all(isinstance(one, list) and _are_numbers(one) for one in pictures.values()), "versions of images")
     _check(name, all(isinstance(count, int) for count in one.get("losses", {}).values()), "losses")
     origin = one.get("origin")
     if origin is not None:
@@ -65,6 +64,19 @@ def _check_known(name: str, one: Mapping[str, Any]) -> None:
         _check(name, isinstance(origin["end"], int) and isinstance(origin["records"], str), "origin")
         _check(name, all(isinstance(key, int) and isinstance(text, str) for key, text, _ in classes), "classes")
         _check(name, all(isinstance(image, str) and not leads_out(image) for image in images), "images")
+
+
+def _is_state(state: list[Any]) -> bool:
+    """Whether this is what `Outputs` notes of a file beside its hash: a link, a hard link, or size, times and inode."""
+    if state[:1] == ["link"]:
+        return len(state) == 2 and isinstance(state[1], str)
+    if state[:1] == ["hardlink"]:
+        return len(state) == 2 and _are_numbers(state[1:])
+    return len(state) in (2, 4) and _are_numbers(state)
+
+
+def _are_numbers(values: list[Any]) -> bool:
+    return all(isinstance(value, int) for value in values)
 
 
 def _check(name: str, good: bool, what: str) -> None:

@@ -386,7 +386,7 @@ def _is_head(found: Any) -> bool:
     return (
         all(isinstance(found.get(key), str) for key in ("path", "sha256", "settings"))
         and isinstance(stat, list)
-        and len(stat) == 2
+        and len(stat) in (2, 4)  # two where there is no change time, and from earlier versions
         and all(isinstance(value, int) for value in stat)
         and all(isinstance(one, dict) and all(isinstance(value, int) for value in one.values()) for one in counts)
         and isinstance(names, dict)
