@@ -14,11 +14,14 @@ from . import detectors, plugins
 from .class_map import ClassMap, MappedDetector
 from .devices import resolve_device
 from .errors import OutputExists, UnknownName, UsageError
+from .files import OutputFolder
+from .hidden import HIDDEN
 from .images import MAX_PIXELS, Data, scan
-from .ledger import Journal, Lock
+from .ledger import Journal
 from .libraries import guarded_torch
+from .lock import Lock
 from .memory import kept_pages
-from .outputs import HIDDEN, foreign_labels, refuse_links
+from .outputs import foreign_labels, refuse_links
 from .pipeline import Clock, Models, label, read_ahead, windows
 from .protocols import Detector, EmbeddingDetector, Segmenter
 from .request import Asked, Recall, Recalled, class_names, relative, settings_of
@@ -130,7 +133,7 @@ def auto_annotate(
         backend,
         mapped,
     )
-    recall = Recall(out / HIDDEN, asked)
+    recall = Recall(OutputFolder(out), asked)
 
     def load() -> tuple[Models, str]:
         with clock.of("load"):
@@ -172,10 +175,11 @@ def auto_annotate(
             Path(accept) if accept is not None else None,
             follow_links,
         )
-        _make(run.hidden)
-        with Lock(run.hidden / "lock"):
+        with Lock(out):
+            run.folder.mkdir(HIDDEN)
             run.prepare()
-            with Journal(run.journal, settings_hash(known.settings), categories=known.categories) as journal:
+            settings = settings_hash(known.settings)
+            with Journal(run.journal, settings, categories=known.categories, below=run.folder) as journal:
                 run.stop_when_too_many_failed()
                 todo = run.todo(journal)
                 run.refuse_edited(todo)
@@ -338,10 +342,3 @@ def _refuse_foreign(out: Path) -> None:
             f"{out} already holds labels that samlabel did not write ({label_file.relative_to(out)}); choose another "
             f"folder, or --overwrite to write beside them"
         )
-
-
-def _make(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UsageError(f"the output folder {folder.parent} cannot be made: {error.strerror}") from error

@@ -6,15 +6,16 @@ import glob
 import hashlib
 import os
 import stat
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .decoders import measure, open_header
-from .errors import ImageError, UsageError
+from .errors import ImageError, UsageError, brief, reason
 from .file_state import State, state_of
 from .file_state import hash_file as hash_file
+from .files import OutputFolder
 from .protocols import Image
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ SUFFIXES = frozenset(
 )
 MAX_PIXELS = 2**27  # 134 megapixels: a 12000 x 9000 photo passes, a bomb does not
 MAX_BYTES = 2**31
+STRIP = 2**20  # pixels that are turned into RGB at a time
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +67,10 @@ class Source:
     failed: tuple[Failed, ...] = ()
 
 
+def _nothing() -> None:
+    """What there is to do when nobody waits for the room of an image."""
+
+
 @dataclass(frozen=True, slots=True)
 class Decoded:
     """One picture with hash and state of the file that it came from."""
@@ -72,6 +78,7 @@ class Decoded:
     image: Image
     sha256: str
     stat: State  # of the file before it was read
+    release: Callable[[], None] = field(default=_nothing, compare=False)  # to be called when it is done with
 
 
 Data = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
@@ -103,17 +110,54 @@ def scan(data: Data, *, exclude: Iterable[Path] = ()) -> Source:
     candidates: list[tuple[Path, str | None]] = [(path, None) for path in files]
     for folder in folders:
         candidates.extend(_walk(folder, skip))
-    for path, reason in candidates:
+    for path, fault in candidates:
         name = path.relative_to(root).as_posix()
-        reason = reason or _why_not_a_file(path)
-        if reason is None:
+        fault = fault or _why_not_a_file(path)
+        if fault is None:
             found_paths.add(name)
         else:
             shown = name.encode("utf-8", "backslashreplace").decode()
-            failed[shown] = Failed(shown, "scan", reason)
+            failed[shown] = Failed(shown, "scan", fault)
     if not found_paths and not failed:
         raise UsageError(f"no pictures in {_show(data)}; wanted files ending in {', '.join(sorted(SUFFIXES))}")
     return Source(root, tuple(sorted(found_paths)), tuple(failed[name] for name in sorted(failed)))
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """An image file in memory with its head read, small enough to be decoded."""
+
+    path: str
+    pixels: int
+    _opened: Any
+    _sha256: str
+    _stat: State
+
+    def decode(self, release: Callable[[], None] = _nothing) -> Decoded:
+        """The upright RGB pixels; `release` is what whoever is done with them calls. ImageError says why not."""
+        try:
+            pixels = _to_rgb(self._opened)
+        except Exception as error:  # Pillow leaks struct.error, SyntaxError, zlib.error and more on broken bytes
+            raise ImageError(f"{self.path}: cannot be decoded: {brief(error)}") from error
+        return Decoded(Image(self.path, pixels), self._sha256, self._stat, release)
+
+
+def encoded(root: Path, path: str, *, max_pixels: int = MAX_PIXELS) -> Encoded:
+    """The image `root/path` before it is decoded; ImageError for one of more than `max_pixels`, or that is none."""
+    data, state = _read(root / path, path)
+    sha256 = hashlib.sha256(data).hexdigest()
+    if not data:
+        raise ImageError(f"{path}: the file is empty")
+    try:
+        opened = open_header(data)
+    except Exception as error:
+        raise ImageError(f"{path}: cannot be decoded: {brief(error)}") from error
+    if opened is None:
+        raise ImageError(f"{path}: not a picture in a known format (it starts with {data[:8]!r})")
+    width, height = opened.size
+    if width * height > max_pixels:
+        raise ImageError(f"{path}: {width} x {height} pixels; raise max_pixels ({max_pixels}) if you trust it")
+    return Encoded(path, width * height, opened, sha256, state)
 
 
 def decode(root: Path, path: str, *, max_pixels: int = MAX_PIXELS) -> Decoded:
@@ -122,24 +166,7 @@ def decode(root: Path, path: str, *, max_pixels: int = MAX_PIXELS) -> Decoded:
     Transparent parts become white, 16-bit values keep their high byte, EXIF orientation is applied
     once. The pixels are checked against `max_pixels` before they are decoded.
     """
-    data, state = _read(root / path, path)
-    sha256 = hashlib.sha256(data).hexdigest()
-    if not data:
-        raise ImageError(f"{path}: the file is empty")
-    try:
-        opened = open_header(data)
-        if opened is None:
-            raise ImageError(f"{path}: not a picture in a known format (it starts with {data[:8]!r})")
-        width, height = opened.size
-        if width * height > max_pixels:
-            raise ImageError(f"{path}: {width} x {height} pixels; raise max_pixels ({max_pixels}) if you trust it")
-        pixels = _to_rgb(_upright(opened))
-    except ImageError:
-        raise
-    except Exception as error:  # Pillow leaks struct.error, SyntaxError, zlib.error and more on broken bytes
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise ImageError(f"{path}: cannot be decoded: {reason}") from error
-    return Decoded(Image(path, pixels), sha256, state)
+    return encoded(root, path, max_pixels=max_pixels).decode()
 
 
 def header_size(root: Path, path: str) -> tuple[int, int]:
@@ -149,25 +176,29 @@ def header_size(root: Path, path: str) -> tuple[int, int]:
     return measure(root / path, path)
 
 
-def hash_tree(path: Path, *, copy_to: Path | None = None) -> str:
+def hash_tree(path: Path, *, into: OutputFolder | None = None, name: str = "") -> str:
     """SHA-256 of a file's bytes, or of the names and bytes of all files in a folder, in hex.
 
-    `copy_to`, which is new, gets the very bytes that were read.
+    The very bytes that were read are copied to `name` in the folder `into`.
     """
     if not path.is_dir():
-        return hash_file(path, copy_to=copy_to)
-    if copy_to is not None:
-        copy_to.mkdir()
+        return _hashed(path, into, name)
+    if into is not None:
+        into.mkdir(name)
     digest = hashlib.sha256()
     for file in sorted(one for one in path.rglob("*") if one.is_file()):
-        name = file.relative_to(path)
-        target = None if copy_to is None else copy_to / name
-        if target is not None:
-            target.parent.mkdir(parents=True, exist_ok=True)
+        inner = file.relative_to(path).as_posix()
         # The length of the name keeps names with line feeds from passing for several files.
-        raw = os.fsencode(name.as_posix())
-        digest.update(f"{len(raw)} ".encode() + raw + f" {hash_file(file, copy_to=target)}\n".encode())
+        raw = os.fsencode(inner)
+        digest.update(f"{len(raw)} ".encode() + raw + f" {_hashed(file, into, f'{name}/{inner}')}\n".encode())
     return digest.hexdigest()
+
+
+def _hashed(file: Path, into: OutputFolder | None, name: str) -> str:
+    if into is None:
+        return hash_file(file)
+    with into.replacing(name) as copy:
+        return hash_file(file, copy=copy)
 
 
 def _expand(item: str | os.PathLike[str]) -> tuple[Path, list[Path]]:
@@ -276,40 +307,76 @@ def _read(file: Path, path: str) -> tuple[bytes, State]:
             state = state_of(stream.fileno())  # before the bytes, so that a change while they are read shows later
             return stream.read(), state
     except OSError as error:
-        raise ImageError(f"{path}: cannot be read: {error.strerror}") from error
-
-
-def _upright(opened: Any) -> Any:
-    from PIL import ImageOps
-
-    opened.load()
-    try:
-        return ImageOps.exif_transpose(opened)
-    except Exception:  # a damaged EXIF block says nothing about the orientation; the pixels are fine
-        return opened
+        raise ImageError(f"{path}: cannot be read: {reason(error)}") from error
 
 
 def _to_rgb(opened: Any) -> np.ndarray:
+    """The upright pixels (H, W, 3); beside Pillow's own there is never more than these and a strip of them."""
+    import numpy as np
+
+    opened.load()
+    try:
+        orientation = opened.getexif().get(0x0112, 1)
+    except Exception:  # a damaged EXIF block says nothing about the orientation; the pixels are fine
+        orientation = 1
+    width, height = opened.size
+    pixels = np.empty((height, width, 3), dtype=np.uint8)
+    scale = _scale(opened)
+    for box in _strips(opened.size):
+        pixels[box[1] : box[3]] = _strip_to_rgb(opened, box, scale)
+    opened.close()  # Pillow's pixels go before there are ours twice
+    turned = _TURNS.get(orientation)
+    return pixels if turned is None else np.ascontiguousarray(turned(pixels))
+
+
+# https://exiftool.org/TagNames/EXIF.html, 0x0112: what makes an image upright
+_TURNS: dict[int, Callable[[Any], Any]] = {
+    2: lambda pixels: pixels[:, ::-1],
+    3: lambda pixels: pixels[::-1, ::-1],
+    4: lambda pixels: pixels[::-1],
+    5: lambda pixels: pixels.transpose(1, 0, 2),
+    6: lambda pixels: pixels[::-1].transpose(1, 0, 2),
+    7: lambda pixels: pixels[::-1, ::-1].transpose(1, 0, 2),
+    8: lambda pixels: pixels[:, ::-1].transpose(1, 0, 2),
+}
+
+
+def _strips(size: tuple[int, int]) -> Iterator[tuple[int, int, int, int]]:
+    """Boxes of a few rows each, from top to bottom."""
+    width, height = size
+    rows = max(1, STRIP // width)
+    for top in range(0, height, rows):
+        yield (0, top, width, min(top + rows, height))
+
+
+def _scale(opened: Any) -> float:
+    """What numbers of more than 8 bits are multiplied by: 16 bits keep their high byte, shares of 1 become 255."""
+    if not opened.mode.startswith(("I", "F")):
+        return 1
+    most = max(float(_numbers(opened, box).max()) for box in _strips(opened.size))
+    if opened.mode == "F":
+        return 255 if most <= 1 else 1
+    return 1 / 256 if most > 255 else 1
+
+
+def _numbers(opened: Any, box: tuple[int, int, int, int]) -> np.ndarray:
+    import numpy as np
+
+    return np.nan_to_num(np.asarray(opened.crop(box)).astype(np.float64), nan=0.0, posinf=255.0, neginf=0.0)
+
+
+def _strip_to_rgb(opened: Any, box: tuple[int, int, int, int], scale: float) -> np.ndarray:
     import numpy as np
     from PIL import Image as pillow
 
-    if opened.mode.startswith("I"):
-        values = np.asarray(opened).astype(np.int64)
-        return _grey_to_rgb(values >> 8 if values.max() > 255 else values)
-    if opened.mode == "F":
-        values = np.nan_to_num(np.asarray(opened), nan=0.0, posinf=255.0, neginf=0.0)
-        return _grey_to_rgb(values * 255 if values.max() <= 1 else values)
+    if opened.mode.startswith(("I", "F")):
+        grey = np.clip(np.floor(_numbers(opened, box) * scale), 0, 255).astype(np.uint8)
+        return np.repeat(grey[:, :, None], 3, axis=2)
+    part = opened.crop(box)
     if "A" in opened.getbands() or "transparency" in opened.info:
-        layer = opened.convert("RGBA")
-        opened = pillow.alpha_composite(pillow.new("RGBA", layer.size, "white"), layer)
-    return np.array(opened.convert("RGB"), dtype=np.uint8)
-
-
-def _grey_to_rgb(values: np.ndarray) -> np.ndarray:
-    import numpy as np
-
-    grey = np.clip(values, 0, 255).astype(np.uint8)
-    return np.repeat(grey[:, :, None], 3, axis=2)
+        layer = part.convert("RGBA")
+        part = pillow.alpha_composite(pillow.new("RGBA", layer.size, "white"), layer)
+    return np.asarray(part.convert("RGB"))
 
 
 def _show(data: Any) -> str:

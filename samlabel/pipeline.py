@@ -10,15 +10,17 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Generator, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from .errors import ImageError, SamlabelError, UsageError
-from .images import MAX_PIXELS, Decoded, Failed, decode
+from .images import MAX_PIXELS, Decoded, Encoded, Failed, encoded
 from .ledger import Labelled
 from .memory import is_out_of_memory, release
+from .pixel_budget import PixelBudget
 from .protocols import Detector, EmbeddingDetector, Image, Segmenter
 from .select import Thresholds, select, usable
 from .types import Annotation, Category, Detections, ImageRecord
@@ -96,22 +98,58 @@ def path_of(item: Decoded | Failed) -> str:
     return item.path if isinstance(item, Failed) else item.image.path
 
 
+def pixels_of(image: Decoded) -> int:
+    height, width = image.image.size
+    return height * width
+
+
+@dataclass(frozen=True, slots=True)
+class Waits:
+    """The next image needs `pixels` of `room`, which others have."""
+
+    pixels: int
+    room: int
+
+
 def read_ahead(
     root: Path, paths: Iterable[str], *, ahead: int = 2, threads: int = 1, max_pixels: int = MAX_PIXELS
-) -> Generator[Decoded | Failed, None, None]:
-    """Decoded pictures in the order of `paths`, at most `threads + ahead` of them made while models work."""
+) -> Generator[Decoded | Failed | Waits, None, None]:
+    """Decoded images in the order of `paths`, at most `threads + ahead` of them made while models work.
 
-    def read(path: str) -> Decoded | Failed:
+    Those that were not yet released have at most `max_pixels` together. `Waits` comes before an image that has to wait
+    for the room of others: whoever holds so many that there will be none must let them go before asking for the next.
+    """
+    budget = PixelBudget(max_pixels)
+
+    def finish(image: Encoded) -> Decoded | Failed:
+        give_back = partial(budget.give_back, image.pixels)
         try:
-            return decode(root, path, max_pixels=max_pixels)
+            return image.decode(give_back)
         except ImageError as error:
-            return failure(path, "decode", error)
+            give_back()
+            return failure(image.path, "decode", error)
 
-    return in_order(read, paths, threads=threads, ahead=ahead)
+    def read(item: tuple[int, str]) -> Decoded | Failed | Encoded:
+        turn, path = item
+        try:
+            image = encoded(root, path, max_pixels=max_pixels)
+        except ImageError as error:
+            budget.admits(turn, 0)
+            return failure(path, "decode", error)
+        return finish(image) if budget.admits(turn, image.pixels) else image
+
+    with closing(in_order(read, enumerate(paths), threads=threads, ahead=ahead)) as images:
+        for image in images:
+            if isinstance(image, Encoded):
+                yield Waits(image.pixels, max_pixels)
+                budget.wait_for(image.pixels)
+                image = finish(image)
+            yield image
+            del image  # nothing of an image stays here once it was handed on
 
 
 def label(
-    pictures: Iterable[Decoded | Failed],
+    pictures: Iterable[Decoded | Failed | Waits],
     models: Models,
     thresholds: Thresholds,
     *,
@@ -136,7 +174,12 @@ def label(
         item, detections = found
         if isinstance(item, Failed):
             return item
-        return detections if isinstance(detections, Failed) else _segment(item, detections, models, thresholds, clock)
+        try:
+            if isinstance(detections, Failed):
+                return detections
+            return _segment(item, detections, models, thresholds, clock)
+        finally:
+            item.release()
 
     detected = _detected(_batches(pictures, step), models, clock, step)
     found = (one for one in detected if path_of(one[0]) not in windows.done)
@@ -171,10 +214,18 @@ class _Step:
     starts: frozenset[str] = frozenset()  # images that begin a batch, whatever came before
 
 
-def _batches(pictures: Iterable[Decoded | Failed], step: _Step) -> Iterator[list[Decoded | Failed]]:
-    """Neighbours of one size together; failures end a batch, so that order is kept and nothing waits."""
+def _batches(pictures: Iterable[Decoded | Failed | Waits], step: _Step) -> Iterator[list[Decoded | Failed]]:
+    """Neighbors of one size together; failures end a batch, so that order is kept and nothing waits.
+
+    What fits into memory together depends on the images alone: a batch never does on how fast others were done.
+    """
     group: list[Any] = []
     for item in pictures:
+        if isinstance(item, Waits):
+            if item.pixels + sum(pixels_of(one) for one in group) > item.room:
+                yield group
+                group = []
+            continue
         fits = group and isinstance(item, Decoded) and item.image.size == group[0].image.size
         fits = fits and len(group) < step.most and path_of(item) not in step.starts
         if group and not fits:

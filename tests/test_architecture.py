@@ -22,6 +22,11 @@ STEPS = {
     "reach": 0,
     "image_files": 0,
     "types": 0,
+    "walk": 1,
+    "compare": 1,
+    "files": 1,
+    "lock": 1,
+    "hidden": 2,
     "geometry": 0,
     "protocols": 1,
     "plugins": 2,
@@ -29,6 +34,8 @@ STEPS = {
     "libraries": 2,
     "devices": 2,
     "memory": 2,
+    "duplicates": 2,
+    "pixel_budget": 2,
     "workers": 2,
     "select": 2,
     "ledger": 2,
@@ -69,7 +76,7 @@ MAY_IMPORT_SAM = (
     "samlabel.detectors.ultralytics",  # its exports run in the same runtimes, which report where `sam` does not stop it
     "samlabel.training",
 )
-CONVERTERS_MAY_IMPORT = {"types", "geometry", "errors", "decoders", "image_files", "reach"}
+CONVERTERS_MAY_IMPORT = {"types", "geometry", "errors", "decoders", "image_files", "reach", "files", "lock"}
 HEAVY = ("torch", "torchvision", "ultralytics", "transformers", "cv2", "pycocotools", "sam")
 
 

@@ -227,5 +227,6 @@ def export(checkpoint: Path, segmenter: Path, detector: Path) -> list[Path]:
         return [detector]
     model = sam.load("nano", seed=0)
     model.load_state_dict({k: v for k, v in state.items() if not k.startswith("detector.")})
-    sam.save(model, segmenter, half=True)
+    with segmenter.open("wb") as file:
+        sam.save(model, file, half=True)
     return [segmenter, detector]

@@ -207,7 +207,8 @@ def test_the_detector_learns_alone_stopped_or_not_and_is_exported_alone(drawn: P
     from samlabel import detectors
 
     segmenter = tmp_path / "segmenter.safetensors"
-    sam.save(sam.load("nano", seed=3), segmenter)
+    with segmenter.open("wb") as file:
+        sam.save(sam.load("nano", seed=3), file)
     few = replace(DETECTOR, steps=3, decay=1, batch=2, window=64, warmup=2)
     recipe = replace(few, segmenter=segmenter)
     list(train(drawn, tmp_path / "whole", recipe, save_every=1))
