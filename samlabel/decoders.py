@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import stat
 from functools import cache
 from pathlib import Path
 from typing import IO, Any
@@ -12,7 +13,6 @@ from .errors import ImageError
 
 # Pillow picks a decoder by content; EPS would start Ghostscript, so only plain raster formats are let in.
 _DECODERS = ("JPEG", "PNG", "BMP", "DIB", "GIF", "WEBP", "TIFF", "PPM", "JPEG2000", "AVIF")
-_NO_WAIT = os.O_NONBLOCK if os.name == "posix" else 0
 _TURNED = (5, 6, 7, 8)  # EXIF orientations that swap width and height
 
 
@@ -49,8 +49,12 @@ def measure(data: bytes | Path, name: str | None = None) -> tuple[int, int]:
         if isinstance(data, bytes):
             found = _size(data)
         else:
-            with open(data, "rb", opener=_without_waiting) as stream:
+            if not stat.S_ISREG(os.stat(data).st_mode):  # a pipe would wait for who writes to it
+                raise ImageError(f"{_named(data, name)}: not a regular file")
+            with open(data, "rb") as stream:
                 found = _size(stream)
+    except ImageError:
+        raise
     except OSError as error:
         what = "cannot be read" if error.strerror else "not a readable image"  # Pillow's own have no number
         raise ImageError(f"{_named(data, name)}: {what}: {error.strerror or error}") from error
@@ -63,11 +67,6 @@ def measure(data: bytes | Path, name: str | None = None) -> tuple[int, int]:
 
 def _named(data: bytes | Path, name: str | None) -> str:
     return name or ("the image" if isinstance(data, bytes) else str(data))
-
-
-def _without_waiting(path: str, flags: int) -> int:
-    """A pipe is opened at once and is empty, instead of waiting for who writes to it."""
-    return os.open(path, flags | _NO_WAIT)
 
 
 def _size(data: bytes | IO[bytes]) -> tuple[int, int] | None:
