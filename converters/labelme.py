@@ -21,7 +21,7 @@ from ._fields import fields_of, nested
 from ._files import Names, check_transfer, dump_json, place_image, refuse_existing
 from ._folders import files_below
 from ._labelme_read import FILE_KEYS, LABELS, SHAPE_KEYS, read, recognise
-from ._png import painted, save
+from ._painting import painted, save
 from ._report import FEATURES, WriteReport
 from ._shapes import OTHER, check_choice, others_of, tight_box
 from ._values import check_listed, plain

@@ -36,7 +36,8 @@ from ._files import (
 )
 from ._folders import Once, files_below, head_of
 from ._lenient import Lenient, broken, coded, passing_over, unbroken
-from ._png import Numbered, Painting, painted, read_numbered, save
+from ._painting import Painting, painted, save
+from ._png import Numbered, read_numbered
 from ._report import FEATURES, WriteReport
 from ._values import (
     category_table,

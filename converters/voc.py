@@ -20,7 +20,7 @@ from samlabel.types import Annotation, Category, Dataset, ImageRecord, Size
 from ._classes import RenumberedAudit, names_of
 from ._files import Names, check_transfer, place_image, refuse_existing
 from ._folders import files_below
-from ._png import Painting, painted, save
+from ._painting import Painting, painted, save
 from ._report import WriteReport
 from ._values import check_listed, plain
 from ._voc_read import MAP, VOID, palette, read, recognise
