@@ -31,8 +31,9 @@ _OPEN = 32  # folders held by descriptor at once
 def leads_out(name: str) -> bool:
     """Whether a name may mean a place outside the folder that it is relative to, read as POSIX or as Windows does."""
     plain = name.replace("\\", "/")
-    drive = re.match("[A-Za-z]:/", plain) is not None or (os.name == "nt" and ":" in plain)
-    return drive or plain.startswith("/") or ".." in plain.split("/") or "\0" in plain or plain in ("", ".")
+    drive = ":" in plain and (os.name == "nt" or re.match("[A-Za-z]:/", plain) is not None)
+    above = ".." in plain and ".." in plain.split("/")
+    return above or drive or plain.startswith("/") or "\0" in plain or plain in ("", ".")
 
 
 class Walk:
@@ -75,8 +76,6 @@ class Walk:
             name = PurePosixPath(name).as_posix()
         if leads_out(name):
             raise UsageError(f"{name!r} leads outside {self.root}; expected a name below it, nothing was written there")
-        if make and "" not in self._open:
-            self.make()
         folder, _, last = name.rpartition("/")
         if self._by_descriptor:
             return self._enter(folder, make), last
@@ -109,6 +108,8 @@ class Walk:
     def _enter(self, folder: str, make: bool) -> int:
         handle = self._open.pop(folder, None)
         if handle is None:
+            if make:
+                self.make()
             handle = os.dup(self._open[""]) if "" in self._open else self._enter_root()
             for part in _parts(folder):
                 above = handle
@@ -144,6 +145,8 @@ class Walk:
             raise
 
     def _look(self, folder: str, make: bool) -> None:
+        if make:
+            self.make()
         for part in _parts(folder):
             path = os.path.join(self.root, part)
             if make:
