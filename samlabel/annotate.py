@@ -18,7 +18,7 @@ from .ledger import Journal, Lock
 from .memory import kept_pages
 from .outputs import HIDDEN, foreign_labels, refuse_links
 from .pipeline import Clock, Models, label, read_ahead
-from .protocols import Detector, EmbeddingDetector, Segmenter
+from .protocols import Detector, Segmenter
 from .request import Asked, Recall, Recalled, class_names, relative, settings_of
 from .run import Event, Run, Summary
 from .select import DETECTING, Detecting, Grid, Thresholds
@@ -35,7 +35,7 @@ def auto_annotate(
     det_model: str | os.PathLike[str] | None = "nano",
     sam_model: str | os.PathLike[str] | None = None,
     device: str = "",
-    conf: float = DETECTING.conf,
+    conf: float | None = DETECTING.conf,
     iou: float | None = DETECTING.iou,
     imgsz: int = DETECTING.imgsz,
     max_det: int = DETECTING.max_det,
@@ -220,12 +220,7 @@ def _models(
         )
     elif detector is None and classes:
         raise UsageError("classes were given, but without a detector every object is of one class; leave them out")
-    shared = (
-        isinstance(detector, EmbeddingDetector)
-        and detector.reads_variant == segmenter.name
-        and getattr(segmenter, "own_weights", False)  # its head was trained on the embeddings of these weights alone
-    )
-    return Models(detector, segmenter, shared)
+    return Models(detector, segmenter)
 
 
 def _segmenter(

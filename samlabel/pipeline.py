@@ -19,7 +19,7 @@ from .errors import ImageError, SamlabelError, UsageError
 from .images import MAX_PIXELS, Decoded, Failed, decode
 from .ledger import Labelled
 from .memory import is_out_of_memory, release
-from .protocols import Detector, EmbeddingDetector, Image, Segmenter
+from .protocols import Detector, Image, Segmenter
 from .select import Thresholds, select, usable
 from .types import Annotation, Category, Detections, ImageRecord
 from .workers import cores, in_order, may_share, use_threads
@@ -35,7 +35,6 @@ class Models:
 
     detector: Detector | None
     segmenter: Segmenter
-    shared_embedding: bool = False  # the detector reads the segmenter's embedding
 
     @property
     def categories(self) -> tuple[Category, ...]:
@@ -104,7 +103,7 @@ def label(
         return detections if isinstance(detections, Failed) else _segment(item, detections, models, thresholds, clock)
 
     found = _detected(_batches(pictures, step), models, clock, step)
-    if at_once == 0 or not may_share(models.segmenter, models.detector if models.shared_embedding else None):
+    if at_once == 0 or not may_share(models.segmenter):
         yield from map(work, found)
         return
     every = cores()
@@ -119,7 +118,7 @@ def label(
 def _detected(
     groups: Iterable[list[Decoded | Failed]], models: Models, clock: Clock, step: _Step
 ) -> Iterator[tuple[Decoded | Failed, Detections | Failed | None]]:
-    """Each picture with its boxes; None beside what failed before, and where the detector has no stage of its own."""
+    """Each picture with its boxes; None beside what failed before, and where there is no detector."""
     for group in groups:
         detected = iter(_detect([item.image for item in group if isinstance(item, Decoded)], models, clock, step))
         while group:  # nothing of a picture stays here once it was handed on
@@ -155,8 +154,8 @@ def _batches(pictures: Iterable[Decoded | Failed], step: _Step) -> Iterator[list
 
 
 def _detect(images: list[Image], models: Models, clock: Clock, step: _Step) -> Sequence[Detections | Failed | None]:
-    """Boxes of each image; None where the detector has no stage of its own."""
-    if models.detector is None or models.shared_embedding or not images:
+    """Boxes of each image; None where there is no detector."""
+    if models.detector is None or not images:
         return [None] * len(images)
     try:
         with clock.of("detect"):
@@ -207,23 +206,16 @@ def _segment(
 def _candidates(
     image: Image, detections: Detections | None, models: Models, dropped: Counter[str], clock: Clock
 ) -> list[Annotation]:
-    segmenter, embedding = models.segmenter, None
+    segmenter = models.segmenter
     if models.detector is None:
         with clock.of("generate"):
             return list(segmenter.generate(image))
-    if models.shared_embedding:
-        assert isinstance(models.detector, EmbeddingDetector)
-        with clock.of("embed"):
-            embedding = segmenter.embed(image)
-        with clock.of("detect"):
-            detections = models.detector.detect_embedding(embedding)
     assert detections is not None
     detections = usable(detections, image.size, dropped)
     if len(detections) == 0:  # a real negative; no need to encode it
         return []
-    if embedding is None:
-        with clock.of("embed"):
-            embedding = segmenter.embed(image)
+    with clock.of("embed"):
+        embedding = segmenter.embed(image)
     with clock.of("segment"):
         candidates = list(segmenter.segment(embedding, detections))
     _check_pairs(candidates, detections, segmenter.name)

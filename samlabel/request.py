@@ -125,7 +125,6 @@ def settings_of(asked: Asked, models: Models, device: str) -> dict[str, Any]:
         "name": models.detector.name,
         "weights": getattr(models.detector, "weights", None) or _hash_what(asked.det_model),
         "classes": None if asked.classes is None else list(asked.classes),
-        "shared_embedding": models.shared_embedding,
         **asdict(asked.detecting),
     }
     return settings

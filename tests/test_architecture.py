@@ -26,7 +26,6 @@ STEPS = {
     "workers": 2,
     "select": 2,
     "ledger": 2,
-    "nano_head": 2,
     "outputs": 3,
     "overlay": 2,
     "page": 2,
@@ -52,8 +51,6 @@ STEPS = {
 
 MAY_IMPORT_SAM = (
     "samlabel.segmenters.sam",
-    "samlabel.detectors.nano",
-    "samlabel.detectors._nano_head",
     "samlabel.training",
 )
 CONVERTERS_MAY_IMPORT = {"types", "geometry", "errors"}
@@ -154,7 +151,7 @@ def test_sam_imports_nothing_of_ours() -> None:
     assert ours == []
 
 
-def test_only_the_sam_segmenter_the_nano_detector_and_training_import_sam() -> None:
+def test_only_the_sam_segmenter_and_training_import_sam() -> None:
     others = [
         f"{module} imports {target}"
         for module, target in edges("samlabel")

@@ -9,6 +9,8 @@ import time
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from ..select import WEAK_SCORE
+
 if TYPE_CHECKING:
     from ..run import Event, Summary
 
@@ -82,6 +84,11 @@ def print_summary(summary: Summary) -> None:
         print("  nothing was found: try a lower --conf or, without a detector, --pred-iou-thresh")
     if summary.dropped:
         print("  dropped: " + ", ".join(f"{reason} {count}" for reason, count in summary.dropped.items()))
+    if 2 * summary.weak >= summary.objects > 0:
+        print(
+            f"  {summary.weak} of {summary.objects} objects scored under {WEAK_SCORE}; "
+            f"a larger detector may find more: `samlabel detectors`"
+        )
     for name, path in summary.outputs.items():
         lost = ", ".join(f"{code} {count}" for code, count in summary.losses[name].items())
         print(f"  {name}: {path}" + (f" (not in this format: {lost})" if lost else ""))

@@ -1,8 +1,8 @@
 """Detectors by name: one module a detector, found by its file name, imported when it is chosen.
 
-A module here offers `load(what, *, device, conf, iou, imgsz, max_det, classes) -> Detector`, `iou` with a default of
-its own, and `trust_weights` too where its files can run code; the first line of its docstring is its line in the
-listing. Names that start with an underscore are not detectors.
+A module here offers `load(what, *, device, conf, iou, imgsz, max_det, classes) -> Detector`, `conf` and `iou` with
+defaults of its own, and `trust_weights` too where its files can run code; the first line of its docstring is its line
+in the listing. Names that start with an underscore are not detectors.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ def load(
     spec: str,
     *,
     device: str = "",
-    conf: float = 0.25,
+    conf: float | None = None,
     iou: float | None = None,
     imgsz: int = 640,
     max_det: int = 300,
@@ -96,7 +96,8 @@ def load(
 ) -> Detector:
     """The detector that `spec` names, ready to detect; `none` has nothing to load and is refused here.
 
-    `conf` and `iou` are the score and the overlap in suppression (None is the detector's own: 0.7, nano's 0.6),
+    `conf` and `iou` are the minimum score and the overlap in suppression (None is the detector's own: 0.25 and 0.7,
+    nano's 0.48 and 0.5),
     `imgsz` the longest side the model sees, `max_det` the most boxes an image, `classes` the names or numbers to keep
     (None keeps all), `trust_weights` whether a file that can run code may be opened: True, or the SHA-256 of the one
     that may.
@@ -113,9 +114,8 @@ def load(
     make = found()[name].load().load
     takes = inspect.signature(make).parameters
     more: dict[str, Any] = {"trust_weights": trust_weights} if "trust_weights" in takes else {}
-    if iou is not None:
-        more["iou"] = iou
-    return make(what, device=device, conf=conf, imgsz=imgsz, max_det=max_det, classes=classes, **more)
+    more |= {option: value for option, value in (("conf", conf), ("iou", iou)) if value is not None}
+    return make(what, device=device, imgsz=imgsz, max_det=max_det, classes=classes, **more)
 
 
 def fetch(spec: str) -> tuple[Path, str]:

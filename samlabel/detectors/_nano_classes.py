@@ -1,4 +1,4 @@
-"""The classes of the nano detector: COCO's, then those that its training adds."""
+"""The classes of the nano detector: COCO's."""
 
 from __future__ import annotations
 
@@ -14,6 +14,3 @@ COCO_CLASSES = (
     *("microwave", "oven", "toaster", "sink", "refrigerator", "book", "clock", "vase", "scissors", "teddy bear"),
     *("hair drier", "toothbrush"),
 )
-# From category id 81 on.
-ADDED_CLASSES = ("deer", "otter", "rhesus monkey", "tiger", "turtle")
-CLASS_NAMES = COCO_CLASSES + ADDED_CLASSES

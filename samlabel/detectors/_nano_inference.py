@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image as PILImage
 from torch import Tensor
 from torchvision.ops import batched_nms, nms
@@ -13,6 +15,7 @@ from torchvision.ops import batched_nms, nms
 from ._nanodet import MULTIPLE, NanoDet, normalized
 
 MOST_CANDIDATES = 3000  # boxes that enter suppression
+ACROSS = 0.7  # IoU from which boxes of two classes show one object
 
 
 class Found(NamedTuple):
@@ -23,10 +26,12 @@ class Found(NamedTuple):
     classes: Tensor  # (K,) int64, indices of the network's classes
 
 
-def candidates(network: NanoDet, pixels: np.ndarray, size: int, *, conf: float, wanted: Tensor | None = None) -> Found:
-    """Every cell of `network` that scores above `conf`, with `pixels` (H, W, 3) resized to a longest side of `size`.
+def candidates(
+    network: NanoDet, pixels: NDArray[np.uint8], size: int, *, conf: float, keep: Collection[int] | None = None
+) -> Found:
+    """Every cell of `network` that scores at least `conf`, with `pixels` (H, W, 3) resized to a longest side of `size`.
 
-    `wanted` (classes,) is False for classes that do not count. Nothing is suppressed yet.
+    `keep` are the indices of the classes that count, None for all. Nothing is suppressed yet.
     """
     height, width = pixels.shape[:2]
     ratio = size / max(height, width)
@@ -37,26 +42,27 @@ def candidates(network: NanoDet, pixels: np.ndarray, size: int, *, conf: float, 
     padded[0, :, :h, :w] = normalized(torch.from_numpy(resized).to(device).permute(2, 0, 1))
     cells = network(padded.contiguous(memory_format=torch.channels_last))
     scores = cells.logits[0].sigmoid()  # (N, classes)
-    if wanted is not None:
-        scores = scores * wanted
+    if keep is not None:
+        others = [index for index in range(network.classes) if index not in keep]
+        scores[:, others] = 0
     best, classes = scores.max(-1)
     inside = (cells.points[:, 0] < w) & (cells.points[:, 1] < h)  # padding holds no objects
-    keep = torch.nonzero((best > conf) & inside)[:, 0]
+    chosen = torch.nonzero((best >= conf) & (best > 0) & inside)[:, 0]
     limit = padded.new_tensor([w, h, w, h])
     scale = padded.new_tensor([width / w, height / h] * 2)
-    boxes = cells.boxes()[0, keep].clamp(min=0).minimum(limit) * scale
-    return Found(boxes, best[keep], classes[keep])
+    boxes = cells.boxes()[0, chosen].clamp(min=0).minimum(limit) * scale
+    return Found(boxes, best[chosen], classes[chosen])
 
 
-def pooled(parts: list[Found], *, iou: float, across: float, most: int) -> Found:
+def pooled(looks: Sequence[Found], *, iou: float, most: int) -> Found:
     """At most `most` of the boxes of several looks at one image, without duplicates, best first.
 
     Of boxes of one class that overlap by more than `iou` the best stays, and of boxes of any classes by more than
-    `across`: one thing is one object, whatever it is called.
+    ACROSS: one thing is one object, whatever it is called.
     """
-    boxes, scores, classes = (torch.cat(column) for column in zip(*parts, strict=True))
+    boxes, scores, classes = (torch.cat(column) for column in zip(*looks, strict=True))
     order = scores.argsort(descending=True, stable=True)[:MOST_CANDIDATES]
     boxes, scores, classes = boxes[order], scores[order], classes[order]
     keep = batched_nms(boxes, scores, classes, iou)
-    keep = keep[nms(boxes[keep], scores[keep], across)[:most]]
+    keep = keep[nms(boxes[keep], scores[keep], max(iou, ACROSS))[:most]]
     return Found(boxes[keep], scores[keep], classes[keep])

@@ -94,7 +94,8 @@ class GhostBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         half = self.expand(x)
         half = self.project(torch.cat([half, self.expand_ghost(half)], 1))
-        return torch.cat([half, self.project_ghost(half)], 1) + self.shortcut(x)
+        shortcut: Tensor = self.shortcut(x)
+        return torch.cat([half, self.project_ghost(half)], 1) + shortcut
 
 
 class NanoDet(nn.Module):
@@ -144,8 +145,8 @@ class NanoDet(nn.Module):
             points.append(torch.stack([x, y], 1) * float(stride))
             strides.append(torch.full((height * width,), float(stride), device=out.device))
         cells = torch.cat(maps, 1).float()
-        logits, sides = cells.split([self.classes, 4 * BINS], -1)
-        return Cells(logits, sides.unflatten(-1, (4, BINS)), torch.cat(points), torch.cat(strides))
+        logits, sides = cells[..., : self.classes], cells[..., self.classes :]
+        return Cells(logits, sides.reshape(*sides.shape[:2], 4, BINS), torch.cat(points), torch.cat(strides))
 
 
 def normalized(pixels: Tensor) -> Tensor:

@@ -32,7 +32,9 @@ def masks(model: Sam, data: Path, *, limit: int | None = None) -> Picture:
     for image, pixels, truths in instances(data, limit=limit):
         boxes = np.array([tight_box(t) for t in truths], np.float32)
         prediction = model.predict(model.embed(pixels), boxes=boxes)
-        for truth, mask, box, sure in zip(truths, prediction.masks()[:, 0].numpy(), boxes, prediction.predicted_iou):
+        for truth, mask, box, sure in zip(
+            truths, prediction.masks()[:, 0].numpy(), boxes, prediction.predicted_iou, strict=True
+        ):
             x0, y0, x1, y1 = _around(box, truth.shape)
             cut = slice(y0, y1), slice(x0, x1)
             cell = pixels[cut].copy(), mask[cut].copy(), truth[cut].copy()  # the photo itself need not be kept
@@ -44,7 +46,7 @@ def masks(model: Sam, data: Path, *, limit: int | None = None) -> Picture:
         rows.append(
             [
                 (_cell(*one[2:]), f"{source}, {rank:.0%}\nIoU {one[0]:.2f}, predicted {one[1]:.2f}")
-                for rank, one in zip(RANKS, chosen)
+                for rank, one in zip(RANKS, chosen, strict=True)
             ]
         )
     return _sheet(rows)
@@ -56,20 +58,19 @@ def boxes(data: Path, *, photos: int = 24, across: int = 4) -> Picture:
 
     from .. import detectors
     from ..protocols import Image as Input
-    from .photos import read_photos
+    from .detector import quality
 
     detector = detectors.load("nano")
     cells = []
-    ordinary = [p for p in read_photos(data, "val.json") if p.source == "coco2017"]
-    for photo in spread(ordinary, photos):
-        pixels = np.asarray(Image.open(photo.path).convert("RGB"))
-        (found,) = detector.detect([Input(photo.path.name, pixels)])
+    for photo in spread(quality.photos(data, quality.COMPLETE), photos):
+        pixels = np.asarray(Image.open(data / photo.path).convert("RGB"))
+        (found,) = detector.detect([Input(photo.path, pixels)])
         objects = [
             Annotation(category_id=int(kind), box=tuple(float(v) for v in box), score=float(score))  # type: ignore[arg-type]
-            for box, score, kind in zip(found.boxes, found.scores, found.category_ids)
+            for box, score, kind in zip(found.boxes, found.scores, found.category_ids, strict=True)
         ]
-        known = sum(a["class"] >= 0 for a in photo.annotations)
-        cells.append((draw(pixels, objects, detector.categories).picture, f"{len(objects)} found, {known} labelled"))
+        known = sum(not one.crowd for one in photo.truths)
+        cells.append((draw(pixels, objects, detector.categories).picture, f"{len(objects)} found, {known} labeled"))
     return _sheet([cells[k : k + across] for k in range(0, len(cells), across)], side=2 * CELL)
 
 

@@ -49,24 +49,11 @@ class Detector:
         return [find(image.pixels) for image in images]
 
 
-class SharedDetector(Detector):
-    """The same from an embedding."""
-
-    reads_variant = "boxes"
-
-    def detect(self, images: Sequence[Image]) -> list[Detections]:
-        raise AssertionError("the embedding was there to read")
-
-    def detect_embedding(self, embedding: Any) -> Detections:
-        return find(embedding)
-
-
 class Segmenter:
     """The pixels in a box that are not grey."""
 
     name = "boxes"
     weights = "none"
-    own_weights = True
 
     def __init__(self, *, pause: float = 0.0) -> None:
         self.embedded: list[str] = []
@@ -78,7 +65,7 @@ class Segmenter:
         return image.pixels
 
     def segment(self, embedding: np.ndarray, detections: Detections) -> Iterator[Annotation]:
-        for box, score, category in zip(detections.boxes, detections.scores, detections.category_ids):
+        for box, score, category in zip(detections.boxes, detections.scores, detections.category_ids, strict=True):
             yield outline(embedding, box, float(score), int(category))
 
     def generate(self, image: Image, embedding: Any = None) -> Iterator[Annotation]:

@@ -1,7 +1,7 @@
 """The network that training starts from: the published NanoDet-Plus-m, read from its ncnn files.
 
-NanoDet-Plus is by RangiLyu (https://github.com/RangiLyu/nanodet, Apache-2.0). ncnn keeps a network as two files: NAME.param
-lists the layers as text, NAME.bin holds their numbers in the same order
+NanoDet-Plus is by RangiLyu (https://github.com/RangiLyu/nanodet, Apache-2.0). ncnn keeps a network as two files:
+NAME.param lists the layers as text, NAME.bin holds their numbers in the same order
 (https://github.com/Tencent/ncnn/wiki/param-and-model-file-structure).
 """
 
@@ -13,16 +13,14 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from ...detectors._nano_classes import ADDED_CLASSES, CLASS_NAMES, COCO_CLASSES
-from ...detectors._nanodet import BINS, GhostBlock, NanoDet, ShuffleUnit
+from ...detectors._nano_classes import COCO_CLASSES
+from ...detectors._nanodet import BINS, NanoDet, ShuffleUnit
 from ...errors import WeightsError
+from .classes import CLASS_NAMES, STARTS_FROM
 
 HALVES = 0x01306B47  # the tag before weights in float16
-# The COCO class whose row of each head an added class starts from.
-STARTS_FROM = {"deer": "horse", "otter": "bear", "rhesus monkey": "bear", "tiger": "zebra", "turtle": "bear"}
-assert tuple(STARTS_FROM) == ADDED_CLASSES
 
 
 class Convolution(NamedTuple):
@@ -38,7 +36,7 @@ def published(stem: Path) -> NanoDet:
     Raises WeightsError where the files are missing or hold another network.
     """
     network = NanoDet(len(COCO_CLASSES))
-    found, layers = list(read_ncnn(stem)), list(_in_file_order(network))
+    found, layers = list(read_ncnn(stem)), list(in_file_order(network))
     shapes = [(one.weight.size, one.bias.size) for one in found]
     expected = [(layer.weight.numel(), layer.out_channels) for layer in layers]
     if shapes != expected:
@@ -56,25 +54,21 @@ def published(stem: Path) -> NanoDet:
 def initial(stem: Path) -> NanoDet:
     """The published network with a row more in each head for every added class, a copy of a related animal's."""
     old, network = published(stem), NanoDet(len(CLASS_NAMES))
-    rows = [*range(len(COCO_CLASSES)), *(COCO_CLASSES.index(STARTS_FROM[name]) for name in ADDED_CLASSES)]
+    rows = [*range(len(COCO_CLASSES)), *(COCO_CLASSES.index(origin) for origin in STARTS_FROM.values())]
     rows += range(len(COCO_CLASSES), len(COCO_CLASSES) + 4 * BINS)
-    state = {name: widened(value, rows) if is_output(name) else value for name, value in old.state_dict().items()}
-    network.load_state_dict(state)
-    with torch.no_grad():
-        for head in network.heads:
+    state = old.state_dict()
+    for name in filter(is_output, state):
+        state[name] = state[name][rows]
+        if name.endswith("bias"):
             # A copy alone would score like its origin everywhere; e^-3 as likely, it must earn its score.
-            head[2].bias[len(COCO_CLASSES) : len(CLASS_NAMES)] -= 3.0
+            state[name][len(COCO_CLASSES) : len(CLASS_NAMES)] -= 3.0
+    network.load_state_dict(state)
     return network.eval()
 
 
 def is_output(name: str) -> bool:
     """Whether a weight, by its name in the state, belongs to the last layer of a head."""
     return name.startswith("heads.") and name.split(".")[2] == "2"
-
-
-def widened(value: Tensor, rows: list[int]) -> Tensor:
-    """The given output rows of a weight or bias."""
-    return value[rows]
 
 
 def read_ncnn(stem: Path) -> Iterator[Convolution]:
@@ -101,7 +95,7 @@ def read_ncnn(stem: Path) -> Iterator[Convolution]:
         raise WeightsError(f"{stem}.bin: holds {len(data)} bytes; expected the {at} of the layers in {stem}.param")
 
 
-def _in_file_order(network: NanoDet) -> Iterator[nn.Conv2d]:
+def in_file_order(network: NanoDet) -> Iterator[nn.Conv2d]:
     """The convolutions of `network` as the published file orders them: by when their result is needed."""
     yield from _convolutions(network.stem)
     for stage in network.stages:
@@ -117,14 +111,14 @@ def _in_file_order(network: NanoDet) -> Iterator[nn.Conv2d]:
     yield from _convolutions(network.reduce32, network.reduce16, network.down16, network.reduce8, network.down8)
     yield from _convolutions(network.shrink8, network.up16, network.shrink16, network.up32)
     yield from _convolutions(network.extra_from_trunk, network.extra_from_pyramid)
-    yield from _convolutions(*(head[0] for head in network.heads))
-    for head in reversed(network.heads):
-        yield from _convolutions(head[1], head[2])
+    heads = [list(head.children()) for head in network.heads]
+    for first, _, _ in heads:
+        yield from _convolutions(first)
+    for _, second, output in reversed(heads):
+        yield from _convolutions(second, output)
 
 
 def _convolutions(*modules: nn.Module) -> Iterator[nn.Conv2d]:
+    """The convolutions inside, in the order in which the modules were made, which is that of their use."""
     for module in modules:
-        assert not isinstance(module, ShuffleUnit)
-        if isinstance(module, GhostBlock):  # assigned in the order of use
-            assert next(iter(module.children())) is module.expand
         yield from (layer for layer in module.modules() if isinstance(layer, nn.Conv2d))

@@ -1,8 +1,8 @@
 """What the detector is taught about each photo: the photo's own labels, and what a teacher sees beside them.
 
 A source that labels cats says nothing about the people in the same photo. Taught as background, they would be
-unlearnt, so everything that a source leaves unlabeled is labeled by the initial network: by several sizes and their
-mirror images, averaged. Where it is sure, its box is a label; where it is not, the place teaches nothing about the class.
+unlearnt, so what a source leaves unlabeled is labeled by the initial network at several sizes, one of them mirrored,
+averaged. Where it is sure, its box is a label; where it is not, the place teaches nothing about the class.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torchvision.ops import box_iou
 
-from ...detectors._nano_classes import ADDED_CLASSES, CLASS_NAMES, COCO_CLASSES
 from ...detectors._nano_inference import Found, candidates, pooled
 from ...detectors._nanodet import NanoDet
+from .classes import ANIMALS, CLASS_NAMES
 
-ANIMALS = frozenset({*COCO_CLASSES[14:24], *ADDED_CLASSES})  # bird to giraffe
 ALSO_CALLED = {"bag": "handbag", "purse": "handbag"}
 COMPLETE = frozenset({"coco2017", "nuclei", "mushrooms"})  # sources that leave nothing of ours unlabeled
 ALL_ANIMALS = frozenset({"animals", "cats"})  # sources that label every animal, so that another one is a mistake
-VIEWS = tuple((size, mirrored) for size in (416, 640) for mirrored in (False, True))
+VIEWS = ((416, False), (512, True), (640, False))  # size, mirrored
 SURE, UNSURE = 0.4, 0.1  # averaged scores from which a teacher's box is a label, or is left out of the loss
 SAME = 0.5  # IoU from which two boxes show one object
 
@@ -50,7 +50,10 @@ def labels(data: Path, teacher: NanoDet) -> Iterator[Labels]:
     for one in table["annotations"]:
         annotations[one["image_id"]].append(one)
     for image in table["images"]:
-        boxes, classes, ignored_boxes, ignored_classes = [], [], [], []
+        boxes: list[list[float]] = []
+        classes: list[int] = []
+        ignored_boxes: list[list[float]] = []
+        ignored_classes: list[int] = []
         for one in annotations[image["id"]]:
             name = ALSO_CALLED.get(names[one["category_id"]], names[one["category_id"]])
             if name not in CLASS_NAMES:
@@ -71,7 +74,7 @@ def labels(data: Path, teacher: NanoDet) -> Iterator[Labels]:
 
 
 @torch.inference_mode()
-def taught(teacher: NanoDet, pixels: np.ndarray) -> Found:
+def taught(teacher: NanoDet, pixels: NDArray[np.uint8]) -> Found:
     """Boxes that `teacher` sees in several views, each with the mean of its best score in every view."""
     views = []
     for size, mirrored in VIEWS:
@@ -81,7 +84,7 @@ def taught(teacher: NanoDet, pixels: np.ndarray) -> Found:
             width = pixels.shape[1]
             one = one._replace(boxes=torch.stack([width - x1, y0, width - x0, y1], 1))
         views.append(one)
-    found = pooled(views, iou=SAME, across=0.7, most=300)
+    found = pooled(views, iou=SAME, most=300)
     means = torch.zeros(len(found.boxes))
     for one in views:
         if len(one.boxes) and len(found.boxes):
@@ -106,7 +109,7 @@ def read(file: Path) -> list[Labels]:
     return [Labels(**json.loads(line)) for line in file.read_text(encoding="utf-8").splitlines()]
 
 
-def _pixels(path: Path) -> np.ndarray:
+def _pixels(path: Path) -> NDArray[np.uint8]:
     from PIL import Image
 
     return np.array(Image.open(path).convert("RGB"))
