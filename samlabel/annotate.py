@@ -23,7 +23,7 @@ from .lock import Lock
 from .memory import kept_pages
 from .outputs import foreign_labels, refuse_links
 from .pipeline import Clock, Models, label, read_ahead, windows
-from .protocols import Detector, EmbeddingDetector, Segmenter
+from .protocols import Detector, Segmenter
 from .request import Asked, Recall, Recalled, class_names, relative, settings_of
 from .run import Event, Run, Summary
 from .select import DETECTING, Detecting, Grid, Thresholds
@@ -41,7 +41,7 @@ def auto_annotate(
     det_model: str | os.PathLike[str] | None = "nano",
     sam_model: str | os.PathLike[str] | None = None,
     device: str = "",
-    conf: float = DETECTING.conf,
+    conf: float | None = DETECTING.conf,
     iou: float | None = DETECTING.iou,
     imgsz: int = DETECTING.imgsz,
     max_det: int = DETECTING.max_det,
@@ -192,7 +192,7 @@ def auto_annotate(
                     most = _most_at_once(chosen, models.segmenter)
                     at_once = workers or min(most, len(source.paths))
                     step = batch or (1 if chosen == "cpu" else 8)
-                    alone = models.detector is None or models.shared_embedding  # nothing is detected in batches
+                    alone = models.detector is None  # then nothing is detected in batches
                     shown = windows(source.paths, todo, 1 if alone else step)
                     ahead = read_ahead(source.root, shown.paths, threads=max(1, at_once // 2), max_pixels=max_pixels)
                     made = label(
@@ -269,12 +269,7 @@ def _models(
         if detector is None:
             raise UsageError("a class map was given, but without a detector every object is of one class; leave it out")
         detector = MappedDetector(detector, class_map)
-    shared = (
-        isinstance(detector, EmbeddingDetector)
-        and detector.reads_variant == segmenter.name
-        and getattr(segmenter, "own_weights", False)  # its head was trained on the embeddings of these weights alone
-    )
-    return Models(detector, segmenter, shared)
+    return Models(detector, segmenter)
 
 
 def _segmenter(

@@ -23,6 +23,7 @@ from .errors import FormatError, SamlabelError
 from .file_state import State
 from .files import OutputFolder
 from .geometry import PIXELS_MAX, mask_from_counts
+from .select import WEAK_SCORE
 from .types import Annotation, Category, ImageRecord, Mask
 
 Choice = Callable[[dict[str, Any], bytes], "tuple[dict[str, Any], ImageRecord | None] | None"]
@@ -57,6 +58,7 @@ class Totals:
     objects: int = 0
     dropped: Counter[str] = field(default_factory=Counter)
     categories: Counter[int] = field(default_factory=Counter)
+    weak: int = 0  # objects whose detector score is under WEAK_SCORE
     digest: str = ""
 
 
@@ -138,6 +140,7 @@ class Journal:
             "settings": self.settings,
             "dropped": dict(sorted(done.dropped.items())),
             "categories": count_objects(done.record),
+            "weak": count_weak(done.record),
         }
         self._add(seal(head, record_to_json(done.record)))
         self.entries[done.record.path] = Entry(self._written_at, done.sha256, done.stat)
@@ -206,6 +209,7 @@ class Journal:
             digest.update(body)
             totals.images += 1
             totals.dropped.update(head["dropped"])
+            totals.weak += head.get("weak", 0)  # a person's labels have none
             for category, number in counts.items():
                 totals.categories[int(category)] += number
                 totals.objects += number
@@ -285,7 +289,8 @@ def rewrite(journal: Path, choose: Choice, *, below: OutputFolder | None = None)
             if record is None:
                 made.write(_seal(_json(head).encode("ascii") + b"\t" + opened[1]))
             else:
-                made.write(seal({**head, "categories": count_objects(record)}, record_to_json(record)))
+                counts = {"categories": count_objects(record), "weak": count_weak(record)}
+                made.write(seal({**head, **counts}, record_to_json(record)))
 
 
 def record_to_json(record: ImageRecord) -> dict[str, Any]:
@@ -344,6 +349,11 @@ def _filled(value: Annotation | ImageRecord) -> dict[str, Any]:
 
 def _is_empty(value: Any) -> bool:
     return isinstance(value, (tuple, dict)) and not value
+
+
+def count_weak(record: ImageRecord) -> int:
+    """How many objects a detector was not sure of."""
+    return sum(one.score is not None and one.score < WEAK_SCORE for one in record.annotations)
 
 
 def count_objects(record: ImageRecord) -> dict[str, int]:

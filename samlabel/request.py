@@ -134,7 +134,6 @@ def settings_of(asked: Asked, models: Models, device: str) -> dict[str, Any]:
         **found,
         "weights": found["weights"] or _hash_what(asked.det_model),
         "classes": None if asked.classes is None else list(asked.classes),
-        "shared_embedding": models.shared_embedding,
         **asdict(asked.detecting),
     }
     if asked.class_map is not None:  # a list, as the order of a whole taxonomy gives the ids

@@ -61,6 +61,7 @@ class Summary:
     failures: tuple[Failed, ...]  # the first ones; all are in `output/failed.jsonl`
     kept: tuple[str, ...] = ()  # copies of files that a person had edited and that were written anew
     human: int = 0  # images whose labels are a person's
+    weak: int = 0  # objects of a detector score under WEAK_SCORE
     conflicts: tuple[Conflict, ...] = ()  # what only a person can decide; also in `output/conflicts.jsonl`
     seconds: float = 0.0
 
@@ -314,6 +315,7 @@ class Run:
             losses=MappingProxyType({name: self.outputs.losses(name) for name in self.formats}),
             failures=tuple(sorted(self.failed, key=lambda one: one.path)[:SHOWN_FAILURES]),
             kept=tuple(kept),
+            weak=totals.weak,
             human=sum(journal.entries[path].human for path in paths),
             conflicts=tuple(sorted(self.conflicts, key=lambda one: (one.path, one.kind))),
             seconds=time.perf_counter() - started,

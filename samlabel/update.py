@@ -34,7 +34,11 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
 def describe_difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     """`detector.conf was 0.25, is 0.4`, for every setting that differs."""
     old, new = dict(_flat(before)), dict(_flat(now))
-    return ", ".join(f"{name} was {old.get(name)}, is {new.get(name)}" for name in differences(before, now))
+
+    def text(value: Any) -> str:
+        return "the default" if value is None else str(value)
+
+    return ", ".join(f"{name} was {text(old.get(name))}, is {text(new.get(name))}" for name in differences(before, now))
 
 
 def carry_over(

@@ -71,8 +71,6 @@ CIRCLES = {
 
 MAY_IMPORT_SAM = (
     "samlabel.segmenters.sam",
-    "samlabel.detectors.nano",
-    "samlabel.detectors._nano_head",
     "samlabel.detectors.ultralytics",  # its exports run in the same runtimes, which report where `sam` does not stop it
     "samlabel.training",
 )
@@ -218,7 +216,7 @@ def test_sam_imports_nothing_of_ours() -> None:
     assert ours == []
 
 
-def test_only_the_sam_segmenter_the_nano_detector_and_training_import_sam() -> None:
+def test_only_the_sam_segmenter_and_training_import_sam() -> None:
     others = [
         f"{module} imports {target}"
         for module, target in edges("samlabel")

@@ -89,7 +89,7 @@ def test_another_format_is_written_without_the_models(annotate: Any, tmp_path: P
 
 def test_other_settings_stop_with_what_differs_and_overwrite_redoes(annotate: Any) -> None:
     annotate()
-    with pytest.raises(OutputExists, match="detector.conf was 0.25, is 0.5"):
+    with pytest.raises(OutputExists, match="detector.conf was the default, is 0.5"):
         annotate(conf=0.5)
     summary = annotate(conf=0.5, overwrite=True)
     assert (summary.annotated, summary.resumed) == (3, 0)
