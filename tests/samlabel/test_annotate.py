@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 
 from samlabel.annotate import auto_annotate, beside
+from samlabel.cli._console import print_summary
 from samlabel.errors import OutputExists, UnknownName, UsageError
 from samlabel.run import Event, Summary
 from samlabel.select import Thresholds
@@ -50,6 +52,27 @@ def test_a_summary_counts_images_objects_and_classes(annotate: Any, tmp_path: Pa
     assert sorted(labels(out)) == ["coco/annotations.json", "yolo/a.txt", "yolo/deep/b c.txt", "yolo/zzz.txt"]
     assert json.loads(json.dumps(summary.to_json()))["objects"] == 2
     assert summary.exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("scores", "told"),
+    [((0.3, 0.4, 0.9), True), ((0.3, 0.9, 0.9), False), ((0.6, 0.7, 0.9), False)],
+    ids=["two of three", "one of three", "none"],
+)
+def test_weak_labels_are_reported_with_what_to_do(
+    scores: tuple[float, ...], told: bool, annotate: Any, fakes: ModuleType, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Unsure(fakes.Detector):
+        left = list(scores)
+
+        def detect(self, images: Any) -> Any:
+            return [
+                replace(found, scores=[self.left.pop(0) for _ in range(len(found))]) for found in super().detect(images)
+            ]
+
+    print_summary(annotate(detector=Unsure()))
+    line = "2 of 3 objects scored under 0.55; a larger detector may find more: `samlabel detectors`"
+    assert (line in capsys.readouterr().out) == told
 
 
 def test_what_a_format_cannot_hold_is_reported_also_when_it_was_written_before(annotate: Any) -> None:

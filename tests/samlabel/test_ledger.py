@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -102,3 +103,16 @@ def test_totals_count_and_identify_what_they_count(tmp_path: Path) -> None:
         both, one = journal.totals(["a", "b"]), journal.totals(["a"])
     assert (both.images, both.objects, both.categories, both.dropped) == (2, 2, {7: 2}, {"empty_mask": 2})
     assert both.digest != one.digest
+
+
+@pytest.mark.parametrize(
+    ("scores", "weak"), [([0.3, 0.54, 0.55, 0.9], 2), ([None, 0.9], 0), ([], 0)], ids=["some", "no score", "nothing"]
+)
+def test_totals_count_objects_that_the_detector_was_not_sure_of(
+    scores: list[float | None], weak: int, tmp_path: Path
+) -> None:
+    with Journal(tmp_path / "j", "s") as journal:
+        journal.append(labelled("a", *(replace(FULL, score=score) for score in scores)))
+        assert journal.totals(["a"]).weak == weak
+    with Journal(tmp_path / "j", "s") as journal:
+        assert journal.totals(["a"]).weak == weak, "the same when the run is taken up again"

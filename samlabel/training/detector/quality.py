@@ -218,7 +218,7 @@ def report(data: Path, *, weights: Path | None = None) -> str:
     for source, kinds in (("animals", ANIMALS), ("cats", ANIMALS), ("clothing", frozenset({"person"}))):
         shown = searched(detector, data, photos(data, source))
         together, _ = average_precision(shown, {name: group_of(name) for name in kinds})
-        each, _ = average_precision(shown, {name: name for name in kinds})
+        each, _ = average_precision(shown, {name: name for name in kinds.intersection(COCO_CLASSES)})
         rows = ", ".join(f"{name} {value:.3f}" for name, value in sorted(each.items()))
         grouped = ", ".join(f"{name} {value:.3f}" for name, value in together.items())
         lines.append(f"Detector on {len(shown)} photos of {source}: AP50 as a group {grouped}; by class {rows}")
