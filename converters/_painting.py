@@ -16,6 +16,7 @@ from samlabel.types import Mask, Size
 from ._png import STRIP, Rows, Writer
 
 Painted = tuple[tuple[int, Mask], ...]  # numbers and their masks, from the back to the front
+Line = NDArray[Any]
 Rectangle = tuple[int, int, int, int, int]  # left, top, right, bottom, number
 
 
@@ -35,16 +36,12 @@ class Painting:
         """Strip by strip its rows and what is painted there: neighboring columns of one stretch are a rectangle."""
         height, width = self.size
         rows = max(1, min(height, STRIP // width))
-        every = _segments(self.masks)
+        every = _rectangles(self.masks)
         for low in range(0, height, rows):
             high = min(low + rows, height)
-            column, top, bottom, number = every[:, (every[1] < high) & (every[2] > low)]
+            left, top, right, bottom, number = every[:, (every[1] < high) & (every[3] > low)]
             top, bottom = np.maximum(top, low) - low, np.minimum(bottom, high) - low
-            key = np.stack((column - np.arange(len(column)), top, bottom, number))
-            begins = np.flatnonzero(np.append(True, (key[:, 1:] != key[:, :-1]).any(axis=0)))[: len(column)]
-            last = np.append(begins[1:], len(column)) - 1
-            found = (column[begins], top[begins], column[last[: len(begins)]] + 1, bottom[begins], number[begins])
-            yield high - low, list(zip(*(values.tolist() for values in found), strict=True))
+            yield high - low, list(zip(*_joined(left, top, right, bottom, number).tolist(), strict=True))
 
     def visible(self) -> dict[int, int]:
         """How many pixels of each number are seen."""
@@ -86,12 +83,22 @@ def _canvas(size: Size, rectangles: Sequence[Rectangle], dtype: Any) -> Rows:
     return canvas
 
 
-def _segments(masks: Painted) -> NDArray[np.int32]:
-    """Columns, tops, bottoms and numbers of all that is painted, in that order; of equal masks only the front one."""
+def _rectangles(masks: Painted) -> NDArray[np.int32]:
+    """Left, top, right, bottom and number of all that is painted, in that order; of equal masks only the front one."""
     front = {mask.counts: number for number, mask in masks}
-    found = [np.zeros((4, 0), dtype=np.int32)]
+    found = [np.zeros((5, 0), dtype=np.int32)]
     for number, mask in masks:
         if front[mask.counts] == number:
             column, top, bottom = mask_columns(mask)
-            found.append(np.stack((column, top, bottom, np.full(len(column), number))).astype(np.int32))
+            found.append(_joined(column, top, column + 1, bottom, np.full(len(column), number)).astype(np.int32))
     return np.concatenate(found, axis=1)
+
+
+def _joined(left: Line, top: Line, right: Line, bottom: Line, number: Line) -> Line:
+    """Rectangles (5, N) of those that follow one another side by side with one top, bottom and number."""
+    alike = left[1:] == right[:-1]
+    for side in (top, bottom, number):
+        alike &= side[1:] == side[:-1]
+    begins = np.flatnonzero(np.append(True, ~alike))[: len(left)]
+    ends = np.append(begins[1:], len(left))[: len(begins)] - 1
+    return np.stack((left[begins], top[begins], right[ends], bottom[begins], number[begins]))
