@@ -87,7 +87,8 @@ def test_a_fault_is_found_under_its_code(tmp_path: Path, photos: Path, code: str
 def test_a_sound_dataset_passes_and_each_fault_is_listed_in_the_table(tmp_path: Path, photos: Path) -> None:
     report = check(dataset(tmp_path / "set", GOOD), image_root=photos)
     assert (report.exit_code, report.findings, report.images, report.objects) == (0, [], 1, 1)
-    assert set(CODES) - set(FAULTS) == {"image-twice", "unknown-category"}, "readers refuse these two: code format"
+    rest = {"image-twice", "unknown-category", "not-compared"}  # readers refuse two; one needs thousands of objects
+    assert set(CODES) - set(FAULTS) == rest
 
 
 def test_gates_follow_severity_and_what_is_allowed(tmp_path: Path, photos: Path) -> None:
