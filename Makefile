@@ -2,6 +2,9 @@
 #
 #   make demo                      label two photos and a drawn image, then make overlays to look at
 #   make test                      run the tests
+#   make lint                      check format, style and types; under a minute
+#   make check                     lint and test: what a change must pass
+#   make format                    put the code in its format, and mend what ruff mends by itself
 #   make demo PYTHON=python3.12    with another Python
 #   make demo PIP_FLAGS="..."      with more options for every pip install
 #   make demo TORCH_FLAGS="--index-url https://download.pytorch.org/whl/cpu"
@@ -17,7 +20,7 @@ BIN := .venv/bin
 ASSETS = $$($(BIN)/python -c "import importlib.util as u; print(u.find_spec('ultralytics').submodule_search_locations[0] + '/assets')")
 FORMATS := --format coco --format yolo --format sa1b
 
-.PHONY: demo test venv clean
+.PHONY: demo test lint check format venv clean
 
 venv: .venv/installed
 
@@ -34,6 +37,10 @@ venv: .venv/installed
 	$(BIN)/python -m pip install $(PIP_FLAGS) -e ".[test]"
 	@touch $@ .venv/installed
 
+.venv/installed-lint: .venv/made pyproject.toml
+	$(BIN)/python -m pip install $(PIP_FLAGS) -e ".[lint]"
+	@touch $@ .venv/installed
+
 demo: .venv/installed
 	rm -rf $(DEMO)
 	$(BIN)/python examples/draw_picture.py $(DEMO)/drawings/shapes.png
@@ -47,5 +54,16 @@ demo: .venv/installed
 test: .venv/installed-test
 	$(BIN)/python -m pytest -m "not photos"
 
+lint: .venv/installed-lint
+	$(BIN)/python -m ruff format --check .
+	$(BIN)/python -m ruff check .
+	$(BIN)/python -m mypy
+
+check: lint test
+
+format: .venv/installed-lint
+	$(BIN)/python -m ruff check --fix .
+	$(BIN)/python -m ruff format .
+
 clean:
-	rm -rf .venv $(DEMO) build dist *.egg-info .pytest_cache .hypothesis
+	rm -rf .venv $(DEMO) build dist *.egg-info .pytest_cache .hypothesis .mypy_cache .ruff_cache

@@ -9,18 +9,18 @@ from __future__ import annotations
 
 import numpy as np
 
+from samlabel.geometry import RUNS_MAX
 from samlabel.types import Size
 
 _SIZES = (3, 4, 8, 16)
 _LONGEST = 1 << 16
 
 
-def brush_encode(pixels: np.ndarray) -> list[int]:
-    """The bytes that stand for (H, W) `pixels`: four times 255 for each inside, four times 0 outside."""
-    flat = pixels.ravel()
-    ends = np.append(np.flatnonzero(flat[1:] != flat[:-1]) + 1, flat.size)
-    lengths = 4 * np.diff(ends, prepend=0)
-    values = np.where(flat[ends - 1], 255, 0)
+def brush_encode(runs: np.ndarray) -> list[int]:
+    """The bytes that stand for run lengths row by row: four times 255 for each pixel inside, four times 0 outside."""
+    values = np.where(np.arange(len(runs)) % 2 == 1, 255, 0)[runs > 0]
+    lengths = 4 * runs[runs > 0]
+    total = int(lengths.sum())
     pieces = -(-lengths // _LONGEST)  # a run of more values than 16 bits count is cut
     value = np.repeat(values, pieces)
     count = np.full(len(value), _LONGEST)
@@ -29,7 +29,7 @@ def brush_encode(pixels: np.ndarray) -> list[int]:
     width = np.array(_SIZES)[size]
     code = (((0b100 | size) << width | (count - 1)) << 8) | value
     bits = 3 + width + 8
-    header = flat.size * 4 << 21 | 7 << 16 | sum((s - 1) << (4 * (3 - i)) for i, s in enumerate(_SIZES))
+    header = total << 21 | 7 << 16 | sum((s - 1) << (4 * (3 - i)) for i, s in enumerate(_SIZES))
     places = np.arange(int(bits.max()) - 1, -1, -1)
     stream = ((code[:, None] >> places) & 1)[places < bits[:, None]]
     start = np.array([header >> place & 1 for place in range(52, -1, -1)])
@@ -37,9 +37,9 @@ def brush_encode(pixels: np.ndarray) -> list[int]:
 
 
 def brush_decode(data: bytes, size: Size) -> np.ndarray:
-    """The (H, W) pixels of brush bytes; ValueError when they are not of an RGBA image of this size.
+    """The run lengths row by row, background first, of brush bytes; ValueError when they are of no such RGBA image.
 
-    Nothing is allocated for what the header claims before the blocks have been seen to hold it.
+    Nothing is allocated for what the header claims: a run is one number here.
     """
     height, width = size
     total = len(data) * 8
@@ -75,10 +75,14 @@ def brush_decode(data: bytes, size: Size) -> np.ndarray:
             runs.append(end // 4 - done // 4)  # every fourth value is an alpha
             at += word
         else:
-            for place in range(done, end):
-                if place % 4 == 3:
-                    inside.append(number(at + word * (place - done), word) > 0)
-                    runs.append(1)
+            for place in range(done + (3 - done) % 4, end, 4):
+                inside.append(number(at + word * (place - done), word) > 0)
+                runs.append(1)
             at += word * length
         done = end
-    return np.repeat(np.array(inside), np.array(runs)).reshape(height, width)
+        if len(runs) > RUNS_MAX:
+            raise ValueError(f"a brush of more than {RUNS_MAX} runs; expected fewer")
+    ends = np.cumsum(runs)
+    changes = np.flatnonzero(np.diff(np.array(inside), prepend=False))
+    starts = np.concatenate(([0], ends))[changes]
+    return np.diff(np.concatenate(([0], starts, [height * width])))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from samlabel.errors import UsageError
+from samlabel.errors import UsageError, shown
 from samlabel.types import Category, ImageRecord
 
 NAMELESS = "object"  # what a shape without a label is called, as SA-1B's objects are
@@ -13,11 +13,14 @@ NAMELESS = "object"  # what a shape without a label is called, as SA-1B's object
 def names_of(categories: Iterable[Category], format: str) -> dict[int, str]:
     """Category id -> name, by id; UsageError when two share a name, since their objects would become one class."""
     names: dict[int, str] = {}
+    seen: set[str] = set()
     for category in sorted(categories, key=lambda c: c.id):
-        if category.name in names.values():
+        if category.name in seen:
             raise UsageError(
-                f"two categories are called {category.name!r}; {format} knows classes by name alone: rename one of them"
+                f"two categories are called {shown(category.name)}; {format} knows classes by name alone: "
+                "rename one of them"
             )
+        seen.add(category.name)
         names[category.id] = category.name
     return names
 

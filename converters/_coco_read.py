@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from samlabel.errors import FormatError
+from samlabel.errors import FormatError, shown
 from samlabel.geometry import box_from_xywh, polygon_masks
+from samlabel.reach import Reach
 from samlabel.types import Annotation, Box, Category, Dataset, ImageRecord, Mask, Size
 
 from ._files import find_image_root, relative_name
@@ -20,7 +21,7 @@ from ._json_stream import JsonFile
 from ._lenient import Lenient, broken
 from ._parts import Part
 from ._spool import FAR, Spool, SpoolPart
-from ._values import id_of, numbers, read_categories, read_mask, score_of, size_of, whole
+from ._values import id_of, numbers, points_of, read_categories, read_mask, score_of, size_of, whole
 
 _IMAGE_KEYS = frozenset(("id", "file_name", "width", "height"))
 _READ_KEYS = frozenset(
@@ -43,7 +44,7 @@ _READ_KEYS = frozenset(
 _PLAIN_KEYS = frozenset(["id", "image_id", "category_id", "segmentation", "area", "bbox", "iscrowd"])
 
 
-def read_file(file: Path, image_root: Path | None, lenient: Lenient | None) -> Dataset:
+def read_file(file: Path, image_root: Path | None, lenient: Lenient | None, reach: Reach) -> Dataset:
     """The dataset of a COCO file, its records in the order of their names."""
     categories: tuple[Category, ...] = ()
     images: dict[Any, dict[str, Any]] | None = None
@@ -58,7 +59,7 @@ def read_file(file: Path, image_root: Path | None, lenient: Lenient | None) -> D
             if key == "images":
                 if not isinstance(value, Iterator):
                     raise FormatError(f"{file}: not COCO: wanted an object with a list of images")
-                images = _read_images(value, file, lenient)
+                images = _read_images(value, file, lenient, image_root)
             elif key == "annotations":
                 if not isinstance(value, Iterator):
                     raise FormatError(f"{file}: annotations is not a list")
@@ -75,33 +76,35 @@ def read_file(file: Path, image_root: Path | None, lenient: Lenient | None) -> D
         parent = file.parent
         usual = [parent, parent / "images", parent.parent, parent.parent / "images"]
         usual += [folder / file.stem.rpartition("_")[2] for folder in usual if "_" in file.stem]
-        image_root = find_image_root([name for name, _ in names[:50]], usual)
+        image_root = find_image_root([name for name, _ in names[:50]], usual, reach)
     known = frozenset(category.id for category in categories)
-    return Dataset(categories, _Records(file, known, images, names, spool, lenient), image_root, extra)
+    return Dataset(categories, _Records(file, known, images, names, spool, lenient), image_root, extra, reach)
 
 
-def _read_images(raw: Iterator[Any], file: Path, lenient: Lenient | None) -> dict[Any, dict[str, Any]]:
+def _read_images(
+    raw: Iterator[Any], file: Path, lenient: Lenient | None, image_root: Path | None
+) -> dict[Any, dict[str, Any]]:
     """The table of images by id; `file_name`, `height` and `width` checked."""
     images: dict[Any, dict[str, Any]] = {}
     names: dict[str, Any] = {}
     for entry in raw:
         try:
             if not isinstance(entry, dict):
-                raise broken("bad-image", f"{file}: image {entry!r:.80} is not an object")
+                raise broken("bad-image", f"{file}: image {shown(entry)} is not an object")
             key = id_of(entry.get("id"))
-            where = f"{file}: image {key!r}"
+            where = f"{file}: image {shown(key)}"
             if key is None:
-                raise broken("bad-image", f"{file}: image {entry.get('file_name')!r} has no id")
+                raise broken("bad-image", f"{file}: image {shown(entry.get('file_name'))} has no id")
             if key in images:
                 raise broken("duplicate-id", f"{where}: two images have this id")
-            name = relative_name(entry.get("file_name"), where)
+            name = relative_name(entry.get("file_name"), where, image_root)
             if name in names:
-                raise broken("duplicate-id", f"{where}: {name} is already image {names[name]!r}")
+                raise broken("duplicate-id", f"{where}: {name} is already image {shown(names[name])}")
             height, width = size_of(entry.get("height"), entry.get("width"), where)
         except FormatError as error:
             if lenient is None:
                 raise
-            lenient.note(getattr(error, "code", "bad-image"), error)
+            lenient.note(error.code or "bad-image", error)
             continue
         images[key] = {**entry, "file_name": name, "height": height, "width": width}
         names[name] = key
@@ -114,7 +117,7 @@ def _spool_objects(raw: Iterator[Any], spool: Spool, file: Path, lenient: Lenien
     owner: Any = None
     for entry in raw:
         if type(entry) is not dict:
-            error = broken("bad-annotation", f"{file}: annotation {entry!r:.80} is not an object")
+            error = broken("bad-annotation", f"{file}: annotation {shown(entry)} is not an object")
             if lenient is None:
                 raise error
             lenient.note("bad-annotation", error)
@@ -134,13 +137,21 @@ def _spool_objects(raw: Iterator[Any], spool: Spool, file: Path, lenient: Lenien
             spool.odd_id(id_of(key))
         segmentation = entry.get("segmentation")
         if type(segmentation) is list and segmentation:
-            try:  # numbers as bytes: an eighth of the memory of a list of them, and quick to spool
-                entry["segmentation"] = tuple([_doubles(len(polygon))(*polygon) for polygon in segmentation])
-            except (TypeError, struct.error):
-                pass  # left as it is, for the error that names the rule
+            entry["segmentation"] = _packed(segmentation)
         run.append(entry)
     if run:
         add(owner, run)
+
+
+def _packed(polygons: list[Any]) -> tuple[bytes, ...] | list[Any]:
+    """The numbers of polygons as bytes: an eighth of the memory of a list of them, and quick to spool.
+
+    As they are where one is no number, for the error that names the rule.
+    """
+    try:
+        return tuple([_doubles(len(polygon))(*polygon) for polygon in polygons])
+    except (TypeError, struct.error, OverflowError):
+        return polygons
 
 
 @lru_cache(maxsize=4096)
@@ -200,7 +211,7 @@ class _Records(Part):
             except FormatError as error:
                 if self.lenient is None:
                     raise
-                self.lenient.note(getattr(error, "code", "bad-annotation"), error)
+                self.lenient.note(error.code or "bad-annotation", error)
 
 
 def _read_object(
@@ -211,9 +222,9 @@ def _read_object(
     if type(category) is not int:
         category = whole(category)
     if category is None or category not in categories:
-        wanted = f"category_id {raw.get('category_id')!r} is not a listed category"
-        for key, kind in (("segments_info", "panoptic segments"), ("caption", "a caption")):
-            wanted = f"{kind}, while samlabel reads COCO instances" if key in raw else wanted
+        wanted = f"category_id {shown(raw.get('category_id'))} is not a listed category"
+        for sign, kind in (("segments_info", "panoptic segments"), ("caption", "a caption")):
+            wanted = f"{kind}, while samlabel reads COCO instances" if sign in raw else wanted
         raise broken("bad-category", f"{_place(raw, file)}: {wanted}")
     if mask is None:
         mask = _read_mask(raw, size, file)
@@ -230,7 +241,7 @@ def _read_object(
 
 
 def _place(raw: dict[str, Any], file: Path) -> str:
-    return f"{file}: annotation {raw.get('id')!r}"
+    return f"{file}: annotation {shown(raw.get('id'))}"
 
 
 def _read_mask(raw: dict[str, Any], size: Size, file: Path) -> Mask | None:
@@ -244,7 +255,7 @@ def _read_mask(raw: dict[str, Any], size: Size, file: Path) -> Mask | None:
 
 
 def _read_box(raw: dict[str, Any], mask: Mask | None, file: Path) -> Box:
-    box = raw.get("bbox")
+    box: Any = raw.get("bbox")
     try:
         x, y, width, height = box
         if -1e15 < x < 1e15 and -1e15 < y < 1e15 and 0 <= width < 1e15 and 0 <= height < 1e15:
@@ -271,10 +282,6 @@ def _with_fields(
     if key is not None and not isinstance(key, int):
         extra["id"] = key
     points = raw.get("point_coords")
-    if points is not None:
-        if not isinstance(points, list):
-            raise FormatError(f"{where}: point_coords is not a list of points")
-        points = tuple(tuple(numbers(point, where, "point_coords", length=2)) for point in points)
     crop = raw.get("crop_box")
     source = raw.get("source")
     if source is not None and not isinstance(source, str):
@@ -288,7 +295,7 @@ def _with_fields(
         stability_score=score_of(raw, "stability_score", where),
         iscrowd=bool(raw.get("iscrowd", 0)),
         source=source,
-        point_coords=points or (),
+        point_coords=() if points is None else points_of(points, where),
         crop_box=None if crop is None else box_from_xywh(numbers(crop, where, "crop_box", length=4)),
         id=key if isinstance(key, int) else None,
         extra=extra,

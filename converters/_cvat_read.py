@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from samlabel.errors import FormatError
+from samlabel.errors import FormatError, shown
+from samlabel.geometry import mask_from_rows
+from samlabel.reach import Reach
 from samlabel.types import Annotation, Dataset, ImageRecord, Mask, Size
 
 from ._classes import NAMELESS, numbered
@@ -20,13 +22,11 @@ from ._folders import Once, head_of
 from ._lenient import Lenient, coded, passing_over, unbroken
 from ._shapes import (
     OTHER,
-    check_bitmap,
+    bad_mask,
     ellipse,
-    from_row_runs,
     mask_of,
     number_in,
     ordered_box,
-    pasted,
     rectangle,
     union,
 )
@@ -61,14 +61,18 @@ def _find(path: Path) -> Path:
     return found[0] if found else path / FILE
 
 
-def read(path: Path, *, image_root: Path | None = None, lenient: Lenient | None = None) -> Dataset:
+def read(
+    path: Path, *, image_root: Path | None = None, lenient: Lenient | None = None, reach: Reach | None = None
+) -> Dataset:
     """The dataset of a CVAT file, or of the folder that holds one; records in the order of the file.
 
     Shapes of one label and one group are one object. An upright box is a box without a mask, a turned one is a mask.
     Points, lines and tags are no objects: they are kept in the record's `extra`. Attributes of an object go to its
     `extra`. Raises FormatError with file, image and rule.
     """
-    file = _find(Path(path))
+    reach = reach or Reach.of(Path(path), image_root=image_root)
+    file = reach.check(_find(Path(path)))
+    named_root = image_root
     listed: list[str] = []
     used: set[str] = set()
     names: list[str] = []
@@ -78,7 +82,7 @@ def read(path: Path, *, image_root: Path | None = None, lenient: Lenient | None 
         if element.tag == "meta":
             listed += [(name.text or "").strip() for label in element.iter("label") for name in label.findall("name")]
             continue
-        for name in unbroken([partial(_name, element, file)], lenient):
+        for name in unbroken([partial(_name, element, file, named_root)], lenient):
             names.append(name)
         used.update(_label(shape) for shape in element if shape.tag in _REGIONS)
     if not names and b"<annotations" not in head_of(file):
@@ -86,8 +90,8 @@ def read(path: Path, *, image_root: Path | None = None, lenient: Lenient | None 
     categories = numbered((name for name in listed if name), used)
     ids = {category.name: category.id for category in categories}
     if image_root is None:
-        image_root = find_image_root(names, [file.parent / "images", file.parent])
-    return Dataset(categories, _Records(file, ids, lenient), image_root)
+        image_root = find_image_root(names, [file.parent / "images", file.parent], reach)
+    return Dataset(categories, _Records(file, ids, lenient, named_root), image_root, reach=reach)
 
 
 @dataclass(frozen=True)
@@ -95,6 +99,7 @@ class _Records:
     file: Path
     ids: dict[str, int]
     lenient: Lenient | None
+    named_root: Path | None  # the folder of the images, where the user named it
 
     def __iter__(self) -> Iterator[ImageRecord]:
         if self.lenient is not None:
@@ -104,9 +109,9 @@ class _Records:
         yield from passing_over(makes, self.lenient, "bad-image")
 
     def _record(self, image: Element, once: Once) -> ImageRecord:
-        name = _name(image, self.file)
+        name = _name(image, self.file, self.named_root)
         once.check(name, str(self.file))
-        where = f"{self.file}: image {name!r}"
+        where = f"{self.file}: image {shown(name)}"
         size = size_of(_whole(image, "height", where), _whole(image, "width", where), where)
         others = [_as_table(shape) for shape in image if shape.tag not in _REGIONS]
         number = None if image.get("id") is None else _whole(image, "id", where)
@@ -114,11 +119,11 @@ class _Records:
         return ImageRecord(name, size, objects, number, {OTHER: others} if others else {})
 
 
-def _name(image: Element, file: Path) -> str:
-    name = relative_name(image.get("name"), f"{file}: image {image.get('id')!r}")
+def _name(image: Element, file: Path, image_root: Path | None) -> str:
+    name = relative_name(image.get("name"), f"{file}: image {shown(image.get('id'))}", image_root)
     subset = image.get("subset")
     if subset and not name.startswith(f"{subset}/"):  # a project's export: images/<subset>/<name>
-        name = relative_name(f"{subset}/{name}", f"{file}: image {name!r}")
+        name = relative_name(f"{subset}/{name}", f"{file}: image {shown(name)}")
     return name
 
 
@@ -133,7 +138,7 @@ def _number(shape: Element, key: str, where: str) -> float:
 def _whole(shape: Element, key: str, where: str) -> int:
     number = whole(_number(shape, key, where))
     if number is None:
-        raise FormatError(f"{where}: {key} is {shape.get(key)!r:.40}, wanted a whole number")
+        raise FormatError(f"{where}: {key} is {shown(shape.get(key))}, wanted a whole number")
     return number
 
 
@@ -165,7 +170,7 @@ def _object(members: list[tuple[str, Element]], size: Size, ids: dict[str, int])
             box = ordered_box(*(_number(first, key, here) for key in ("xtl", "ytl", "xbr", "ybr")))
     else:
         with coded("bad-mask"):
-            mask = union([_mask(shape, size, at) for at, shape in members])
+            mask = union([_mask(shape, size, at) for at, shape in members], here)
         box = mask.box
     return annotation_of(_fields(first, here), ids[_label(first)], mask, box, here)
 
@@ -211,13 +216,9 @@ def _bitmap(shape: Element, size: Size, where: str) -> Mask:
     left, top, width, height = (_whole(shape, key, where) for key in ("left", "top", "width", "height"))
     if width <= 0 or height <= 0 or width > size[1] or height > size[0]:
         raise FormatError(f"{where}: a mask of {width}x{height} in an image of {size[1]}x{size[0]}")
-    check_bitmap(size, where)
     text = shape.get("rle") or ""
     words = text.replace(",", " ").split() if len(text) <= _LONGEST else []
     if not words or not all(word.isascii() and word.isdigit() and len(word) < 12 for word in words):
         raise FormatError(f"{where}: rle is not a list of whole numbers")
-    try:
-        pixels = from_row_runs(np.array(words, dtype=np.int64), height, width)
-    except ValueError as error:
-        raise FormatError(f"{where}: rle: {error}") from error
-    return pasted(pixels, left, top, size, where)
+    with bad_mask(where):
+        return mask_from_rows(np.array(words, dtype=np.int64), (height, width), corner=(left, top), whole=size)

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Container, Mapping
 from typing import Any
 
-from samlabel.errors import FormatError
 from samlabel.geometry import box_from_xywh, box_to_xywh
 from samlabel.types import Annotation, Box, Mask
 
 from ._lenient import broken, coded
-from ._values import id_of, numbers, plain, score_of
+from ._values import id_of, numbers, plain, points_of, score_of
 
 SCORES = ("score", "predicted_iou", "stability_score")
 NESTED = "samlabel_extra"
@@ -23,7 +22,7 @@ def fields_of(annotation: Annotation) -> dict[str, Any]:
     fields: dict[str, Any] = {}
     if annotation.id is not None:
         fields["id"] = annotation.id
-        if mask is not None and any(abs(a - b) > 1e-6 for a, b in zip(annotation.box, mask.box)):
+        if mask is not None and any(abs(a - b) > 1e-6 for a, b in zip(annotation.box, mask.box, strict=True)):
             fields["bbox"] = [plain(v) for v in box_to_xywh(annotation.box)]
     if annotation.iscrowd:
         fields["iscrowd"] = 1
@@ -67,9 +66,7 @@ def annotation_of(fields: Mapping[str, Any], category_id: int, mask: Mask | None
     source = fields.get("source")
     if source is not None and not isinstance(source, str):
         extra["source"], source = source, None
-    points = fields.get("point_coords") or []
-    if not isinstance(points, list):
-        raise FormatError(f"{where}: point_coords is not a list of points")
+    points = points_of(fields.get("point_coords") or [], where)
     crop = fields.get("crop_box")
     return Annotation(
         category_id,
@@ -80,7 +77,7 @@ def annotation_of(fields: Mapping[str, Any], category_id: int, mask: Mask | None
         stability_score=score_of(fields, "stability_score", where),
         iscrowd=bool(fields.get("iscrowd")),
         source=source,
-        point_coords=tuple(tuple(numbers(p, where, "point_coords", length=2)) for p in points),
+        point_coords=points,
         crop_box=None if crop is None else box_from_xywh(numbers(crop, where, "crop_box", length=4)),
         id=key if isinstance(key, int) else None,
         extra=extra,

@@ -6,10 +6,12 @@ import os
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
+from samlabel.decoders import measure
 from samlabel.errors import FormatError, ImageError
+from samlabel.reach import Reach
 from samlabel.types import Size
 
-from ._files import image_size
+from ._files import opened
 from ._lenient import broken
 
 
@@ -22,10 +24,12 @@ def files_below(folder: Path, *suffixes: str) -> Iterator[Path]:
 
 def head_of(file: Path, length: int = 1 << 16) -> bytes:
     """The first bytes of a file, without a byte-order mark and the white space after it; none when unreadable."""
+    if not file.is_file():  # a pipe would wait for its writer
+        return b""
     try:
-        with open(file, "rb") as handle:
+        with opened(file) as handle:
             return handle.read(length).lstrip(b"\xef\xbb\xbf \t\r\n")
-    except OSError:
+    except (FormatError, OSError):
         return b""
 
 
@@ -38,12 +42,12 @@ def beside(label: str, name: str) -> str:
     return joined.replace(os.sep, "/")
 
 
-def size_from_image(root: Path | None, name: str, where: str) -> Size:
+def size_from_image(root: Path | None, name: str, where: str, reach: Reach) -> Size:
     """The size of an image whose label does not tell it; FormatError when the image is not there either."""
     if root is None or not (root / name).is_file():
         raise FormatError(f"{where}: no size, and no image {name} to measure; name the folder of the images")
     try:
-        return image_size(root / name)
+        return measure(reach.check(root / name))
     except ImageError as error:
         raise FormatError(str(error)) from error
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
-from samlabel.errors import FormatError
+from samlabel.errors import FormatError, reason
+
+from ._files import opened, parser_fault
 
 CHUNK = 1 << 16  # characters read at a time; what they become stays in the cache, twice as fast as megabytes
 _SPACE = re.compile(r"[ \t\r\n]*")
@@ -47,10 +50,7 @@ class JsonFile:
         self._column = 0  # how far into that line it starts
         self._read = 0  # how often more was read
         self._ended = False
-        try:
-            self._handle = open(file, encoding="utf-8-sig", newline="")
-        except OSError as error:
-            raise FormatError(f"{file}: {error.strerror or error}") from error
+        self._handle = io.TextIOWrapper(opened(file), encoding="utf-8-sig", newline="")
         self._loads = _fast_loads()
 
     def __enter__(self) -> JsonFile:
@@ -164,11 +164,9 @@ class JsonFile:
                 near_end = error.pos > len(self._text) - 64 or error.msg.startswith("Unterminated string")
                 if not (near_end and self._more()):
                     self._fail(error.msg, error.pos)
-            except RecursionError:
-                raise FormatError(f"{self._file}: broken JSON: nested too deep") from None
-            except ValueError as error:  # a constant that is no number; the value that holds it begins here
+            except (RecursionError, ValueError) as error:  # a constant that is no number; what holds it begins here
                 line = self._lines + self._text.count("\n", 0, self._at)
-                raise FormatError(f"{self._file}:{line}: broken JSON: {error}") from error
+                raise FormatError(f"{self._file}:{line}: broken JSON: {parser_fault(error)}") from error
 
     def _more(self) -> bool:
         """Reads on, forgetting what was used up; False at the end of the file."""
@@ -185,7 +183,7 @@ class JsonFile:
         except UnicodeDecodeError as error:
             raise FormatError(f"{self._file}: not UTF-8 text ({error.reason})") from error
         except OSError as error:
-            raise FormatError(f"{self._file}: {error.strerror or error}") from error
+            raise FormatError(f"{self._file}: {reason(error)}") from error
         self._ended = not added
         self._read += 1
         self._text, self._at = rest + added, 0

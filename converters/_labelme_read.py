@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import io
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -13,7 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from samlabel.errors import FormatError
+from samlabel.errors import FormatError, brief, shown
+from samlabel.geometry import mask_runs, paste
+from samlabel.reach import Reach
 from samlabel.types import Annotation, Dataset, ImageRecord, Mask, Size
 
 from ._classes import NAMELESS, numbered
@@ -22,7 +23,8 @@ from ._files import read_json, read_text, relative_name
 from ._folders import Once, beside, files_below, head_of, size_from_image
 from ._labelme_xml import is_old, read_old
 from ._lenient import Lenient, broken, coded, passing_over, unbroken
-from ._shapes import OTHER, ellipse, mask_of, number_in, ordered_box, pasted, rectangle, union
+from ._png import read_numbered
+from ._shapes import OTHER, bad_mask, ellipse, mask_of, number_in, ordered_box, rectangle, union
 from ._values import size_of, whole
 
 LABELS = "labels.txt"
@@ -63,7 +65,9 @@ def recognise(path: Path) -> str | None:
     return f"{file.name} holds the shapes of one image, as labelme writes them"
 
 
-def read(path: Path, *, image_root: Path | None = None, lenient: Lenient | None = None) -> Dataset:
+def read(
+    path: Path, *, image_root: Path | None = None, lenient: Lenient | None = None, reach: Reach | None = None
+) -> Dataset:
     """The dataset of a folder of labelme files, or of one file; records sorted by the paths of the files.
 
     Shapes of one label and one `group_id` are one object. A rectangle alone is a box without a mask. Points and lines
@@ -71,20 +75,21 @@ def read(path: Path, *, image_root: Path | None = None, lenient: Lenient | None 
     the older LabelMe's XML is read too.
     """
     path = Path(path)
+    reach = reach or Reach.of(path, image_root=image_root)
     oldest = path if path.is_file() else next(files_below(path, ".json", ".xml"), None)
     if oldest is not None and oldest.suffix.lower() == ".xml":
-        return read_old(path, image_root=image_root, lenient=lenient)
+        return read_old(path, image_root=image_root, lenient=lenient, reach=reach)
     base = path if path.is_dir() else path.parent
     files = tuple(files_below(path, ".json")) if path.is_dir() else (path,)
     listed = base / LABELS
     if not files and not listed.is_file():
         raise FormatError(f"{path}: no labelme files here; wanted JSON files, one an image")
-    names = [line.strip() for line in read_text(listed).splitlines()] if listed.is_file() else []
-    loaded = unbroken((partial(_load, file) for file in files), lenient)
+    names = [line.strip() for line in read_text(reach.check(listed)).splitlines()] if listed.is_file() else []
+    loaded = unbroken((partial(_load, reach.check(file)) for file in files), lenient)
     used = {_label(shape) for content in loaded for shape in content["shapes"] if not _is_other(shape)}
     categories = numbered((n for n in names if n and n not in _RESERVED), used)
     ids = {category.name: category.id for category in categories}
-    return Dataset(categories, _Records(base, files, ids, image_root, lenient), image_root or base)
+    return Dataset(categories, _Records(base, files, ids, image_root, lenient, reach), image_root or base, reach=reach)
 
 
 @dataclass(frozen=True)
@@ -94,6 +99,7 @@ class _Records:
     ids: dict[str, int]
     image_root: Path | None
     lenient: Lenient | None
+    reach: Reach
 
     def __iter__(self) -> Iterator[ImageRecord]:
         if self.lenient is not None:
@@ -103,12 +109,12 @@ class _Records:
 
     def _record(self, file: Path, once: Once) -> ImageRecord:
         with coded("bad-file"):
-            content = _load(file)
+            content = _load(self.reach.check(file))
         label = file.relative_to(self.base).as_posix()
         name = _image_name(content.get("imagePath"), label, file, self.image_root)
         once.check(name, str(file))
         if content.get("imageHeight") is None or content.get("imageWidth") is None:
-            size = size_from_image(self.image_root or self.base, name, str(file))
+            size = size_from_image(self.image_root or self.base, name, str(file), self.reach)
         else:
             size = size_of(content["imageHeight"], content["imageWidth"], str(file))
         extra = unnested({k: v for k, v in content.items() if k not in FILE_KEYS})
@@ -122,7 +128,11 @@ class _Records:
 def _load(file: Path) -> dict[str, Any]:
     content = read_json(file)
     shapes = content.get("shapes") if isinstance(content, dict) else None
-    if not isinstance(shapes, list) or not all(isinstance(shape, dict) for shape in shapes):
+    if (
+        not isinstance(content, dict)
+        or not isinstance(shapes, list)
+        or not all(isinstance(shape, dict) for shape in shapes)
+    ):
         raise FormatError(f"{file}: not labelme: wanted an object with a list of shapes")
     return content
 
@@ -130,17 +140,17 @@ def _load(file: Path) -> dict[str, Any]:
 def _image_name(raw: Any, label: str, file: Path, image_root: Path | None) -> str:
     where = f"{file}: imagePath"
     if not isinstance(raw, str) or not raw.strip():
-        raise FormatError(f"{where} is {raw!r}, wanted the name of an image file")
+        raise FormatError(f"{where} is {shown(raw)}, wanted the name of an image file")
     plain_name = raw.replace("\\", "/")
     if PurePosixPath(plain_name).is_absolute() or plain_name[1:2] == ":":
-        return relative_name(raw, where)  # refuses it, and says why
+        return relative_name(raw, where, image_root)
     name = beside(label, plain_name)
     if image_root is not None:
         while name.startswith("../"):
             name = name[3:]
     elif name.startswith("../"):
         raise FormatError(
-            f"{where} {raw!r} leads out of {file.parent}; read the folder above, or name the images' folder"
+            f"{where} {shown(raw)} leads out of {file.parent}; read the folder above, or name the images' folder"
         )
     return relative_name(name, where)
 
@@ -175,11 +185,11 @@ def _objects(
 def _check(shape: dict[str, Any], where: str) -> None:
     """FormatError for a label, group or kind that is none."""
     if not isinstance(shape.get("label"), (str, type(None))):
-        raise broken("bad-category", f"{where}: label is {shape['label']!r:.40}, wanted a text")
+        raise broken("bad-category", f"{where}: label is {shown(shape['label'])}, wanted a text")
     if not isinstance(shape.get("group_id"), (int, float, str, type(None))):
-        raise FormatError(f"{where}: group_id is {shape['group_id']!r:.40}, wanted a number")
+        raise FormatError(f"{where}: group_id is {shown(shape['group_id'])}, wanted a number")
     if not isinstance(_kind(shape), str):
-        raise FormatError(f"{where}: shape_type is {_kind(shape)!r:.40}, wanted a name such as polygon")
+        raise FormatError(f"{where}: shape_type is {shown(_kind(shape))}, wanted a name such as polygon")
 
 
 def _object(members: list[tuple[int, dict[str, Any]]], size: Size, ids: dict[str, int], file: Path) -> Annotation:
@@ -193,7 +203,7 @@ def _object(members: list[tuple[int, dict[str, Any]]], size: Size, ids: dict[str
             box = ordered_box(*_points(first, where, 2, 4))
     else:
         with coded("bad-mask"):
-            mask = union([_mask(shape, size, f"{file}: shape {n}") for n, shape in members])
+            mask = union([_mask(shape, size, f"{file}: shape {n}") for n, shape in members], where)
         box = mask.box
     fields = unnested({k: v for k, v in first.items() if k not in SHAPE_KEYS})
     flags = first.get("flags")
@@ -232,18 +242,15 @@ def _mask(shape: dict[str, Any], size: Size, where: str) -> Mask:
 
 def _bitmap(shape: dict[str, Any], size: Size, where: str) -> Mask:
     """A shape of type mask: a PNG in base64 that fills the pixels from the first point to the second, both inside."""
-    from PIL import Image
-
     x0, y0, x1, y1 = (int(v) for v in _points(shape, where, 2))
+    inner = (y1 - y0 + 1, x1 - x0 + 1)
+    if not 0 < inner[0] <= size[0] or not 0 < inner[1] <= size[1]:
+        raise FormatError(f"{where}: a mask of {inner[1]}x{inner[0]} pixels in an image of {size[1]}x{size[0]}")
     try:
-        with Image.open(io.BytesIO(base64.b64decode(shape.get("mask") or "", validate=True)), formats=["PNG"]) as image:
-            if image.size != (x1 - x0 + 1, y1 - y0 + 1):
-                raise FormatError(f"{where}: a mask of {image.size} pixels between points {x0}, {y0} and {x1}, {y1}")
-            if image.width > size[1] or image.height > size[0]:
-                raise FormatError(f"{where}: a mask larger than the image")
-            pixels = np.asarray(image.convert("L")) > 0
-    except FormatError:
-        raise
-    except Exception as error:  # decoders raise what they like on damaged files, and ultralytics replaces Image.open
-        raise FormatError(f"{where}: mask is no PNG in base64: {' '.join(str(error).split())}") from error
-    return pasted(pixels, x0, y0, size, where)
+        data = base64.b64decode(shape.get("mask") or "", validate=True)
+    except (ValueError, TypeError) as error:
+        raise FormatError(f"{where}: mask is no PNG in base64: {brief(error)}") from error
+    found = read_numbered(data, f"{where}: mask", lambda part: np.asarray(part.convert("L")) > 0, size=inner).mask(1)
+    runs = np.array([inner[0] * inner[1]]) if found is None else mask_runs(found)
+    with bad_mask(where):
+        return paste(runs, inner, (x0, y0), size)

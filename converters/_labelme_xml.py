@@ -14,14 +14,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from samlabel.errors import FormatError
-from samlabel.geometry import bounding_points
+from samlabel.geometry import bounding_points, polygons_to_mask
+from samlabel.reach import Reach
 from samlabel.types import Annotation, Dataset, ImageRecord, Mask, Size
 
 from ._classes import NAMELESS, numbered
-from ._files import relative_name
+from ._files import leaves, relative_name
 from ._folders import Once, beside, files_below, head_of, size_from_image
 from ._lenient import Lenient, coded, passing_over, unbroken
-from ._shapes import check_bitmap, mask_of, number_in
+from ._png import read_numbered
+from ._shapes import mask_of, number_in
 from ._values import size_of, whole
 from ._xml import read_xml
 
@@ -35,19 +37,21 @@ def is_old(file: Path) -> bool:
     return b"<annotation>" in head and (b"<imagesize>" in head or b"<pt>" in head or b"<sourceAnnotation>" in head)
 
 
-def read_old(path: Path, *, image_root: Path | None = None, lenient: Lenient | None = None) -> Dataset:
+def read_old(path: Path, *, image_root: Path | None, lenient: Lenient | None, reach: Reach) -> Dataset:
     """The dataset of a folder of LabelMe XML files, or of one; objects marked as deleted are left out."""
     folder = path if path.is_dir() else path.parent
     if (folder / "Annotations").is_dir():
         folder = folder / "Annotations"
     files = tuple(files_below(folder, ".xml")) if path.is_dir() else (path,)
     base = folder.parent
-    image_root = image_root or (base / "Images" if (base / "Images").is_dir() else folder)
-    roots = unbroken((partial(_root, file) for file in files), lenient)
+    named_root, usual = image_root, base / "Images"
+    image_root = image_root or (usual if usual.is_dir() and reach.holds(usual) else folder)
+    roots = unbroken((partial(_root, reach.check(file)) for file in files), lenient)
     used = {_class(item) for root in roots for item in _objects(root)}
     categories = numbered((), used)
     ids = {category.name: category.id for category in categories}
-    return Dataset(categories, _Records(folder, files, base / "Masks", image_root, ids, lenient), image_root)
+    records = _Records(folder, files, base / "Masks", image_root, ids, lenient, reach, named_root)
+    return Dataset(categories, records, image_root, reach=reach)
 
 
 @dataclass(frozen=True)
@@ -58,6 +62,8 @@ class _Records:
     root: Path
     ids: dict[str, int]
     lenient: Lenient | None
+    reach: Reach
+    named_root: Path | None  # the folder of the images, where the user named it
 
     def __iter__(self) -> Iterator[ImageRecord]:
         if self.lenient is not None:
@@ -67,17 +73,18 @@ class _Records:
 
     def _record(self, file: Path, once: Once) -> ImageRecord:
         with coded("bad-file"):
-            entry = _root(file)
+            entry = _root(self.reach.check(file))
         label = file.relative_to(self.folder).as_posix()
         raw = (entry.findtext("filename") or "").strip() or f"{file.stem}.jpg"
-        name = relative_name(beside(label, relative_name(raw, f"{file}: filename")), str(file))
+        name = relative_name(raw, f"{file}: filename", self.named_root)
+        name = name if leaves(raw) else relative_name(beside(label, name), str(file))
         once.check(name, str(file))
         rows, columns = entry.findtext("imagesize/nrows"), entry.findtext("imagesize/ncols")
         if rows and columns:
             high, wide = (whole(number_in(text, str(file), "imagesize")) for text in (rows, columns))
             size = size_of(high, wide, str(file))
         else:
-            size = size_from_image(self.root, name, str(file))
+            size = size_from_image(self.root, name, str(file), self.reach)
         makes = (partial(self._object, item, n, label, size, file) for n, item in enumerate(_objects(entry)))
         return ImageRecord(name, size, tuple(passing_over(makes, self.lenient)))
 
@@ -92,7 +99,7 @@ class _Records:
         with coded("bad-mask"):
             if item.find("segm") is not None:
                 picture = relative_name((item.findtext("segm/mask") or "").strip(), f"{where}: mask")
-                mask = _mask(self.masks / relative_name(beside(label, picture), where), size)
+                mask = _mask(self.reach.check(self.masks / relative_name(beside(label, picture), where)), size)
                 box = mask.box
             else:
                 points = item.findall("polygon/pt")
@@ -122,18 +129,11 @@ def _class(item: Element) -> str:
 
 
 def _mask(file: Path, size: Size) -> Mask:
-    from PIL import Image
-
     if not file.is_file():
         raise FormatError(f"{file}: no such mask; name the folder that holds Annotations/, Images/ and Masks/")
-    try:
-        with Image.open(file, formats=["PNG"]) as image:
-            if (image.height, image.width) != tuple(size):
-                raise FormatError(f"{file}: {image.width}x{image.height}, while the XML says {size[1]}x{size[0]}")
-            check_bitmap(size, str(file))
-            pixels = np.asarray(image.convert("RGB")).any(axis=2)
-    except FormatError:
-        raise
-    except Exception as error:  # decoders raise what they like on damaged files
-        raise FormatError(f"{file}: not a readable PNG: {' '.join(str(error).split())}") from error
-    return Mask.from_pixels(pixels)
+    return read_numbered(file, str(file), _colored, size=size).mask(1) or polygons_to_mask((), size)
+
+
+def _colored(part: Any) -> np.ndarray:
+    inside: np.ndarray = np.any(np.asarray(part.convert("RGB")), axis=2)
+    return inside

@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from samlabel.errors import FormatError
+from samlabel.errors import FormatError, shown
+from samlabel.geometry import mask_from_rows
+from samlabel.reach import Reach
 from samlabel.types import Annotation, Box, Category, Dataset, ImageRecord, Mask, Size
 
 from ._brush import brush_decode
@@ -18,7 +20,7 @@ from ._fields import annotation_of
 from ._files import IMAGE_SUFFIXES, find_image_root, read_json, relative_name
 from ._folders import Once, head_of, size_from_image
 from ._lenient import Lenient, broken, coded, passing_over, unbroken
-from ._shapes import OTHER, check_bitmap, ellipse, mask_of, number_in, pasted, rectangle
+from ._shapes import OTHER, bad_mask, ellipse, mask_of, number_in, rectangle
 from ._values import size_of, whole
 from ._xml import read_xml
 
@@ -66,25 +68,31 @@ def _find(path: Path) -> Path:
     return found[0]
 
 
-def read(path: Path, *, image_root: Path | None = None, lenient: Lenient | None = None) -> Dataset:
+def read(
+    path: Path, *, image_root: Path | None = None, lenient: Lenient | None = None, reach: Reach | None = None
+) -> Dataset:
     """The dataset of a Label Studio export, or of the folder that holds one; records in the order of the tasks.
 
     A task's first annotation that nobody cancelled counts, or, without any, its first prediction; how many others there
     were is kept in the record's `extra`. Raises FormatError with file, task, region and rule.
     """
-    file = _find(Path(path))
+    reach = reach or Reach.of(Path(path), image_root=image_root)
+    file = reach.check(_find(Path(path)))
+    named_root = image_root
     tasks = read_json(file)
     if not isinstance(tasks, list) or not (lenient or all(isinstance(task, dict) for task in tasks)):
         raise FormatError(f"{file}: not Label Studio: wanted a list of tasks")
-    names = list(unbroken((partial(_image_name, task, _where(file, n, task)) for n, task in enumerate(tasks)), lenient))
+    makes = (partial(_image_name, task, _where(file, n, task), named_root) for n, task in enumerate(tasks))
+    names = list(unbroken(makes, lenient))
     found = unbroken((partial(_labels_in, task, _where(file, n, task)) for n, task in enumerate(tasks)), lenient)
     used = {label for labels in found for label in labels}
-    listed = _listed(file.with_name(file.stem + CONFIG))
+    listed = _listed(reach.check(file.with_name(file.stem + CONFIG)))
     categories = _categories(listed, used)
     ids = {category.name: category.id for category in categories}
     if image_root is None:
-        image_root = find_image_root(names, [file.parent / "images", file.parent])
-    return Dataset(categories, _Records(file, tasks, ids, image_root, lenient), image_root)
+        image_root = find_image_root(names, [file.parent / "images", file.parent], reach)
+    records = _Records(file, tasks, ids, image_root, lenient, reach, named_root)
+    return Dataset(categories, records, image_root, reach=reach)
 
 
 def _listed(config: Path) -> dict[str, int | None]:
@@ -117,6 +125,8 @@ class _Records:
     ids: dict[str, int]
     image_root: Path | None
     lenient: Lenient | None
+    reach: Reach
+    named_root: Path | None  # the folder of the images, where the user named it
 
     def __iter__(self) -> Iterator[ImageRecord]:
         if self.lenient is not None:
@@ -127,7 +137,7 @@ class _Records:
 
     def _record(self, place: int, task: Any, once: Once) -> ImageRecord:
         where = _where(self.file, place, task)
-        name = _image_name(task, where)
+        name = _image_name(task, where, self.named_root)
         once.check(name, where)
         items = list(_items(task, where))
         size = self._size(task, items, name, where)
@@ -147,14 +157,14 @@ class _Records:
             (high, wide) for high, wide in sources if isinstance(high, (int, float)) and isinstance(wide, (int, float))
         }
         if not told:
-            return size_from_image(self.image_root, name, where)
+            return size_from_image(self.image_root, name, where, self.reach)
         if len(told) > 1:
             raise FormatError(f"{where}: regions of images of different sizes {sorted(told)}; wanted one image a task")
         return size_of(*told.pop(), where)
 
 
 def _where(file: Path, place: int, task: Any) -> str:
-    return f"{file}: task {task.get('id', place) if isinstance(task, dict) else place!r:.40}"
+    return f"{file}: task {shown(task.get('id', place) if isinstance(task, dict) else place)}"
 
 
 def _labels_in(task: Any, where: str) -> set[str]:
@@ -163,7 +173,7 @@ def _labels_in(task: Any, where: str) -> set[str]:
     return {label for item in items if isinstance(label := (_labels(item) or [NAMELESS])[0] or NAMELESS, str)}
 
 
-def _image_name(task: Any, where: str) -> str:
+def _image_name(task: Any, where: str, image_root: Path | None) -> str:
     data = task.get("data") if isinstance(task, dict) else None
     if not isinstance(data, dict):
         raise FormatError(f"{where}: no data with the address of an image")
@@ -177,7 +187,7 @@ def _image_name(task: Any, where: str) -> str:
     try:
         parts = urlsplit(address)
     except ValueError as error:
-        raise FormatError(f"{where}: image {address!r:.80} is no address: {error}") from error
+        raise FormatError(f"{where}: image {shown(address)} is no address: {error}") from error
     if parts.query.startswith("d=") and "local-files" in parts.path:
         name = unquote(parts.query[2:])
     elif parts.scheme and len(parts.scheme) > 1:
@@ -186,7 +196,7 @@ def _image_name(task: Any, where: str) -> str:
         name = unquote(parts.path).rpartition("/")[2]
     else:
         name = address[len("/data/") :] if address.startswith("/data/") else address
-    return relative_name(name, f"{where}: image")
+    return relative_name(name, f"{where}: image", image_root)
 
 
 def _finished(task: dict[str, Any], where: str) -> list[dict[str, Any]]:
@@ -234,8 +244,8 @@ def _kind(item: dict[str, Any]) -> str | None:
 
 
 def _labels(item: dict[str, Any]) -> list[Any]:
-    value = _value(item)
-    found = value.get(item.get("type")) if isinstance(item.get("type"), str) else None
+    value, kind = _value(item), item.get("type")
+    found = value.get(kind) if isinstance(kind, str) else None
     found = found or value.get("labels")
     return found if isinstance(found, list) else []
 
@@ -243,14 +253,14 @@ def _labels(item: dict[str, Any]) -> list[Any]:
 def _label(item: dict[str, Any], where: str) -> str:
     labels = _labels(item)
     if labels and not isinstance(labels[0], str):
-        raise broken("bad-category", f"{where}: label {labels[0]!r:.40} is no text")
+        raise broken("bad-category", f"{where}: label {shown(labels[0])} is no text")
     return labels[0] if labels and labels[0] else NAMELESS
 
 
 def _object(item: dict[str, Any], size: Size, ids: dict[str, int], where: str) -> Annotation:
     if item.get("image_rotation"):
         raise FormatError(
-            f"{where}: image_rotation {item['image_rotation']!r:.20}; turn the image itself, then label it"
+            f"{where}: image_rotation {shown(item['image_rotation'])}; turn the image itself, then label it"
         )
     with coded("bad-mask"):
         mask, box = _shape(item, size, where)
@@ -273,11 +283,8 @@ def _shape(item: dict[str, Any], size: Size, where: str) -> tuple[Mask | None, B
         rle = value["rle"]
         if not isinstance(rle, list) or not all(type(byte) is int and 0 <= byte <= 255 for byte in rle):
             raise FormatError(f"{where}: rle is not a list of bytes")
-        check_bitmap(size, where)
-        try:
-            mask = pasted(brush_decode(bytes(rle), size), 0, 0, size, where)
-        except ValueError as error:
-            raise FormatError(f"{where}: {error}") from error
+        with bad_mask(where):
+            mask = mask_from_rows(brush_decode(bytes(rle), size), size, whole=size)
         return mask, mask.box
     if kind == "polygon":
         points = value["points"]
@@ -285,7 +292,9 @@ def _shape(item: dict[str, Any], size: Size, where: str) -> tuple[Mask | None, B
             raise FormatError(f"{where}: points is not a list of [x, y]")
         sides = (width, height)
         outline = [
-            number_in(v, where, "a coordinate") * side / 100 for point in points for v, side in zip(point, sides)
+            number_in(v, where, "a coordinate") * side / 100
+            for point in points
+            for v, side in zip(point, sides, strict=True)
         ]
     elif kind == "ellipse":
         outline = ellipse(
@@ -297,10 +306,10 @@ def _shape(item: dict[str, Any], size: Size, where: str) -> tuple[Mask | None, B
         )
     else:
         x, y = pixels("x", width), pixels("y", height)
-        corner = x + pixels("width", width), y + pixels("height", height)
+        x1, y1 = x + pixels("width", width), y + pixels("height", height)
         if not _turn(value, where):
-            return None, tuple(round(v, 6) for v in (x, y, *corner))
-        outline = rectangle(x, y, *corner, degrees=_turn(value, where), about="corner")
+            return None, (round(x, 6), round(y, 6), round(x1, 6), round(y1, 6))
+        outline = rectangle(x, y, x1, y1, degrees=_turn(value, where), about="corner")
     mask = mask_of([outline], size, where)
     return mask, mask.box
 

@@ -94,8 +94,7 @@ def coded(code: str) -> Iterator[None]:
     try:
         yield
     except FormatError as error:
-        if not hasattr(error, "code"):
-            error.code = code  # type: ignore[attr-defined]
+        error.code = error.code or code
         raise
 
 
@@ -109,7 +108,7 @@ def passing_over(
         except FormatError as error:
             if lenient is None:
                 raise
-            lenient.note(getattr(error, "code", code), error)
+            lenient.note(error.code or code, error)
         else:
             yield made
 
@@ -123,5 +122,5 @@ def broken(code: str, message: str) -> FormatError:
     """A FormatError with the code that a lenient reader counts it under."""
     assert code in SKIPPED
     error = FormatError(message)
-    error.code = code  # type: ignore[attr-defined]
+    error.code = code
     return error

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import heapq
-import tempfile
 from array import array
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 from samlabel.errors import SamlabelError, UsageError
+from samlabel.files import Scratch
 from samlabel.types import Annotation, Category, Dataset, ImageRecord, Mask
 
 ALL_OF_THE_FIRST = 1000  # objects, all measured; of what comes after them, those of each
@@ -125,8 +124,8 @@ class Measure:
         if how not in CHOICES:
             raise UsageError(f"unknown choice of what to measure {how!r}; known: {', '.join(CHOICES)}")
         self._module, self._options, self._categories, self._how = module, dict(options), categories, how
-        self._as_read = getattr(module, "as_read", None)
-        self._reader_ious = getattr(module, "reader_ious", None)
+        self._as_read: Callable[..., Mask | None] | None = getattr(module, "as_read", None)
+        self._reader_ious: Callable[..., list[float]] | None = getattr(module, "reader_ious", None)
         self._images, self._masks_before = images_before, masks_before
         self._exact = self._as_read is None and self._reader_ious is None and "exact_masks" in keeps
         name = module.__name__.rpartition(".")[2]
@@ -137,7 +136,8 @@ class Measure:
         self.seen.go_by(len(masks), exact=self._exact)
         self._images += 1
         if masks and not self._exact and self._wanted():
-            for (place, annotation), iou in zip(masks, self._ious(record, [a for _, a in masks])):
+            ious = self._ious(record, [a for _, a in masks])  # none where the format cannot be measured
+            for (place, annotation), iou in zip(masks, ious, strict=False):
                 self.seen.put(iou, record, place, annotation)
 
     def _wanted(self) -> bool:
@@ -158,11 +158,11 @@ class Measure:
 
     def _read_back(self, record: ImageRecord) -> list[Mask]:
         """The masks of this image after a write and a read of it alone, for a format that does not say what it does."""
-        with tempfile.TemporaryDirectory(prefix="samlabel-") as folder:
+        with Scratch() as scratch:
             dataset = Dataset(self._categories, [record])
             try:
-                self._module.write(dataset, Path(folder) / "out", **self._options, images="none")
-                read = self._module.read(Path(folder) / "out").records
+                self._module.write(dataset, scratch.path / "out", **self._options, images="none")
+                read = self._module.read(scratch.path / "out").records
                 return [a.mask for r in read for a in r.annotations if a.mask is not None and r.size == record.size]
             except (SamlabelError, TypeError):  # it needs the pictures: not measured
                 return []

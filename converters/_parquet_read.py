@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import io
-import json
-import tempfile
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -13,18 +10,23 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from samlabel.errors import FormatError, MissingDependency
+from samlabel.decoders import measure
+from samlabel.errors import FormatError, ImageError, MissingDependency, SamlabelError, brief, shown
+from samlabel.files import Scratch
 from samlabel.geometry import box_from_xywh
+from samlabel.reach import Reach
 from samlabel.types import Annotation, Category, Dataset, ImageRecord, Size
 
 from ._fields import READ, annotation_of
-from ._files import EXTRACTED, find_image_root, relative_name
-from ._folders import Once, files_below, size_from_image
+from ._files import EXTRACTED, find_image_root, opened, parse_json, relative_name
+from ._folders import Once, files_below, head_of, size_from_image
 from ._lenient import Lenient, broken, coded, passing_over, unbroken
+from ._parquet_bounds import BYTES, check
 from ._values import further_of, numbers, read_categories, read_mask, size_of, whole
 
 OURS = b"samlabel"  # key of the schema's metadata that holds the table of classes
 ROWS = 64  # rows in memory at once
+MUCH = 1 << 25  # bytes of so many rows above which they are made one at a time
 PASSING = 8  # pictures on disk at once, for a reader that looks at a record or two after the next
 
 
@@ -41,9 +43,9 @@ def arrow() -> Any:
 def recognise(path: Path) -> str | None:
     """Why `path` is Parquet, None when it is not."""
     file = path if path.is_file() else next(iter(_files(path)), None)
-    if file is None or file.suffix.lower() != ".parquet":
+    if file is None or file.suffix.lower() != ".parquet" or head_of(file, 4) != b"PAR1":
         return None
-    with open(file, "rb") as handle:
+    with opened(file) as handle:
         return f"{file.name} begins as Parquet files do" if handle.read(4) == b"PAR1" else None
 
 
@@ -54,7 +56,12 @@ def _files(path: Path) -> tuple[Path, ...]:
 
 
 def read(
-    path: Path, *, image_root: Path | None = None, lenient: Lenient | None = None, pictures: bool = False
+    path: Path,
+    *,
+    image_root: Path | None = None,
+    lenient: Lenient | None = None,
+    pictures: bool = False,
+    reach: Reach | None = None,
 ) -> Dataset:
     """The dataset of a Parquet file or of a folder of them; records in the order of files and rows.
 
@@ -64,23 +71,27 @@ def read(
     Raises FormatError with file, row and rule; with `lenient`, broken rows and objects are left out and counted there.
     """
     path = Path(path)
-    files = _files(path)
+    reach = reach or Reach.of(path, image_root=image_root)
+    files = tuple(reach.check(file) for file in _files(path))
     if not files:
         raise FormatError(f"{path}: no .parquet file here")
     categories, extra = _categories(files, lenient)
     base = path if path.is_dir() else path.parent
     parents = [base, base.parent]
-    names = list(islice(unbroken(_names(files), lenient), 50))
-    root = image_root or find_image_root(names, [p for parent in parents for p in (parent / "images", parent)])
+    names = list(islice(unbroken(_names(files, image_root), lenient), 50))
+    usual = [p for parent in parents for p in (parent / "images", parent)]
+    root = image_root or find_image_root(names, usual, reach)
     extracted = _Extracted() if pictures and root is None and any(_holds_bytes(file) for file in files) else None
-    records = _Records(files, categories, root, lenient, extracted)
-    return Dataset(categories, records, extracted.root if extracted else root, extra)
+    if extracted is not None:
+        reach = reach.plus(extracted.root)
+    records = _Records(files, categories, root, lenient, extracted, reach, image_root)
+    return Dataset(categories, records, extracted.root if extracted else root, extra, reach)
 
 
-def _names(files: tuple[Path, ...]) -> Iterator[Callable[[], str]]:
+def _names(files: tuple[Path, ...], image_root: Path | None) -> Iterator[Callable[[], str]]:
     for file in files:
         for place, row in _rows(file, pictures=False):
-            yield partial(_name, row, place, file)
+            yield partial(_name, row, place, file, image_root)
 
 
 def _holds_bytes(file: Path) -> bool:
@@ -92,38 +103,57 @@ class _Extracted:
     """A temporary folder of the pictures of the last few records; it goes with the last that refers to it."""
 
     def __init__(self) -> None:
-        self._folder = tempfile.TemporaryDirectory(prefix=EXTRACTED)
-        self.root = Path(self._folder.name)
-        self._there: deque[Path] = deque()
+        self._folder = Scratch(EXTRACTED)
+        self.root = self._folder.path
+        self._there: deque[str] = deque()
 
     def put(self, name: str, data: bytes, where: str) -> None:
         if len(self._there) == PASSING:
-            self._there.popleft().unlink(missing_ok=True)
-        file = self.root / name
+            self._folder.remove(self._there.popleft())
         try:
-            file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_bytes(data)
-        except OSError as error:
-            raise broken("bad-image", f"{where}: the picture cannot be put on disk: {_short(error)}") from error
-        self._there.append(file)
+            self._folder.write(name, data)
+        except SamlabelError as error:
+            raise broken("bad-image", f"{where}: the picture cannot be put on disk: {brief(error)}") from error
+        self._there.append(name)
 
 
 def _open(file: Path) -> Any:
+    """The file, found to claim no more than a table of labels needs."""
+    repeating = check(file)
     try:
-        return arrow().parquet.ParquetFile(file)
-    except MissingDependency:
+        found = arrow().parquet.ParquetFile(file)
+        if repeating:
+            _check_texts(file, [found.schema.column(place).path for place in repeating])
+        return found
+    except (FormatError, MissingDependency):
         raise
     except Exception as error:  # pyarrow's own errors, and those of the codecs below it
-        raise FormatError(f"{file}: not readable as Parquet: {_short(error)}") from error
+        raise FormatError(f"{file}: not readable as Parquet: {brief(error)}") from error
 
 
-def _short(error: Exception) -> str:
-    return " ".join(str(error).split())[:200]
+def _check_texts(file: Path, columns: list[str]) -> None:
+    """FormatError where the texts of a few rows would be more than BYTES, each written out where its number stands."""
+    pyarrow = arrow()
+    import pyarrow.compute as compute
+
+    table = pyarrow.parquet.ParquetFile(file, read_dictionary=columns)
+    for batch in table.iter_batches(batch_size=ROWS, columns=columns):
+        total = 0
+        parts = list(batch.columns)
+        while parts:
+            part = parts.pop()
+            if pyarrow.types.is_dictionary(part.type):
+                lengths = compute.binary_length(part.dictionary)
+                total += compute.sum(lengths.take(part.indices)).as_py() or 0
+            elif pyarrow.types.is_struct(part.type) or pyarrow.types.is_list(part.type):
+                parts += part.flatten() if pyarrow.types.is_struct(part.type) else [part.flatten()]
+        if total > BYTES:
+            raise FormatError(f"{file}: {total} bytes of text in {ROWS} rows; expected at most {BYTES}")
 
 
 def _rows(file: Path, *, pictures: bool) -> Iterator[tuple[int, dict[str, Any]]]:
-    opened = _open(file)
-    names = opened.schema_arrow.names
+    table = _open(file)
+    names = table.schema_arrow.names
     if "objects" not in names:
         raise FormatError(f"{file}: no column objects; there are {', '.join(names)[:200]}")
     columns = list(names)
@@ -131,14 +161,15 @@ def _rows(file: Path, *, pictures: bool) -> Iterator[tuple[int, dict[str, Any]]]
         columns = [name for name in names if name != "image"] + ["image.path"]
     place = 0
     try:
-        for batch in opened.iter_batches(batch_size=ROWS, columns=columns):
-            for row in batch.to_pylist():
-                yield place, row
-                place += 1
+        for batch in table.iter_batches(batch_size=ROWS, columns=columns):
+            for number in range(0, batch.num_rows, ROWS if batch.nbytes < MUCH else 1):
+                for row in batch.slice(number, ROWS if batch.nbytes < MUCH else 1).to_pylist():
+                    yield place, row
+                    place += 1
     except FormatError:
         raise
     except Exception as error:
-        raise FormatError(f"{file}: damaged after row {place}: {_short(error)}") from error
+        raise FormatError(f"{file}: damaged after row {place}: {brief(error)}") from error
 
 
 def _categories(files: tuple[Path, ...], lenient: Lenient | None) -> tuple[tuple[Category, ...], dict[str, Any]]:
@@ -146,12 +177,13 @@ def _categories(files: tuple[Path, ...], lenient: Lenient | None) -> tuple[tuple
     metadata = _open(files[0]).schema_arrow.metadata or {}
     try:
         if OURS in metadata:
-            table = json.loads(metadata[OURS])
+            table = parse_json(metadata[OURS], f"{files[0]}: its metadata")
             return read_categories(table["categories"], files[0]), further_of(table, files[0])
-        features = json.loads(metadata.get(b"huggingface", b"{}")).get("info", {}).get("features", {})
+        told = parse_json(metadata.get(b"huggingface", b"{}"), f"{files[0]}: its metadata")
+        features = told.get("info", {}).get("features", {})
         names = _class_names(features.get("objects"), 0)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise FormatError(f"{files[0]}: the metadata of its schema is damaged: {_short(error)}") from error
+        raise FormatError(f"{files[0]}: the metadata of its schema is damaged: {brief(error)}") from error
     if names is None:
         used = max(unbroken(_classes(files, lenient), lenient), default=-1)
         names = [f"class_{number}" for number in range(used + 1)]
@@ -184,7 +216,7 @@ def _class(entry: dict[str, Any], where: str) -> int:
     found = next((entry[key] for key in ("category", "categories", "label", "labels") if key in entry), None)
     number = whole(found)
     if number is None or not 0 <= number <= 100_000:
-        raise broken("bad-category", f"{where}: category {found!r:.40} is not the number of a class")
+        raise broken("bad-category", f"{where}: category {shown(found)} is not the number of a class")
     return number
 
 
@@ -203,16 +235,16 @@ def _entries(row: dict[str, Any], where: str) -> list[dict[str, Any]]:
     lengths = {len(value) for value in lists.values()}
     if len(lengths) > 1:
         raise FormatError(f"{where}: the lists of objects differ in length: {sorted(lengths)}")
-    return [dict(zip(lists, values)) for values in zip(*lists.values())]
+    return [dict(zip(lists, values, strict=True)) for values in zip(*lists.values(), strict=True)]
 
 
-def _name(row: dict[str, Any], place: int, file: Path) -> str:
+def _name(row: dict[str, Any], place: int, file: Path, image_root: Path | None) -> str:
     image = row.get("image")
     path = image.get("path") if isinstance(image, dict) else None
     name = row.get("file_name") or path
     if not name:
         name = f"{row['image_id'] if isinstance(row.get('image_id'), int) else f'{file.stem}-{place}'}.jpg"
-    return relative_name(name, f"{file}: row {place}")
+    return relative_name(name, f"{file}: row {place}", image_root)
 
 
 @dataclass(frozen=True)
@@ -222,6 +254,8 @@ class _Records:
     root: Path | None
     lenient: Lenient | None
     extracted: _Extracted | None
+    reach: Reach
+    named_root: Path | None  # the folder of the images, where the user named it
 
     def __iter__(self) -> Iterator[ImageRecord]:
         if self.lenient is not None:
@@ -236,7 +270,7 @@ class _Records:
 
     def _record(self, row: dict[str, Any], place: int, file: Path, known: frozenset[int], once: Once) -> ImageRecord:
         where = f"{file}: row {place}"
-        name = _name(row, place, file)
+        name = _name(row, place, file, self.named_root)
         once.check(name, where)
         size = self._size(row, name, where)
         makes = [partial(_object, entry, size, known, where) for entry in _entries(row, where)]
@@ -250,7 +284,7 @@ class _Records:
         if row.get("height") is not None and row.get("width") is not None:
             return size_of(row["height"], row["width"], where)
         data = _bytes_of(row)
-        return _measured(data, where) if data else size_from_image(self.root, name, where)
+        return _measured(data, where) if data else size_from_image(self.root, name, where, self.reach)
 
 
 def _bytes_of(row: dict[str, Any]) -> bytes | None:
@@ -260,23 +294,16 @@ def _bytes_of(row: dict[str, Any]) -> bytes | None:
 
 
 def _measured(data: bytes, where: str) -> Size:
-    from PIL import Image
-
     try:
-        with Image.open(io.BytesIO(data)) as image:
-            turned = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)
-            return (image.width, image.height) if turned else (image.height, image.width)
-    except Exception as error:  # decoders raise what they like on damaged files
-        raise FormatError(f"{where}: the picture inside cannot be read: {_short(error)}") from error
+        return measure(data, where)
+    except ImageError as error:
+        raise FormatError(f"{error} (the image inside)") from error
 
 
 def _json(text: Any, where: str) -> dict[str, Any]:
     if text is None:
         return {}
-    try:
-        value = json.loads(text)
-    except (ValueError, TypeError, RecursionError) as error:
-        raise FormatError(f"{where}: extra is not JSON: {_short(error)}") from error
+    value = parse_json(text, f"{where}: extra") if isinstance(text, (str, bytes)) else None
     if not isinstance(value, dict):
         raise FormatError(f"{where}: extra is not a JSON object")
     return value

@@ -10,12 +10,12 @@ import os
 import pickle
 import signal
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import IO, Any, NoReturn, TypeVar
 
+from samlabel.files import nameless
 from samlabel.types import ImageRecord
 
 MOST = 3  # processes at once; each takes 60 MB
@@ -25,22 +25,22 @@ T = TypeVar("T")
 
 
 class Part(Iterable[ImageRecord]):
-    """Records of images that follow one another, as `divided(count)` of a dataset's records gives them.
-
-    Records that can be divided have `divided(count)`, which gives at most so many parts, or none where that would not
-    pay, and `join(seen)`, which takes what each part has `seen()` when all are done, in their order.
-    """
+    """Records of images that follow one another, which can be divided into parts of the same kind."""
 
     paths_before: Sequence[str] = ()  # of the images that come before them
     masks_before: int = 0  # and how many masks these hold
     files: Sequence[int] = ()  # open files, by number, that another process needs
+
+    def divided(self, count: int) -> Sequence[Part]:
+        """At most so many parts; none where that would not pay."""
+        return ()
 
     def seen(self) -> Any:
         """What its iteration found out, to be sent to the process that has the whole."""
         return None
 
     def join(self, seen: Sequence[Any]) -> None:
-        """Nothing was seen."""
+        """Takes what each part has `seen` when all are done, in their order."""
 
 
 def in_parts(work: Callable[[Iterable[ImageRecord]], T], records: Iterable[ImageRecord]) -> list[T]:
@@ -48,20 +48,19 @@ def in_parts(work: Callable[[Iterable[ImageRecord]], T], records: Iterable[Image
 
     `work` and the parts are pickled for the other processes.
     """
-    divided = getattr(records, "divided", None)
-    parts: Sequence[Part] = divided(processes()) if divided is not None else ()
-    if len(parts) < 2:
+    if not isinstance(records, Part) or len(parts := records.divided(processes())) < 2:
         return [work(records)]
     helpers: list[_Helper | None] = [None]
     try:
         for part in parts[1:]:
             helpers.append(_Helper.started(work, part))
-        answers = [(helper and helper.answer()) or (work(part), part.seen()) for helper, part in zip(helpers, parts)]
+        pairs = zip(helpers, parts, strict=True)
+        answers = [(helper and helper.answer()) or (work(part), part.seen()) for helper, part in pairs]
     finally:
         for helper in helpers:
             if helper is not None:
                 helper.end()
-    records.join([seen for _, seen in answers])  # type: ignore[attr-defined]
+    records.join([seen for _, seen in answers])
     return [made for made, _ in answers]
 
 
@@ -98,7 +97,7 @@ class _Helper:
     def started(cls, work: Callable[..., Any], part: Part) -> _Helper | None:
         """None where it cannot be."""
         try:
-            with tempfile.TemporaryFile() as job:
+            with nameless() as job:
                 pickle.dump((work, part), job, protocol=pickle.HIGHEST_PROTOCOL)
                 job.seek(0)
                 return cls(job, part.files)
@@ -111,7 +110,7 @@ class _Helper:
 
         pipe = self._process.stdout
         assert pipe is not None
-        if not wait([pipe], PATIENCE):
+        if not wait([pipe.fileno()], PATIENCE):
             return None
         data = pipe.read()
         return pickle.loads(data[1:]) if self._process.wait() == 0 and data[:1] == LIFE else None

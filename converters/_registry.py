@@ -87,6 +87,18 @@ def get(name: str) -> ModuleType:
     return module
 
 
+def existing(name: str, path: Path) -> Path | None:
+    """What a write of the format `name` at `path` would replace, or find beside its own labels; None for nothing.
+
+    Of a format that does not say so, whatever is there counts.
+    """
+    module = get(name)
+    if hasattr(module, "existing"):
+        found: Path | None = module.existing(path)
+        return found
+    return path if path.is_file() or (path.is_dir() and any(path.iterdir())) else None
+
+
 def formats() -> list[FormatInfo]:
     """Every format with what it keeps; one that cannot be imported stays, with its reason."""
     listing = []
@@ -108,8 +120,7 @@ def detect_format(path: Path | str) -> tuple[str, str]:
     folder is also all that speaks for the format found, the choice is the caller's: FormatError.
     """
     path = Path(path)
-    if not path.exists():
-        raise UsageError(f"{path}: no such file or folder")
+    check_place(path)
     found: dict[str, str] = {}
     for info in formats():
         recognise = None if info.problem else getattr(get(info.name), "recognise", None)
@@ -131,6 +142,14 @@ def detect_format(path: Path | str) -> tuple[str, str]:
         held = f"holds labels of several formats, {_listing(below)}"
         raise FormatError(f"{path}: {held}; name one folder, or one format (--from)")
     return name, f"{why}; not read: {_listing(others)} below, name such a folder to read it"
+
+
+def check_place(path: Path) -> None:
+    """UsageError for what is not there; FormatError for a pipe, a socket or a device, which nothing is read from."""
+    if not path.exists():
+        raise UsageError(f"{path}: no such file or folder")
+    if not (path.is_file() or path.is_dir()):
+        raise FormatError(f"{path}: expected a file or a folder of labels, not a pipe, socket or device")
 
 
 def _listing(below: list[tuple[str, str]]) -> str:

@@ -116,10 +116,10 @@ class Tally:
         self.masks += len(masks)
         polygons = [mask for mask in masks if type(mask) is PolygonMask]
         walked = [mask for mask in masks if type(mask) is not PolygonMask]
-        for mask, sewn in zip(polygons, any_sewn(polygons)):
+        for polygon, sewn in zip(polygons, any_sewn(polygons), strict=True):
             if sewn:
-                walked.append(mask)
-            elif len(mask.packed) > 1:
+                walked.append(polygon)
+            elif len(polygon.packed) > 1:
                 self.parts += 1
         for mask in walked:
             parts, holes = count_parts_and_holes(mask)

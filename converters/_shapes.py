@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from math import cos, isfinite, radians, sin
 from typing import Any
 
 import numpy as np
 
-from samlabel.errors import FormatError, UsageError
-from samlabel.geometry import count_parts_and_holes, polygons_to_mask
-from samlabel.types import Mask, Size
+from samlabel.errors import FormatError, UsageError, shown
+from samlabel.geometry import count_parts_and_holes, mask_union, polygons_to_mask
+from samlabel.types import ImageRecord, Mask, Size
 
 from ._lenient import broken
 
-BITMAP_MAX = 1 << 28  # pixels of an image whose masks are decoded to pixels; 16384 by 16384
 CHOICES = ("auto", "polygon", "mask")
 OTHER = "other_shapes"  # key of ImageRecord.extra: shapes that are no objects (points, lines), as they were
 
@@ -39,19 +39,23 @@ def as_polygon(mask: Mask, shapes: str) -> bool:
 
 def mask_of(polygons: Sequence[Sequence[float]], size: Size, where: str) -> Mask:
     """The union of flat polygons; FormatError when one is none."""
-    try:
+    with bad_mask(where):
         return polygons_to_mask(polygons, size)
+
+
+def union(masks: Sequence[Mask], where: str) -> Mask:
+    """The pixels of any of `masks`, all of one size."""
+    with bad_mask(where):
+        return mask_union(masks)
+
+
+@contextmanager
+def bad_mask(where: str) -> Iterator[None]:
+    """A ValueError of the geometry becomes a FormatError at `where`."""
+    try:
+        yield
     except ValueError as error:
         raise broken("bad-mask", f"{where}: {error}") from error
-
-
-def union(masks: Sequence[Mask]) -> Mask:
-    """The pixels of any of `masks`, all of one size."""
-    from pycocotools import mask as coco
-
-    if len(masks) == 1:
-        return masks[0]
-    return Mask(masks[0].size, coco.merge([mask.to_rle() for mask in masks])["counts"])
 
 
 def ellipse(cx: float, cy: float, rx: float, ry: float, *, degrees: float = 0.0) -> list[float]:
@@ -75,46 +79,19 @@ def _turned(dx: np.ndarray, dy: np.ndarray, px: float, py: float, degrees: float
     return np.stack((x, y), axis=1).ravel().tolist()
 
 
-def cut_out(mask: Mask) -> tuple[int, int, np.ndarray]:
-    """x and y of the tight box of `mask`, and its pixels there; one background pixel when the mask is empty."""
+def tight_box(mask: Mask) -> tuple[int, int, int, int]:
+    """The box x0 y0 x1 y1 of `mask` in whole pixels; that of the first pixel when the mask is empty."""
     x0, y0, x1, y1 = (int(v) for v in mask.box)
-    if x1 <= x0 or y1 <= y0:
-        return 0, 0, np.zeros((1, 1), dtype=bool)
-    return x0, y0, mask.to_pixels()[y0:y1, x0:x1]
+    return (x0, y0, x1, y1) if x1 > x0 and y1 > y0 else (0, 0, 1, 1)
 
 
-def pasted(pixels: np.ndarray, x: int, y: int, size: Size, where: str) -> Mask:
-    """The mask of (H, W) `pixels` whose first one lies at x, y; FormatError when they reach beyond the image."""
-    height, width = pixels.shape
-    if x < 0 or y < 0 or x + width > size[1] or y + height > size[0]:
-        raise broken(
-            "bad-mask", f"{where}: a mask of {width}x{height} at {x}, {y} leaves the {size[1]}x{size[0]} image"
-        )
-    check_bitmap(size, where)
-    canvas = np.zeros(size, dtype=bool)
-    canvas[y : y + height, x : x + width] = pixels
-    return Mask.from_pixels(canvas)
-
-
-def check_bitmap(size: Size, where: str) -> None:
-    """FormatError for a bitmap larger than any photo: a few bytes of runs can claim gigabytes of pixels."""
-    if size[0] * size[1] > BITMAP_MAX:
-        raise broken("bad-mask", f"{where}: a bitmap of {size[1]}x{size[0]} pixels; at most {BITMAP_MAX} are read")
-
-
-def row_runs(pixels: np.ndarray) -> list[int]:
-    """Run lengths of (H, W) `pixels` row by row, background first (so the first may be 0)."""
-    flat = pixels.ravel()
-    changes = np.flatnonzero(flat[1:] != flat[:-1]) + 1
-    runs = np.diff(np.concatenate(([0], changes, [flat.size]))).tolist()
-    return [0, *runs] if flat[0] else runs
-
-
-def from_row_runs(runs: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Pixels (H, W) of run lengths row by row, background first; ValueError when they do not cover them exactly."""
-    if (runs.size and (runs.min() < 0 or runs.max() > height * width)) or int(runs.sum()) != height * width:
-        raise ValueError(f"runs cover {sum(int(r) for r in runs)} pixels; {width}x{height} has {height * width}")
-    return np.repeat(np.arange(len(runs)) % 2 == 1, runs).reshape(height, width)
+@contextmanager
+def writing(record: ImageRecord, format: str) -> Iterator[None]:
+    """A ValueError of a mask that the format would write in too many runs becomes a UsageError that names the image."""
+    try:
+        yield
+    except ValueError as error:
+        raise UsageError(f"{record.path}: {error}; {format} would not hold it, choose another format") from error
 
 
 def number_in(value: Any, where: str, what: str) -> float:
@@ -124,7 +101,7 @@ def number_in(value: Any, where: str, what: str) -> float:
     except (TypeError, ValueError, OverflowError):
         number = float("nan")
     if not isfinite(number) or abs(number) >= 1e15:
-        raise FormatError(f"{where}: {what} is {value!r:.40}, wanted a finite number")
+        raise FormatError(f"{where}: {what} is {shown(value)}, wanted a finite number")
     return number
 
 

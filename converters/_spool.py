@@ -13,6 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from samlabel.errors import naming, shown
+
 from ._lenient import Lenient, broken
 from ._values import id_of
 
@@ -26,7 +28,9 @@ class Spool:
     """Objects by image, in the order of the file; in memory while small, else in a temporary file."""
 
     def __init__(self) -> None:
-        self._data = tempfile.SpooledTemporaryFile(max_size=SPOOL_MEMORY, buffering=1 << 18)
+        self._data = tempfile.SpooledTemporaryFile(  # noqa: SIM115  # lives as long as the spool, and is closed below
+            max_size=SPOOL_MEMORY, buffering=1 << 18
+        )
         self._release = weakref.finalize(self, self._data.close)
         self._images: dict[Any, int] = {}  # image id -> its number here, by first use
         self._owner = array("q")  # of each run of objects
@@ -57,7 +61,8 @@ class Spool:
             self._flush()
 
     def _flush(self) -> None:
-        self._data.write(b"".join(self._pending))
+        with naming(tempfile.gettempdir()):
+            self._data.write(b"".join(self._pending))
         self._pending, self._pending_size = [], 0
 
     def close_entries(self, places: dict[Any, int], file: Path, lenient: Lenient | None) -> None:
@@ -69,8 +74,8 @@ class Spool:
         at = place[owners] if len(owners) else owners
         for number in np.flatnonzero(at < 0).tolist():
             for entry in self._run(number):
-                where = f"{file}: annotation {id_of(entry.get('id'))!r}"
-                error = broken("no-image", f"{where} is on image {entry.get('image_id')!r}, which is not listed")
+                where = f"{file}: annotation {shown(id_of(entry.get('id')))}"
+                error = broken("no-image", f"{where} is on image {shown(entry.get('image_id'))}, which is not listed")
                 if lenient is None:
                     raise error
                 lenient.note("no-image", error)
@@ -84,7 +89,7 @@ class Spool:
         again = order[1:][(ids[order[1:]] == ids[order[:-1]]) & (ids[order[1:]] != FAR)]  # later ones of the same id
         starts = np.cumsum(self._counts) - self._counts if len(self._counts) else np.zeros(1, np.int64)
         for key, place in [*((int(ids[n]), n) for n in np.sort(again).tolist()), *self._doubles]:
-            error = broken("duplicate-id", f"{file}: two annotations have the id {key!r}")
+            error = broken("duplicate-id", f"{file}: two annotations have the id {shown(key)}")
             if lenient is None:
                 raise error
             lenient.note("duplicate-id", error)
@@ -93,7 +98,7 @@ class Spool:
 
     def _run(self, number: int) -> list[dict[str, Any]]:
         self._data.seek(self._offsets[number])
-        run = marshal.loads(self._data.read(self._offsets[number + 1] - self._offsets[number]))
+        run: list[dict[str, Any]] = marshal.loads(self._data.read(self._offsets[number + 1] - self._offsets[number]))
         if self._left_out:
             return [entry for place, entry in enumerate(run) if (number, place) not in self._left_out]
         return run
@@ -120,7 +125,7 @@ class Spool:
         share = (size - BEGINNING) / count
         cuts = np.searchsorted(done, [BEGINNING + share * number for number in range(1, count)]).tolist()
         parts = []
-        for start, stop in zip([0, *cuts], [*cuts, len(done)]):
+        for start, stop in zip([0, *cuts], [*cuts, len(done)], strict=True):
             runs = slice(self._bounds[start], self._bounds[stop])
             bounds = self._bounds[start : stop + 1] - self._bounds[start]
             part = SpoolPart(self._data.fileno(), lows[runs], highs[runs], bounds)

@@ -6,8 +6,8 @@ from collections.abc import Container, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from samlabel.errors import FormatError, UsageError
-from samlabel.geometry import PIXELS_MAX, mask_from_counts, mask_from_uncompressed, polygons_to_mask
+from samlabel.errors import FormatError, UsageError, shown
+from samlabel.geometry import PIXELS_MAX, SIDE_MAX, mask_from_counts, mask_from_uncompressed, polygons_to_mask
 from samlabel.types import Category, Dataset, ImageRecord, Mask, Size
 
 from ._lenient import broken
@@ -23,8 +23,8 @@ def read_mask(raw: Any, size: Size, where: str) -> Mask | None:
         if not isinstance(raw, dict) or "counts" not in raw:
             raise ValueError("segmentation is neither polygons nor RLE")
         claimed = raw.get("size")
-        if not isinstance(claimed, list) or [whole(v) for v in claimed] != list(size):
-            raise ValueError(f"RLE size {claimed} differs from the image's [height, width] {list(size)}")
+        if not isinstance(claimed, list) or [whole(v) for v in claimed[:3]] != list(size):
+            raise ValueError(f"RLE size {shown(claimed)} differs from the image's [height, width] {list(size)}")
         counts = raw["counts"]
         if isinstance(counts, str):
             return mask_from_counts(counts, size)
@@ -44,8 +44,16 @@ def numbers(values: Any, where: str, what: str, *, length: int) -> list[float]:
     if good:
         good = all(isinstance(v, (int, float)) and not isinstance(v, bool) and abs(v) < 1e15 for v in values)
     if not good:
-        raise FormatError(f"{where}: {what} {values!r:.80} is not {length} finite number{'s' if length > 1 else ''}")
+        raise FormatError(f"{where}: {what} {shown(values)} is not {length} finite number{'s' if length > 1 else ''}")
     return [float(v) for v in values]
+
+
+def points_of(raw: Any, where: str) -> tuple[tuple[float, float], ...]:
+    """The x y pairs of `point_coords`."""
+    if not isinstance(raw, list):
+        raise FormatError(f"{where}: point_coords is not a list of points")
+    pairs = [numbers(point, where, "point_coords", length=2) for point in raw]
+    return tuple((x, y) for x, y in pairs)
 
 
 def whole(value: Any) -> int | None:
@@ -69,8 +77,8 @@ def plain(value: float) -> int | float:
 def size_of(height: Any, width: Any, where: str) -> Size:
     """(height, width) of an image as two whole numbers above 0."""
     high, wide = whole(height), whole(width)
-    if high is None or wide is None or high <= 0 or wide <= 0 or high * wide > PIXELS_MAX:
-        raise broken("bad-image", f"{where}: height {height!r} and width {width!r} are no size of an image")
+    if high is None or wide is None or high <= 0 or wide <= 0 or high * wide > PIXELS_MAX or max(high, wide) > SIDE_MAX:
+        raise broken("bad-image", f"{where}: height {shown(height)} and width {shown(width)} are no size of an image")
     return high, wide
 
 
@@ -85,7 +93,7 @@ def read_categories(raw: Any, file: Path) -> tuple[Category, ...]:
     for entry in raw:
         number = whole(entry.get("id") if isinstance(entry, dict) else None)
         if number is None or not isinstance(entry.get("name"), str):
-            raise FormatError(f"{file}: category {entry!r:.80} needs a whole number as id and a name")
+            raise FormatError(f"{file}: category {shown(entry)} needs a whole number as id and a name")
         if number in found:
             raise FormatError(f"{file}: two categories have the id {number}")
         group = entry.get("supercategory")
@@ -116,7 +124,7 @@ def further_of(table: Mapping[str, Any], file: Path) -> dict[str, Any]:
     """What `further` put into a table."""
     extra = table.get("dataset", {})
     if not isinstance(extra, dict):
-        raise FormatError(f"{file}: dataset is {extra!r:.40}, wanted an object with its further fields")
+        raise FormatError(f"{file}: dataset is {shown(extra)}, wanted an object with its further fields")
     return extra
 
 

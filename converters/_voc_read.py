@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from samlabel.errors import FormatError
+from samlabel.reach import Reach
 from samlabel.types import Annotation, Box, Dataset, ImageRecord, Mask, Size
 
 from ._classes import NAMELESS, numbered
-from ._files import IMAGE_SUFFIXES, read_text, relative_name
+from ._files import IMAGE_SUFFIXES, leaves, read_text, relative_name
 from ._folders import Once, beside, files_below, head_of, size_from_image
 from ._lenient import Lenient, broken, coded, passing_over, unbroken
+from ._png import Numbered, read_numbered
 from ._shapes import mask_of, number_in
 from ._values import size_of, whole
 from ._xml import read_xml
@@ -78,13 +80,17 @@ def _annotations(path: Path) -> Path:
     return path / "Annotations" if (path / "Annotations").is_dir() else path
 
 
-def read(path: Path, *, image_root: Path | None = None, lenient: Lenient | None = None) -> Dataset:
+def read(
+    path: Path, *, image_root: Path | None = None, lenient: Lenient | None = None, reach: Reach | None = None
+) -> Dataset:
     """The dataset of a VOC folder, of any folder of such XML files, or of one file; records sorted by path.
 
     The n-th object's mask is where SegmentationObject/ has the index n. Without that picture, or where the index does
     not occur, it is a box alone, unless its XML holds a polygon. Raises FormatError with file, object and rule.
     """
     path = Path(path)
+    reach = reach or Reach.of(path, image_root=image_root)
+    files: tuple[Path, ...]
     if path.is_file():
         folder, files = path.parent, (path,)
         base = folder.parent if folder.name == "Annotations" else folder
@@ -95,14 +101,15 @@ def read(path: Path, *, image_root: Path | None = None, lenient: Lenient | None 
         raise FormatError(f"{path}: no Pascal VOC files here; wanted XML files, one an image")
     jpegs = base / "JPEGImages"
     root = image_root or (jpegs if jpegs.is_dir() or folder.name == "Annotations" else base)
-    roots = unbroken((partial(_root, file) for file in files), lenient)
+    roots = unbroken((partial(_root, reach.check(file)) for file in files), lenient)
     used = {_class(item) for entry in roots for item in entry.findall("object")}
-    listed = list(_listed(base / MAP, used)) if (base / MAP).is_file() else []
+    listed = list(_listed(reach.check(base / MAP), used)) if (base / MAP).is_file() else []
     if not listed and used <= set(CLASSES) and (base / "SegmentationClass").is_dir():
         listed = list(CLASSES)
     categories = numbered(listed, used)
     ids = {category.name: category.id for category in categories}
-    return Dataset(categories, _Records(folder, files, base / "SegmentationObject", root, ids, lenient), root)
+    records = _Records(folder, files, base / "SegmentationObject", root, ids, lenient, reach, image_root)
+    return Dataset(categories, records, root, reach=reach)
 
 
 def _listed(file: Path, used: set[str]) -> Iterator[str]:
@@ -126,6 +133,8 @@ class _Records:
     root: Path
     ids: dict[str, int]
     lenient: Lenient | None
+    reach: Reach
+    named_root: Path | None  # the folder of the images, where the user named it
 
     def __iter__(self) -> Iterator[ImageRecord]:
         if self.lenient is not None:
@@ -135,17 +144,15 @@ class _Records:
 
     def _record(self, file: Path, once: Once) -> ImageRecord:
         with coded("bad-file"):
-            entry = _root(file)
+            entry = _root(self.reach.check(file))
         label = file.relative_to(self.folder).as_posix()
         name = self._image_name(entry, label, file)
         once.check(name, str(file))
         high, wide = _value(entry, "size/height", file), _value(entry, "size/width", file)
-        if high and wide:
-            size = size_of(high, wide, str(file))
-        else:
-            size = size_from_image(self.root, name, str(file))
+        told = size_of(high, wide, str(file)) if high and wide else None
+        size = told or size_from_image(self.root, name, str(file), self.reach)
         picture = (self.pictures / label).with_suffix(".png")
-        indices = read_indices(picture, size) if picture.is_file() else None
+        indices = _read_indices(self.reach.check(picture), size) if picture.is_file() else None
         return ImageRecord(name, size, tuple(passing_over(self._objects(entry, indices, size, file), self.lenient)))
 
     def _image_name(self, entry: Element, label: str, file: Path) -> str:
@@ -154,22 +161,22 @@ class _Records:
             raw = f"{file.stem}.jpg"
         if PurePosixPath(raw).suffix.lower() not in IMAGE_SUFFIXES:
             raw += ".jpg"  # some tools write the stem alone
-        name = relative_name(raw, f"{file}: filename")
-        return name if "/" in name else relative_name(beside(label, name), str(file))
+        name = relative_name(raw, f"{file}: filename", self.named_root)
+        return name if "/" in name or leaves(raw) else relative_name(beside(label, name), str(file))
 
     def _objects(
-        self, entry: Element, indices: np.ndarray | None, size: Size, file: Path
+        self, entry: Element, indices: Numbered | None, size: Size, file: Path
     ) -> Iterator[Callable[[], Annotation]]:
         for number, item in enumerate(entry.findall("object"), start=1):
             yield partial(self._object, item, number, indices, size, f"{file}: object {number}")
 
-    def _object(self, item: Element, number: int, indices: np.ndarray | None, size: Size, where: str) -> Annotation:
+    def _object(self, item: Element, number: int, indices: Numbered | None, size: Size, where: str) -> Annotation:
         mask = None
         if item.find("polygon") is not None:
             with coded("bad-mask"):
                 mask = _polygon(item, size, where)
-        elif indices is not None and number < VOID and (pixels := indices == number).any():
-            mask = Mask.from_pixels(pixels)
+        elif indices is not None and number < VOID:
+            mask = indices.mask(number)
         box = _box(item, where) if mask is None or item.find("bndbox") is not None else mask.box
         return Annotation(self.ids[_class(item)], box, mask, extra=_further(item))
 
@@ -230,28 +237,18 @@ def _polygon(item: Element, size: Size, where: str) -> Mask:
     return mask_of(outlines, size, where)
 
 
-def read_indices(file: Path, size: Size) -> np.ndarray:
-    """The (H, W) indices of a picture with VOC's palette, or of its colours; FormatError when it is none."""
-    from PIL import Image
+def _read_indices(file: Path, size: Size) -> Numbered:
+    """The indices of a picture with VOC's palette, or of its colors; FormatError when it is none."""
+    table = palette().astype(np.int32) @ (1 << 16, 1 << 8, 1)
+    order = np.argsort(table)
 
-    try:
-        with Image.open(file, formats=["PNG"]) as image:
-            if (image.height, image.width) != tuple(size):
-                raise FormatError(f"{file}: {image.width}x{image.height}, while the XML says {size[1]}x{size[0]}")
-            if image.mode in ("P", "L", "1"):
-                return np.asarray(image.convert("L") if image.mode == "1" else image)
-            colours = np.asarray(image.convert("RGB")).astype(np.int32)
-    except FormatError:
-        raise
-    except Exception as error:  # decoders raise what they like on damaged files
-        raise FormatError(f"{file}: not a readable PNG: {' '.join(str(error).split())}") from error
-    table = palette().astype(np.int32)
-    key = colours[..., 0] << 16 | colours[..., 1] << 8 | colours[..., 2]
-    known = table[:, 0] << 16 | table[:, 1] << 8 | table[:, 2]
-    order = np.argsort(known)
-    place = np.minimum(np.searchsorted(known[order], key), 255)
-    found = order[place]
-    if (known[found] != key).any():
-        y, x = (int(v[0]) for v in np.nonzero(known[found] != key))
-        raise FormatError(f"{file}: the colour at {x}, {y} is none of VOC's palette")
-    return found.astype(np.uint8)
+    def numbers_in(part: Any) -> np.ndarray:
+        if part.mode in ("P", "L", "1"):
+            return np.asarray(part.convert("L") if part.mode == "1" else part)
+        key = np.asarray(part.convert("RGB")).astype(np.int32) @ (1 << 16, 1 << 8, 1)
+        found = order[np.minimum(np.searchsorted(table[order], key), 255)]
+        if (odd := table[found] != key).any():
+            raise FormatError(f"{file}: the color {int(key[odd][0]):06x} is none of VOC's palette")
+        return found.astype(np.uint8)
+
+    return read_numbered(file, str(file), numbers_in, size=size)

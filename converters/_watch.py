@@ -104,8 +104,7 @@ class Passing(Part):
             yield record
 
     def divided(self, count: int) -> list[Passing]:
-        divided = getattr(self.records, "divided", None)
-        parts = divided(count) if divided is not None and self.watch.can_join else ()
+        parts = self.records.divided(count) if isinstance(self.records, Part) and self.watch.can_join else ()
         return [Passing(part, self.watch.beside(part), part.paths_before, part.files) for part in parts]
 
     def seen(self) -> Any:

@@ -8,7 +8,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from samlabel.errors import FormatError, UsageError
+from samlabel.errors import FormatError, UsageError, brief, reason, shown
+
+from ._files import opened
 
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
@@ -30,17 +32,19 @@ def _named(file: Path) -> Iterator[None]:
         line, column = error.position
         raise FormatError(f"{file}:{line}: broken XML: {error} (column {column})") from error
     except OSError as error:
-        raise FormatError(f"{file}: {error.strerror or error}") from error
+        raise FormatError(f"{file}: {reason(error)}") from error
     except (ValueError, LookupError) as error:  # encodings that are unknown, or that Python takes and expat does not
-        raise FormatError(f"{file}: broken XML: {' '.join(str(error).split())}") from error
+        raise FormatError(f"{file}: broken XML: {brief(error)}") from error
 
 
 def read_xml(file: Path) -> Element:
     """The root of an XML file; FormatError when it is broken or declares entities."""
     from defusedxml import ElementTree
 
-    with _named(file):
-        return ElementTree.parse(file, forbid_dtd=True).getroot()
+    with _named(file), opened(file) as handle:
+        root = ElementTree.parse(handle, forbid_dtd=True).getroot()
+    assert root is not None  # a file without an element is a ParseError
+    return root
 
 
 def stream_xml(file: Path, *tags: str) -> Iterator[Element]:
@@ -48,7 +52,7 @@ def stream_xml(file: Path, *tags: str) -> Iterator[Element]:
     from defusedxml import ElementTree
 
     depth = 0
-    with open(file, "rb") as handle:
+    with opened(file) as handle:
         events = iter(ElementTree.iterparse(handle, ("start", "end"), forbid_dtd=True))
         root = None
         while True:
@@ -72,6 +76,6 @@ def text(value: str) -> str:
     UsageError for a character that XML 1.0 has no way to write: control characters, halves of a surrogate pair.
     """
     if _ILLEGAL.search(value):
-        raise UsageError(f"{value!r} holds a character that XML cannot write; rename it")
+        raise UsageError(f"{shown(value)} holds a character that XML cannot write; rename it")
     value = value.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace('"', "&quot;")
     return value.replace("\t", "&#9;").replace("\n", "&#10;").replace("\r", "&#13;")

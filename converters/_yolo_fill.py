@@ -57,8 +57,8 @@ def _filled(row: str, size: Size) -> tuple[np.ndarray, tuple[int, int]]:
     points = np.fromstring(row.partition(" ")[2], sep=" ").astype(np.float32).reshape(-1, 2).T
     points = _resampled(points, max(1000, points.shape[1] + 1 if points.shape[1] > 1000 else 0))
     pixels = (points * np.array(((width,), (height,)), dtype=np.float32)).astype(np.int32)
-    x0, y0 = (min(max(int(low), 0), side - 1) for low, side in zip(pixels.min(axis=1), (width, height)))
-    x1, y1 = (min(max(int(high), 0), side - 1) for high, side in zip(pixels.max(axis=1), (width, height)))
+    x0, y0 = (min(max(int(low), 0), side - 1) for low, side in zip(pixels.min(axis=1), (width, height), strict=True))
+    x1, y1 = (min(max(int(high), 0), side - 1) for high, side in zip(pixels.max(axis=1), (width, height), strict=True))
     part = np.zeros((y1 - y0 + 1, x1 - x0 + 1), dtype=np.uint8)
     cv2.fillPoly(part, [np.ascontiguousarray(pixels.T)], color=1, offset=(-x0, -y0))
     return part, (x0, y0)
@@ -71,7 +71,8 @@ def _resampled(points: np.ndarray, count: int) -> np.ndarray:
     closed = np.concatenate((points, points[:, :1]), axis=1).astype(np.float64)
     corner, way = _places(closed.shape[1], count)
     steps = closed[:, 1:] - closed[:, :-1]
-    return (steps.take(corner, axis=1) * way + closed.take(corner, axis=1)).astype(np.float32)
+    placed: np.ndarray = steps.take(corner, axis=1) * way + closed.take(corner, axis=1)
+    return placed.astype(np.float32)
 
 
 @lru_cache(maxsize=256)

@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 from samlabel.errors import FormatError
 
 from ._files import IMAGE_SUFFIXES
+from ._folders import head_of
 from ._lenient import Lenient, broken
 
 NAME_FILES = ("classes.txt", "obj.names", "_darknet.labels", "names.txt")
@@ -130,8 +131,7 @@ def _has_image(base: Path, label: str) -> bool:
 
 def looks_like_rows(file: Path) -> bool:
     """Whether the first line begins with a class and four numbers."""
-    with open(file, "rb") as handle:
-        words = handle.read(4096).decode("utf-8", "replace").split("\n", 1)[0].split()
+    words = head_of(file, 4096).decode("utf-8", "replace").split("\n", 1)[0].split()
     try:
         return len(words) >= 5 and all(isfinite(float(word)) for word in words[:5])
     except ValueError:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from samlabel.errors import FormatError
+from samlabel.errors import FormatError, shown
 from samlabel.types import Size
 
 
@@ -18,7 +18,7 @@ def kpt_shape(content: dict[str, Any], file: Path) -> tuple[int, int] | None:
             return count, each
         case shape:
             wanted = "[keypoints of an object, 2 or 3 numbers of each]"
-            raise FormatError(f"{file}: kpt_shape is {shape!r}, wanted {wanted}")
+            raise FormatError(f"{file}: kpt_shape is {shown(shape)}, wanted {wanted}")
 
 
 def split_pose(

@@ -10,12 +10,15 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
-from samlabel.errors import FormatError, ImageError
+from samlabel.decoders import measure
+from samlabel.errors import FormatError, ImageError, shown
+from samlabel.reach import Reach
 from samlabel.types import Annotation, Category, Dataset, ImageRecord, Size
 
-from ._files import IMAGE_SUFFIXES, Names, image_size, read_text
-from ._folders import files_below
+from ._files import IMAGE_SUFFIXES, Names, leaves, read_text
+from ._folders import files_below, head_of
 from ._lenient import Lenient, broken, coded, passing_over, unbroken
+from ._yaml import load_yaml
 from ._yolo_layout import LABEL_FOLDERS, NAME_FILES, find_labels, looks_like_rows, refuse_lost
 from ._yolo_pose import kpt_shape, split_pose
 from ._yolo_rows import read_polygon
@@ -27,7 +30,7 @@ def recognise(path: Path) -> str | None:
     """Why `path` is a YOLO dataset, None when it is not."""
     yaml_file = _yaml_of(path)
     if yaml_file is not None:
-        head = yaml_file.read_bytes()[:65536].decode("utf-8", "replace")
+        head = head_of(yaml_file).decode("utf-8", "replace")
         if any(line.startswith(("names:", "nc:")) for line in head.lstrip("\ufeff").splitlines()):
             return f"{yaml_file.name} names the classes of a YOLO dataset"
         return None
@@ -53,7 +56,9 @@ def _yaml_of(path: Path) -> Path | None:
     return found[0] if len(found) == 1 else None
 
 
-def read(path: Path, *, image_root: Path | None = None, lenient: Lenient | None = None) -> Dataset:
+def read(
+    path: Path, *, image_root: Path | None = None, lenient: Lenient | None = None, reach: Reach | None = None
+) -> Dataset:
     """The dataset of a `data.yaml`, of the folder that holds one, or of a folder of images with labels.
 
     Image sizes come from the headers of the images, upright. Rows of four numbers after the class are boxes, with no
@@ -62,6 +67,7 @@ def read(path: Path, *, image_root: Path | None = None, lenient: Lenient | None 
     Raises FormatError with file, line and rule; with `lenient`, broken rows and images are left out and counted there.
     """
     path = Path(path)
+    reach = reach or Reach.of(path, image_root=image_root)
     yaml_file = _yaml_of(path)
     base = path if path.is_dir() else path.parent
     keypoints = None
@@ -71,10 +77,10 @@ def read(path: Path, *, image_root: Path | None = None, lenient: Lenient | None 
         names = None
         images = [] if image_root else sorted(_walk(base))
     else:
-        content = _load_yaml(yaml_file)
+        content = _load_yaml(reach.check(yaml_file))
         names, keypoints = _names(content, yaml_file), kpt_shape(content, yaml_file)
-        base = _base(content, yaml_file)
-        images = [] if image_root else sorted(_listed(content, base, yaml_file, lenient))
+        base = _base(content, yaml_file, reach)
+        images = [] if image_root else sorted(_listed(content, base, yaml_file, lenient, reach))
     if image_root is not None:
         root = image_root
         taken = Names()
@@ -83,7 +89,8 @@ def read(path: Path, *, image_root: Path | None = None, lenient: Lenient | None 
         found = find_labels(base, places.values())
         labels = {name: found[place] for name, place in places.items()}
     else:
-        root = base
+        home = base
+        base = root = _common(base, images)
         relative = [_below(image, base, path) for image in images]
         labels = find_labels(base, relative)
         if relative and all(name.startswith("images/") for name in relative):
@@ -92,11 +99,14 @@ def read(path: Path, *, image_root: Path | None = None, lenient: Lenient | None 
     if not labels and (yaml_file is None or any(looks_like_rows(f) for f in base.rglob("*.txt"))):
         where = image_root or path
         raise FormatError(f"{where}: no images here; YOLO labels say nothing about an image's size without it")
-    refuse_lost(base, labels, bare=yaml_file is None, lenient=lenient)
+    if image_root is not None or base == home:  # else the folder that holds all of them may hold anything besides
+        refuse_lost(base, labels, bare=yaml_file is None, lenient=lenient)
     if names is None:
-        names = _bare_names(base, labels.values(), lenient)
+        names = _bare_names(base, labels.values(), lenient, reach)
     categories = tuple(Category(index, name) for index, name in sorted(names.items()))
-    return Dataset(categories, _Records(base, root, labels, frozenset(names), keypoints, lenient), root)
+    return Dataset(
+        categories, _Records(base, root, labels, frozenset(names), keypoints, lenient, reach), root, reach=reach
+    )
 
 
 @dataclass(frozen=True)
@@ -106,7 +116,8 @@ class _Records:
     labels: dict[str, str]  # image below root -> label below base
     classes: frozenset[int]
     keypoints: tuple[int, int] | None  # of each object, and numbers of each
-    lenient: Lenient | None = None
+    lenient: Lenient | None
+    reach: Reach
 
     def __iter__(self) -> Iterator[ImageRecord]:
         if self.lenient is not None:
@@ -115,10 +126,10 @@ class _Records:
 
     def _record(self, image: str) -> ImageRecord:
         try:
-            size = image_size(self.root / image)
+            size = measure(self.reach.check(self.root / image))
         except ImageError as error:
             raise broken("bad-image", str(error)) from error
-        label = self.base / self.labels[image]
+        label = self.reach.check(self.base / self.labels[image])
         if not label.is_file():
             return ImageRecord(image, size)
         with coded("bad-file"):
@@ -127,10 +138,10 @@ class _Records:
         return ImageRecord(image, size, tuple(passing_over(makes, self.lenient, "bad-row")))
 
 
-def _lines(file: Path) -> list[tuple[str, str]]:
-    """Where each line is, and its text; empty ones left out."""
+def _lines(file: Path) -> Iterator[tuple[str, str]]:
+    """Where each line is, and its text; empty ones left out. The file is read at once."""
     found = enumerate(read_text(file).splitlines(), start=1)
-    return [(f"{file}:{line}", text) for line, text in found if text.strip()]
+    return ((f"{file}:{line}", text) for line, text in found if text.strip())
 
 
 def _row(text: str, where: str, size: Size, classes: frozenset[int], keypoints: tuple[int, int] | None) -> Annotation:
@@ -146,8 +157,8 @@ def _row(text: str, where: str, size: Size, classes: frozenset[int], keypoints: 
         cx, cy, w, h = values
         if w < 0 or h < 0:
             raise FormatError(f"{where}: a box of negative width or height")
-        box = ((cx - w / 2) * width, (cy - h / 2) * height, (cx + w / 2) * width, (cy + h / 2) * height)
-        return Annotation(index, tuple(round(v, 4) for v in box), extra=extra)
+        x0, y0, x1, y1 = (cx - w / 2) * width, (cy - h / 2) * height, (cx + w / 2) * width, (cy + h / 2) * height
+        return Annotation(index, (round(x0, 4), round(y0, 4), round(x1, 4), round(y1, 4)), extra=extra)
     try:
         mask = read_polygon(values, size)
     except ValueError as error:
@@ -162,7 +173,7 @@ def _parsed(text: str, where: str) -> tuple[int, list[float]]:
     except ValueError:
         raise FormatError(f"{where}: {text[:60]!r} is not a row of numbers") from None
     if not isfinite(first) or first != int(first) or first < 0:
-        raise FormatError(f"{where}: class {text.split()[0]} is not a whole number from 0")
+        raise FormatError(f"{where}: class {text.split()[0][:60]} is not a whole number from 0")
     return int(first), values
 
 
@@ -182,17 +193,7 @@ def _class(text: str, where: str) -> int:
 
 
 def _load_yaml(file: Path) -> dict[str, Any]:
-    import yaml
-
-    try:
-        content = yaml.safe_load(read_text(file))
-    except FormatError:
-        raise
-    except Exception as error:  # besides YAMLError, damaged dates and numbers raise whatever their parsers raise
-        mark = getattr(error, "problem_mark", None)
-        line = f":{mark.line + 1}" if mark else ""
-        reason = " ".join(str(getattr(error, "problem", None) or error).split())
-        raise FormatError(f"{file}{line}: broken YAML: {reason}") from error
+    content = load_yaml(file)
     if not isinstance(content, dict):
         raise FormatError(f"{file}: not a YOLO data file; wanted names and the places of images")
     return content
@@ -214,17 +215,19 @@ def _names(content: dict[str, Any], file: Path) -> dict[int, str]:
     return {index: str(name) for index, name in names.items()}
 
 
-def _base(content: dict[str, Any], file: Path) -> Path:
+def _base(content: dict[str, Any], file: Path, reach: Reach) -> Path:
     root = content.get("path")
     if root is None or root == "":
         return file.parent
     if not isinstance(root, str):
-        raise FormatError(f"{file}: path is {root!r}, wanted the name of a folder")
+        raise FormatError(f"{file}: path is {shown(root)}, wanted the name of a folder")
     # A relative path is meant from the file, though ultralytics reads it from where it was started.
-    return file.parent / root if (file.parent / root).is_dir() else file.parent
+    if not (file.parent / root).is_dir():
+        return file.parent
+    return reach.check(file.parent / root, f"{file}: path: {root}")
 
 
-def _listed(content: dict[str, Any], base: Path, file: Path, lenient: Lenient | None) -> set[Path]:
+def _listed(content: dict[str, Any], base: Path, file: Path, lenient: Lenient | None, reach: Reach) -> set[Path]:
     places: list[tuple[str, Any]] = []
     for key in SPLIT_KEYS:
         value = content.get(key)
@@ -232,12 +235,15 @@ def _listed(content: dict[str, Any], base: Path, file: Path, lenient: Lenient | 
     found: set[Path] = set()
     for key, entry in places:
         if not isinstance(entry, str):
-            raise FormatError(f"{file}: {key} is {entry!r}, wanted a folder or a list file")
+            raise FormatError(f"{file}: {key} is {shown(entry)}, wanted a folder or a list file")
         place = base / entry
-        if not place.exists() and entry.startswith("../"):  # as Roboflow writes it; ultralytics forgives it too
-            place = base / entry[3:]
+        if entry.startswith("../") and not (place.exists() and reach.holds(place)):
+            inner = base / entry[3:]  # as Roboflow writes it; ultralytics forgives it too
+            place = inner if inner.exists() or not place.exists() else place
         if not place.exists() and key == "val":  # Roboflow again: data.yaml says valid, the folder is called val
             place = place.parent.parent / "val" / place.name if place.parent.name == "valid" else place
+        if place.exists():
+            reach.check(place, f"{file}: {key}: {entry}")
         if place.is_dir():
             found.update(_walk(place))
         elif place.suffix.lower() == ".txt" and place.is_file():
@@ -257,7 +263,21 @@ def _image_of(name: str, file: Path, base: Path, where: str) -> Path:
     image = next((one for one in (file.parent / name, base / name) if one.is_file()), None)
     if image is None:
         raise FormatError(f"{where}: no such image {name}")
+    if leaves(name) and not _is_below(image, base):
+        raise FormatError(f"{where}: image {name} lies outside {base}; name the folder of the images (--image-root)")
     return image
+
+
+def _is_below(image: Path, base: Path) -> bool:
+    return not os.path.relpath(os.path.abspath(image), os.path.abspath(base)).startswith("..")
+
+
+def _common(base: Path, images: list[Path]) -> Path:
+    """The folder that image names start from: `base`, or where some lie elsewhere the one above all of them."""
+    outside = [image for image in images if not _is_below(image, base)]
+    if not outside:
+        return base
+    return Path(os.path.commonpath([os.path.abspath(one) for one in (base, *outside)]))
 
 
 def _walk(folder: Path) -> Iterator[Path]:
@@ -274,17 +294,17 @@ def _below(image: Path, base: Path, path: Path) -> str:
     return Path(name).as_posix()
 
 
-def _bare_names(base: Path, labels: Iterable[str], lenient: Lenient | None) -> dict[int, str]:
+def _bare_names(base: Path, labels: Iterable[str], lenient: Lenient | None, reach: Reach) -> dict[int, str]:
     """Class names of a folder without data.yaml: from a names file, else class_0, class_1, ... as far as used."""
     for folder in (base, *(base / name for name in LABEL_FOLDERS)):
         for name in NAME_FILES:
             if (folder / name).is_file():
-                lines = [line.strip() for line in read_text(folder / name).splitlines()]
+                lines = [line.strip() for line in read_text(reach.check(folder / name)).splitlines()]
                 return dict(enumerate(line for line in lines if line))
     highest = -1
-    there = (base / name for name in labels if (base / name).is_file())
-    for lines in unbroken((partial(_lines, label) for label in there), lenient):
-        highest = max([highest, *unbroken((partial(_class, text, where) for where, text in lines), lenient)])
+    there = (reach.check(base / name) for name in labels if (base / name).is_file())
+    for rows in unbroken((partial(_lines, label) for label in there), lenient):
+        highest = max([highest, *unbroken((partial(_class, text, where) for where, text in rows), lenient)])
     if highest > 100_000:
         raise FormatError(f"{base}: a class number of {highest}; wanted at most 100000")
     return {index: f"class_{index}" for index in range(highest + 1)}

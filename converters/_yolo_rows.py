@@ -88,7 +88,9 @@ def polygon_rows(masks: Sequence[PolygonMask], indices: Sequence[int], size: Siz
     wide = 2 * (SHORT + 3)
     return [
         f"{index}{text[start * wide : (start + length) * wide]}" if fine else _long_row(mask, index, size)
-        for index, mask, start, length, fine in zip(indices, masks, starts.tolist(), lengths.tolist(), good.tolist())
+        for index, mask, start, length, fine in zip(
+            indices, masks, starts.tolist(), lengths.tolist(), good.tolist(), strict=True
+        )
     ]
 
 
@@ -172,12 +174,13 @@ def read_polygon(values: list[float], size: Size) -> Mask:
 def restore(points: np.ndarray, size: Size) -> np.ndarray:
     """Normalised points (K, 2) in pixels; those of a row that `write` made, back on the edges of their pixels."""
     height, width = size
-    pixels = points * (width, height)
+    pixels: np.ndarray = points * (width, height)
     whole = np.floor(pixels)
     gaps = np.abs((pixels - whole)[..., None] - MARKS)
     if gaps.min(axis=-1).max() > 0.01:
         return unrounded(pixels, size)
-    return whole + np.array([0, 0.5, 0.5, 1])[gaps.argmin(axis=-1)]
+    edges: np.ndarray = whole + np.array([0, 0.5, 0.5, 1])[gaps.argmin(axis=-1)]
+    return edges
 
 
 def unrounded(pixels: np.ndarray, size: Size) -> np.ndarray:

@@ -6,7 +6,6 @@ Fields that samlabel does not read pass through in `extra`.
 
 from __future__ import annotations
 
-import tempfile
 from collections import Counter
 from pathlib import Path
 from typing import IO, Any
@@ -14,19 +13,14 @@ from typing import IO, Any
 import numpy as np
 
 from samlabel.errors import FormatError, UsageError
+from samlabel.files import OutputFolder, nameless
 from samlabel.geometry import PolygonMask, box_to_xywh, mask_to_polygons, simplify_to
+from samlabel.reach import Reach
 from samlabel.types import Annotation, Dataset, ImageRecord, Mask
 
 from ._budget import Budget
 from ._coco_read import read_file
-from ._files import (
-    check_transfer,
-    dump_json,
-    inside,
-    place_image,
-    refuse_existing,
-    replacing,
-)
+from ._files import check_transfer, dump_json, place_image, refuse_existing
 from ._folders import head_of
 from ._lenient import Lenient
 from ._report import FEATURES, WriteReport
@@ -49,8 +43,7 @@ def recognise(path: Path) -> str | None:
     file = _find(path)
     if file is None:
         return None
-    with open(file, "rb") as handle:
-        head = handle.read(1 << 20).lstrip(b"\xef\xbb\xbf \t\r\n")
+    head = head_of(file, 1 << 20)
     if head[:1] != b"{" or not (b'"images"' in head or (b'"annotations"' in head and b'"categories"' in head)):
         return None
     return f"{file.name} is a JSON object with images, annotations and categories"
@@ -89,7 +82,9 @@ def _begins_as_coco(head: bytes) -> bool:
     )
 
 
-def read(path: Path, *, image_root: Path | None = None, lenient: Lenient | None = None) -> Dataset:
+def read(
+    path: Path, *, image_root: Path | None = None, lenient: Lenient | None = None, reach: Reach | None = None
+) -> Dataset:
     """The dataset of a COCO file, or of a folder with `annotations.json`; records sorted by file name.
 
     Memory holds the table of images and no objects: those wait in a temporary file, sorted by image. `image_root` is
@@ -99,7 +94,8 @@ def read(path: Path, *, image_root: Path | None = None, lenient: Lenient | None 
     file = _find(Path(path))
     if file is None:
         raise FormatError(f"{path}: no COCO file here; wanted a .json file or a folder with {FILE}")
-    return read_file(file, image_root, lenient)
+    reach = reach or Reach.of(Path(path), image_root=image_root)
+    return read_file(reach.check(file), image_root, lenient, reach)
 
 
 def write(
@@ -123,14 +119,15 @@ def write(
     """
     budget = _budget(segmentation, max_points, tolerance)
     check_transfer(images)
+    files = dataset.images_in()
     path = Path(path)
-    file = path if path.suffix.lower() == ".json" else path / FILE
-    refuse_existing(file if file.exists() else None, overwrite)
-    file.parent.mkdir(parents=True, exist_ok=True)
+    file = _file(path)
+    refuse_existing(existing(path), overwrite)
+    folder = OutputFolder(file.parent).make()
     report = WriteReport("coco", str(file))
     ids = _Ids(keep_ids)
     known = frozenset(category.id for category in dataset.categories)
-    with replacing(file) as out, tempfile.TemporaryFile(dir=file.parent) as table:
+    with folder.replacing(file.name) as out, nameless(folder.path) as table:
         out.write(b"{")
         for key, value in dataset.extra.items():
             if key not in ("images", "annotations", "categories"):
@@ -148,8 +145,7 @@ def write(
                 _write_line(out, report.objects, entry)
                 report.objects += 1
             if images != "none":
-                target = inside(file.parent, f"images/{record.path}")
-                place_image(dataset.image_root, record.path, target, images)
+                place_image(files, record.path, folder, f"images/{record.path}", images)
         out.write(b'],\n"images":[')
         table.seek(0)
         while chunk := table.read(1 << 20):
@@ -157,6 +153,16 @@ def write(
         out.write(b"]}\n")
     report.losses.update(+ids.changed)
     return report
+
+
+def existing(path: Path) -> Path | None:
+    """The label file that `write` would replace; None where there is none."""
+    file = _file(path)
+    return file if file.exists() else None
+
+
+def _file(path: Path) -> Path:
+    return path if path.suffix.lower() == ".json" else path / FILE
 
 
 def keeps(
@@ -241,8 +247,9 @@ class _Ids:
         return self._take(annotation, self._annotations, "annotation-ids-changed")
 
     def _take(self, item: ImageRecord | Annotation, numbers: Numbers, code: str) -> int | str:
-        if isinstance(item.extra.get("id"), str):
-            return item.extra["id"]
+        own = item.extra.get("id")
+        if isinstance(own, str):
+            return own
         number = numbers.take(item.id if self._keep else None)
         self.changed[code] += item.id not in (None, number)
         return number

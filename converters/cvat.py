@@ -11,14 +11,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from samlabel.files import OutputFolder
+from samlabel.geometry import mask_rows
 from samlabel.types import Annotation, Dataset, ImageRecord
 
 from ._classes import RenumberedAudit, names_of
 from ._cvat_read import FILE, read, recognise
 from ._fields import SCORES
-from ._files import check_transfer, inside, place_image, refuse_existing, replacing
+from ._files import check_transfer, place_image, refuse_existing
 from ._report import FEATURES, WriteReport
-from ._shapes import as_polygon, check_choice, cut_out, others_of, row_runs
+from ._shapes import as_polygon, check_choice, others_of, tight_box, writing
 from ._values import Numbers, check_listed, plain
 from ._xml import text
 
@@ -50,15 +52,16 @@ def write(
     one part without a hole, masks elsewhere. Both come back exactly.
     """
     check_transfer(images)
+    files = dataset.images_in()
     check_choice(shapes)
     path = Path(path)
-    file = path if path.suffix.lower() == ".xml" else path / FILE
-    refuse_existing(file if file.exists() else None, overwrite)
+    file = _file(path)
+    refuse_existing(existing(path), overwrite)
     names = names_of(dataset.categories, "cvat")
-    file.parent.mkdir(parents=True, exist_ok=True)
+    folder = OutputFolder(file.parent)
     report = WriteReport("cvat", str(file))
     numbers = Numbers()
-    with replacing(file) as out:
+    with folder.replacing(file.name) as out:
         labels = "".join(f"        <label><name>{text(name)}</name></label>\n" for name in names.values())
         out.write(
             '<?xml version="1.0" encoding="utf-8"?>\n<annotations>\n  <version>1.1</version>\n  <meta>\n    <task>\n'
@@ -67,16 +70,28 @@ def write(
         for record in dataset.records:
             check_listed(record, names)
             if images != "none":
-                place_image(dataset.image_root, record.path, inside(file.parent, f"images/{record.path}"), images)
+                place_image(files, record.path, folder, f"images/{record.path}", images)
             number = numbers.take(record.id)
             report.losses["image-ids-changed"] += record.id not in (None, number)
-            out.write(_image(record, number, names, shapes).encode())
+            with writing(record, "cvat"):
+                text_of_image = _image(record, number, names, shapes)
+            out.write(text_of_image.encode())
             report.images += 1
             report.objects += len(record.annotations)
         out.write(b"</annotations>\n")
     report.losses.update(RenumberedAudit(dataset.categories).losses())
     report.losses = +report.losses
     return report
+
+
+def existing(path: Path) -> Path | None:
+    """The label file that `write` would replace; None where there is none."""
+    file = _file(path)
+    return file if file.exists() else None
+
+
+def _file(path: Path) -> Path:
+    return path if path.suffix.lower() == ".xml" else path / FILE
 
 
 def _image(record: ImageRecord, number: int, names: Mapping[int, str], shapes: str) -> str:
@@ -106,16 +121,16 @@ def _shapes(annotation: Annotation, label: str, group: int, shapes: str) -> list
             attributes[key] = repr(float(getattr(annotation, key)))
     attributes.update({"iscrowd": "1"} if annotation.iscrowd else {})
     if mask is None:
-        corners = zip(("xtl", "ytl", "xbr", "ybr"), annotation.box)
+        corners = zip(("xtl", "ytl", "xbr", "ybr"), annotation.box, strict=True)
         return [_element("box", {**common, **{key: str(plain(value)) for key, value in corners}}, attributes)]
     if as_polygon(mask, shapes):
         polygons = mask.to_polygons()
         common.update({"group_id": str(group)} if len(polygons) > 1 else {})
-        flat = [";".join(f"{x},{y}" for x, y in zip(p[0::2], p[1::2])) for p in polygons]
+        flat = [";".join(f"{x},{y}" for x, y in zip(p[0::2], p[1::2], strict=True)) for p in polygons]
         return [_element("polygon", {**common, "points": points}, attributes) for points in flat]
-    x, y, pixels = cut_out(mask)
-    place = {"left": x, "top": y, "width": pixels.shape[1], "height": pixels.shape[0]}
-    runs = ", ".join(map(str, row_runs(pixels)))
+    x0, y0, x1, y1 = box = tight_box(mask)
+    place = {"left": x0, "top": y0, "width": x1 - x0, "height": y1 - y0}
+    runs = ", ".join(map(str, mask_rows(mask, box).tolist()))
     return [_element("mask", {**common, "rle": runs, **{k: str(v) for k, v in place.items()}}, attributes)]
 
 

@@ -12,18 +12,18 @@ import io
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-import numpy as np
-
-from samlabel.geometry import count_parts_and_holes, mask_to_contours
-from samlabel.types import Annotation, Dataset
+from samlabel.files import OutputFolder
+from samlabel.geometry import count_parts_and_holes, cropped, mask_to_contours
+from samlabel.types import Annotation, Dataset, Mask
 
 from ._classes import RenumberedAudit, names_of
 from ._fields import fields_of, nested
-from ._files import Names, check_transfer, dump_json, inside, place_image, refuse_existing, write_text
+from ._files import Names, check_transfer, dump_json, place_image, refuse_existing
 from ._folders import files_below
 from ._labelme_read import FILE_KEYS, LABELS, SHAPE_KEYS, read, recognise
+from ._painting import painted, save
 from ._report import FEATURES, WriteReport
-from ._shapes import OTHER, check_choice, cut_out, others_of
+from ._shapes import OTHER, check_choice, others_of, tight_box
 from ._values import check_listed, plain
 
 __all__ = ["KEEPS", "OPTIONS", "READER", "Audit", "read", "recognise", "write"]
@@ -45,19 +45,18 @@ def write(
     `shapes` is "polygon" (holes as zero-width seams), "mask" (bitmaps), or "auto": polygons, bitmaps for holes.
     """
     check_transfer(images)
+    files = dataset.images_in()
     check_choice(shapes)
     path = Path(path)
-    present = next(files_below(path, ".json"), None) if path.is_dir() else None
-    refuse_existing(present or (path / LABELS if (path / LABELS).exists() else None), overwrite)
+    refuse_existing(existing(path), overwrite)
     names = names_of(dataset.categories, "labelme")
-    path.mkdir(parents=True, exist_ok=True)
+    folder = OutputFolder(path)
     report = WriteReport("labelme", str(path))
     taken, written = Names(), set()
     for record in dataset.records:
         check_listed(record, names)
         label = str(PurePosixPath(taken.take(record.path)).with_suffix(".json"))
-        target = inside(path, label)
-        place_image(dataset.image_root, record.path, inside(path, record.path), images)
+        place_image(files, record.path, folder, record.path, images)
         entries: list[dict[str, Any]] = []
         for group, annotation in enumerate(record.annotations, start=1):
             entries += _shapes(annotation, names[annotation.category_id], group, shapes)
@@ -75,17 +74,23 @@ def write(
             "imageWidth": int(record.size[1]),
         }
         content.update({} if record.id is None else {"image_id": record.id})
-        write_text(target, dump_json({**content, **nested(extra, FILE_KEYS)}) + "\n")
+        folder.write(label, dump_json({**content, **nested(extra, FILE_KEYS)}) + "\n")
         written.add(label)
         report.images += 1
         report.objects += len(record.annotations)
     listed = [name for name in names.values() if name and name == name.strip() and name.splitlines() == [name]]
-    write_text(inside(path, LABELS), "".join(f"{line}\n" for line in listed))
+    folder.write(LABELS, "".join(f"{line}\n" for line in listed))
     present_now = (file.relative_to(path).as_posix() for file in files_below(path, ".json"))
     report.losses["left-over-label"] = sum(name not in written for name in present_now)
     report.losses.update(RenumberedAudit(dataset.categories).losses())
     report.losses = +report.losses
     return report
+
+
+def existing(path: Path) -> Path | None:
+    """A label file that `write` would replace or leave beside its own; None where there is none."""
+    found = next(files_below(path, ".json"), None) if path.is_dir() else None
+    return found or (path / LABELS if (path / LABELS).exists() else None)
 
 
 def _shapes(annotation: Annotation, label: str, group: int, shapes: str) -> list[dict[str, Any]]:
@@ -104,8 +109,8 @@ def _shapes(annotation: Annotation, label: str, group: int, shapes: str) -> list
         kind = "polygon"
         outlines = [points.tolist() for points in mask_to_contours(mask, inset=_CUT)]
     else:
-        kind, (x, y, pixels) = "mask", cut_out(mask)
-        outlines, bitmap = [[[x, y], [x + pixels.shape[1] - 1, y + pixels.shape[0] - 1]]], _png(pixels)
+        kind, (x0, y0, x1, y1) = "mask", tight_box(mask)
+        outlines, bitmap = [[[x0, y0], [x1 - 1, y1 - 1]]], _png(mask, (x0, y0, x1, y1))
     together = group if len(outlines) > 1 else None
     entries = []
     for points in outlines:
@@ -134,9 +139,8 @@ def _are_flags(value: Any) -> bool:
     return isinstance(value, dict) and all(isinstance(flag, bool) for flag in value.values())
 
 
-def _png(pixels: np.ndarray) -> str:
-    from PIL import Image
-
+def _png(mask: Mask, box: tuple[int, int, int, int]) -> str:
+    x0, y0, x1, y1 = box
     out = io.BytesIO()
-    Image.fromarray(pixels.astype(np.uint8)).save(out, format="PNG")
+    save(painted([(1, cropped(mask, box))], (y1 - y0, x1 - x0)), out, bits=8)
     return base64.b64encode(out.getvalue()).decode("ascii")

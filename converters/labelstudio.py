@@ -13,15 +13,17 @@ from typing import Any
 from urllib.parse import quote
 
 from samlabel.errors import UsageError
+from samlabel.files import OutputFolder
+from samlabel.geometry import count_parts_and_holes, mask_rows
 from samlabel.types import Annotation, Dataset, ImageRecord
 
 from ._brush import brush_encode
 from ._classes import names_of
 from ._fields import fields_of
-from ._files import check_transfer, dump_json, inside, place_image, refuse_existing, replacing, write_text
+from ._files import check_transfer, dump_json, place_image, refuse_existing
 from ._labelstudio_read import CONFIG, FILE, read, recognise
 from ._report import FEATURES, WriteReport
-from ._shapes import OTHER, check_choice, others_of
+from ._shapes import OTHER, check_choice, others_of, writing
 from ._values import Numbers, check_listed
 from ._xml import text
 
@@ -54,32 +56,44 @@ def write(
     before the image's path in a task's data; Label Studio's local storage by default.
     """
     check_transfer(images)
+    files = dataset.images_in()
     check_choice(shapes)
     if into not in PLACES:
         raise UsageError(f"unknown place for labels {into!r}; known: {', '.join(PLACES)}")
     path = Path(path)
-    file = path if path.suffix.lower() == ".json" else path / FILE
-    refuse_existing(file if file.exists() else None, overwrite)
+    file = _file(path)
+    refuse_existing(existing(path), overwrite)
     names = names_of(dataset.categories, "labelstudio")
-    file.parent.mkdir(parents=True, exist_ok=True)
+    folder = OutputFolder(file.parent)
     report = WriteReport("labelstudio", str(file))
     numbers = Numbers()
-    with replacing(file) as out:
+    with folder.replacing(file.name) as out:
         out.write(b"[")
         for record in dataset.records:
             check_listed(record, names)
             if images != "none":
-                place_image(dataset.image_root, record.path, inside(file.parent, f"images/{record.path}"), images)
+                place_image(files, record.path, folder, f"images/{record.path}", images)
             number = numbers.take(record.id)
             report.losses["image-ids-changed"] += record.id not in (None, number)
-            task = _task(record, number, names, shapes, into, prefix)
+            with writing(record, "labelstudio"):
+                task = _task(record, number, names, shapes, into, prefix)
             out.write(((",\n" if report.images else "\n") + dump_json(task)).encode())
             report.images += 1
             report.objects += len(record.annotations)
         out.write(b"\n]\n")
-    write_text(file.with_name(file.stem + CONFIG), _config(names))
+    folder.write(file.stem + CONFIG, _config(names))
     report.losses = +report.losses
     return report
+
+
+def existing(path: Path) -> Path | None:
+    """The label file that `write` would replace; None where there is none."""
+    file = _file(path)
+    return file if file.exists() else None
+
+
+def _file(path: Path) -> Path:
+    return path if path.suffix.lower() == ".json" else path / FILE
 
 
 def _task(
@@ -112,23 +126,21 @@ def _task(
 
 
 def _region(annotation: Annotation, label: str, record: ImageRecord, shapes: str) -> dict[str, Any]:
-    from samlabel.geometry import count_parts_and_holes
-
     height, width = (int(side) for side in record.size)
     mask = annotation.mask
     if mask is None:
         x0, y0, x1, y1 = annotation.box
-        value = {"x": x0 * 100 / width, "y": y0 * 100 / height}
+        value: dict[str, Any] = {"x": x0 * 100 / width, "y": y0 * 100 / height}
         value.update(width=(x1 - x0) * 100 / width, height=(y1 - y0) * 100 / height, rotation=0)
         kind, control = "rectanglelabels", "box"
     else:
         parts, holes = (2, 0) if shapes == "mask" else count_parts_and_holes(mask)
         if parts == 1 and (holes == 0 or shapes == "polygon"):
             (flat,) = mask.to_polygons()
-            points = [[x * 100 / width, y * 100 / height] for x, y in zip(flat[0::2], flat[1::2])]
+            points = [[x * 100 / width, y * 100 / height] for x, y in zip(flat[0::2], flat[1::2], strict=True)]
             value, kind, control = {"points": points, "closed": True}, "polygonlabels", "polygon"
         else:
-            value, kind, control = {"format": "rle", "rle": brush_encode(mask.to_pixels())}, "brushlabels", "brush"
+            value, kind, control = {"format": "rle", "rle": brush_encode(mask_rows(mask))}, "brushlabels", "brush"
     return {
         "from_name": control,
         "type": kind,

@@ -16,8 +16,10 @@ from typing import Any
 
 import numpy as np
 
-from samlabel.errors import FormatError
-from samlabel.types import Annotation, Category, Dataset, ImageRecord, Mask, Size
+from samlabel.errors import FormatError, shown
+from samlabel.files import OutputFolder
+from samlabel.reach import Reach
+from samlabel.types import Annotation, Category, Dataset, ImageRecord, Size
 
 from ._classes import NAMELESS
 from ._fields import annotation_of, fields_of, nested, unnested
@@ -27,17 +29,16 @@ from ._files import (
     check_transfer,
     dump_json,
     find_image_root,
-    inside,
     place_image,
     read_json,
     refuse_existing,
     relative_name,
-    replacing,
 )
 from ._folders import Once, files_below, head_of
 from ._lenient import Lenient, broken, coded, passing_over, unbroken
+from ._painting import Painting, painted, save
+from ._png import Numbered, read_numbered
 from ._report import FEATURES, WriteReport
-from ._shapes import check_bitmap
 from ._values import (
     category_table,
     check_listed,
@@ -68,29 +69,35 @@ def recognise(path: Path) -> str | None:
     return f"{file.name} is the table of a folder of instance masks"
 
 
-def read(path: Path, *, image_root: Path | None = None, lenient: Lenient | None = None) -> Dataset:
+def read(
+    path: Path, *, image_root: Path | None = None, lenient: Lenient | None = None, reach: Reach | None = None
+) -> Dataset:
     """The dataset of a table and its pictures, or of a bare folder of pictures; records in the table's order.
 
     In a bare folder (itself, or its `masks/`), every number of a picture is an object of the class "object", and the
     image is the one of the same name in `images/`. Raises FormatError with file, picture, object and rule.
     """
     path = Path(path)
+    reach = reach or Reach.of(path, image_root=image_root)
     table = path / TABLE if path.is_dir() else path
     if path.is_dir() and not table.is_file():
-        return _read_bare(path, image_root, lenient)
-    content = read_json(table)
+        return _read_bare(path, image_root, lenient, reach)
+    content = read_json(reach.check(table))
     pictures = content.get("pictures") if isinstance(content, dict) else None
     if not isinstance(pictures, list) or not (lenient or all(isinstance(picture, dict) for picture in pictures)):
         raise FormatError(f"{table}: not a table of instance masks: wanted an object with categories and pictures")
     categories = read_categories(content.get("categories"), table)
-    names = list(unbroken((partial(_name, picture, table, n) for n, picture in enumerate(pictures)), lenient))
-    root = image_root or find_image_root(names, [table.parent / "images", table.parent])
+    makes = (partial(_name, picture, table, n, image_root) for n, picture in enumerate(pictures))
+    names = list(unbroken(makes, lenient))
+    root = image_root or find_image_root(names, [table.parent / "images", table.parent], reach)
     known = frozenset(category.id for category in categories)
-    return Dataset(categories, _Records(table, pictures, known, lenient), root, further_of(content, table))
+    records = _Records(table, pictures, known, lenient, reach, image_root)
+    return Dataset(categories, records, root, further_of(content, table), reach)
 
 
-def _name(picture: Any, table: Path, place: int) -> str:
-    return relative_name(picture.get("file_name") if isinstance(picture, dict) else None, f"{table}: picture {place}")
+def _name(picture: Any, table: Path, place: int, image_root: Path | None) -> str:
+    raw = picture.get("file_name") if isinstance(picture, dict) else None
+    return relative_name(raw, f"{table}: picture {place}", image_root)
 
 
 @dataclass(frozen=True)
@@ -99,6 +106,8 @@ class _Records:
     pictures: list[dict[str, Any]]
     categories: frozenset[int]
     lenient: Lenient | None
+    reach: Reach
+    named_root: Path | None  # the folder of the images, where the user named it
 
     def __iter__(self) -> Iterator[ImageRecord]:
         if self.lenient is not None:
@@ -108,7 +117,7 @@ class _Records:
         yield from passing_over(makes, self.lenient, "bad-image")
 
     def _record(self, place: int, picture: Any, once: Once) -> ImageRecord:
-        name = _name(picture, self.table, place)
+        name = _name(picture, self.table, place, self.named_root)
         where = f"{self.table}: {name}"
         once.check(name, where)
         size = size_of(picture.get("height"), picture.get("width"), where)
@@ -117,62 +126,60 @@ class _Records:
             raise FormatError(f"{where}: objects is not a list of objects")
         indices = None
         if any("number" in entry and entry.get("segmentation") is None for entry in entries):
-            indices = read_numbers(self.table.parent / relative_name(picture.get("mask"), where), size)
+            mask_file = self.reach.check(self.table.parent / relative_name(picture.get("mask"), where))
+            indices = _read_numbers(mask_file, size)
         makes = [partial(self._object, entry, size, indices, f"{where}: object {n}") for n, entry in enumerate(entries)]
         extra = unnested({k: v for k, v in picture.items() if k not in _PICTURE_KEYS})
         if isinstance(picture.get("id"), str):
             extra["id"] = picture["id"]
         return ImageRecord(name, size, tuple(passing_over(makes, self.lenient)), whole(picture.get("id")), extra)
 
-    def _object(self, entry: dict[str, Any], size: Size, indices: np.ndarray | None, where: str) -> Annotation:
+    def _object(self, entry: dict[str, Any], size: Size, indices: Numbered | None, where: str) -> Annotation:
         category = whole(entry.get("category_id"))
         if category not in self.categories:
-            raise broken("bad-category", f"{where}: category_id {entry.get('category_id')!r} is not a listed category")
+            raise broken(
+                "bad-category", f"{where}: category_id {shown(entry.get('category_id'))} is not a listed category"
+            )
         mask = read_mask(entry.get("segmentation"), size, where)
         if mask is None and "number" in entry:
             number = whole(entry["number"])
             assert indices is not None
-            if number is None or not 0 < number <= LAST or not (pixels := indices == number).any():
-                raise broken("bad-mask", f"{where}: number {entry['number']!r:.40} does not occur in the picture")
-            mask = Mask.from_pixels(pixels)
+            mask = indices.mask(number)
+            if mask is None:
+                raise broken("bad-mask", f"{where}: number {shown(entry['number'])} does not occur in the picture")
         if mask is None and "box" not in entry:
             raise broken("bad-box", f"{where}: neither number, segmentation nor box")
-        with coded("bad-box"):
-            box = mask.box if mask is not None else tuple(numbers(entry["box"], where, "box", length=4))
+        if mask is not None:
+            box = mask.box
+        else:
+            with coded("bad-box"):
+                x0, y0, x1, y1 = numbers(entry["box"], where, "box", length=4)
+            box = (x0, y0, x1, y1)
         fields = unnested({k: v for k, v in entry.items() if k not in _OBJECT_KEYS})
         return annotation_of(fields, category, mask, box, where)
 
 
-def read_numbers(file: Path, size: Size | None) -> np.ndarray:
-    """The (H, W) object numbers of a picture of 1, 8 or 16 bits; FormatError when it is none, or of another size."""
-    from PIL import Image
-
+def _read_numbers(file: Path, size: Size | None) -> Numbered:
+    """The object numbers of a picture of 1, 8 or 16 bits; FormatError when it is none, or of another size."""
     if not file.is_file():
         raise FormatError(f"{file}: no such picture of object numbers")
-    try:
-        with Image.open(file, formats=["PNG"]) as image:
-            if size is not None and (image.height, image.width) != tuple(size):
-                raise FormatError(f"{file}: {image.width}x{image.height}; the table says {size[1]}x{size[0]}")
-            check_bitmap((image.height, image.width), str(file))
-            if image.mode not in ("1", "L", "P", "I", "I;16", "I;16B"):
-                raise FormatError(f"{file}: a picture of mode {image.mode}; wanted one channel of numbers")
-            return np.asarray(image.convert("L") if image.mode == "1" else image).astype(np.int64)
-    except FormatError:
-        raise
-    except Exception as error:  # decoders raise what they like on damaged files
-        raise FormatError(f"{file}: not a readable PNG: {' '.join(str(error).split())}") from error
+    modes = ("1", "L", "P", "I", "I;16", "I;16B")
+    return read_numbered(file, str(file), _numbers_in, size=size, modes=modes)
 
 
-def _read_bare(path: Path, image_root: Path | None, lenient: Lenient | None) -> Dataset:
+def _numbers_in(part: Any) -> np.ndarray:
+    return np.asarray(part.convert("L") if part.mode == "1" else part)
+
+
+def _read_bare(path: Path, image_root: Path | None, lenient: Lenient | None, reach: Reach) -> Dataset:
     folder = path / "masks" if (path / "masks").is_dir() else path
     files = tuple(files_below(folder, ".png"))
     if not files:
         raise FormatError(f"{path}: neither {TABLE} nor PNG files here")
     root = image_root or (path / "images" if (path / "images").is_dir() else None)
-    known = {}
-    for image in files_below(root, *IMAGE_SUFFIXES) if root else ():
-        known[image.relative_to(root).with_suffix("").as_posix()] = image.relative_to(root).as_posix()
-    return Dataset((Category(1, NAMELESS),), _Bare(folder, files, known, lenient), root)
+    names = (image.relative_to(root) for image in files_below(root, *IMAGE_SUFFIXES)) if root else ()
+    known = {name.with_suffix("").as_posix(): name.as_posix() for name in names}
+    return Dataset((Category(1, NAMELESS),), _Bare(folder, files, known, lenient, reach), root, reach=reach)
 
 
 @dataclass(frozen=True)
@@ -181,6 +188,7 @@ class _Bare:
     files: tuple[Path, ...]
     known: dict[str, str]  # image without its suffix -> image
     lenient: Lenient | None
+    reach: Reach
 
     def __iter__(self) -> Iterator[ImageRecord]:
         if self.lenient is not None:
@@ -188,11 +196,11 @@ class _Bare:
         yield from passing_over((partial(self._record, file) for file in self.files), self.lenient, "bad-file")
 
     def _record(self, file: Path) -> ImageRecord:
-        indices = read_numbers(file, None)
-        masks = [Mask.from_pixels(indices == number) for number in np.unique(indices) if number > 0]
+        indices = _read_numbers(self.reach.check(file), None)
+        masks = [mask for number in indices.numbers if (mask := indices.mask(number)) is not None]
         name = file.relative_to(self.folder).with_suffix("").as_posix()
         objects = tuple(Annotation(1, mask.box, mask) for mask in masks)
-        return ImageRecord(self.known.get(name, f"{name}.png"), indices.shape, objects)
+        return ImageRecord(self.known.get(name, f"{name}.png"), indices.size, objects)
 
 
 def write(dataset: Dataset, path: Path, *, overwrite: bool = False, images: str = "none") -> WriteReport:
@@ -201,25 +209,27 @@ def write(dataset: Dataset, path: Path, *, overwrite: bool = False, images: str 
     An image without masks has no picture. A table is written picture by picture, so memory does not grow with them.
     """
     check_transfer(images)
+    files = dataset.images_in()
     path = Path(path)
-    refuse_existing(path / TABLE if (path / TABLE).exists() else None, overwrite)
-    path.mkdir(parents=True, exist_ok=True)
+    refuse_existing(existing(path), overwrite)
+    folder = OutputFolder(path)
     report = WriteReport("png", str(path))
     known = frozenset(category.id for category in dataset.categories)
     taken, written = Names(), set()
-    with replacing(path / TABLE) as out:
+    with folder.replacing(TABLE) as out:
         out.write(f'{{"categories":{dump_json(category_table(dataset.categories))},\n"pictures":['.encode())
         for record in dataset.records:
             check_listed(record, known)
             if images != "none":
-                place_image(dataset.image_root, record.path, inside(path, f"images/{record.path}"), images)
+                place_image(files, record.path, folder, f"images/{record.path}", images)
             mask_name = f"masks/{PurePosixPath(taken.take(record.path)).with_suffix('.png')}"
             picture, entries = _objects(record)
             height, width = (int(side) for side in record.size)
             entry: dict[str, Any] = {"file_name": record.path, "height": height, "width": width}
             entry.update({} if record.id is None else {"id": record.id})
             if picture is not None:
-                _save(picture, inside(path, mask_name))
+                with folder.replacing(mask_name) as file:
+                    save(picture, file, bits=16)
                 written.add(mask_name)
                 entry["mask"] = mask_name
             entry = {**entry, "objects": entries, **nested(record.extra, _PICTURE_KEYS - {"id"})}
@@ -236,19 +246,22 @@ def write(dataset: Dataset, path: Path, *, overwrite: bool = False, images: str 
     return report
 
 
-def _objects(record: ImageRecord) -> tuple[np.ndarray | None, list[dict[str, Any]]]:
+def existing(path: Path) -> Path | None:
+    """The label file that `write` would replace; None where there is none."""
+    return path / TABLE if (path / TABLE).exists() else None
+
+
+def _objects(record: ImageRecord) -> tuple[Painting | None, list[dict[str, Any]]]:
     """The picture of a record, None without masks, and the entries of its objects."""
-    painted = [(n, a.mask) for n, a in enumerate(record.annotations, start=1) if a.mask is not None and a.mask.area]
-    painted = [(number, mask) for number, mask in painted if number <= LAST]
-    picture = np.zeros(record.size, dtype=np.uint16) if painted else None
-    for number, mask in sorted(painted, key=lambda item: -item[1].area):
-        picture[mask.to_pixels()] = number
-    shown = np.bincount(picture.ravel(), minlength=1) if picture is not None else np.zeros(1, dtype=np.int64)
+    numbered = [(n, a.mask) for n, a in enumerate(record.annotations[:LAST], start=1) if a.mask is not None]
+    masks = [(number, mask) for number, mask in numbered if mask.area]
+    picture = painted(masks, record.size) if masks else None
+    shown_pixels = picture.visible() if picture is not None else {}
     entries = []
     for number, annotation in enumerate(record.annotations, start=1):
         mask = annotation.mask
         entry: dict[str, Any] = {"category_id": annotation.category_id}
-        visible = int(shown[number]) if number < len(shown) else 0
+        visible = shown_pixels.get(number, 0)
         if visible:
             entry["number"] = number
         if mask is None:
@@ -257,10 +270,3 @@ def _objects(record: ImageRecord) -> tuple[np.ndarray | None, list[dict[str, Any
             entry["segmentation"] = {"size": list(mask.size), "counts": mask.counts.decode("ascii")}
         entries.append({**entry, **nested(fields_of(annotation), _OBJECT_KEYS)})
     return picture, entries
-
-
-def _save(picture: np.ndarray, file: Path) -> None:
-    from PIL import Image
-
-    with replacing(file) as out:
-        Image.fromarray(picture).save(out, format="PNG")

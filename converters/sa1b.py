@@ -7,7 +7,6 @@ see and samlabel reads back.
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,23 +14,25 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from samlabel.errors import FormatError
+from samlabel.errors import FormatError, brief, shown
+from samlabel.files import OutputFolder
 from samlabel.geometry import box_from_xywh, box_to_xywh, innermost_point
+from samlabel.reach import Reach
 from samlabel.types import Annotation, Category, Dataset, ImageRecord, Size
 
 from ._files import (
     Names,
     check_transfer,
     dump_json,
-    inside,
+    leaves,
+    opened,
+    parse_json,
     place_image,
     read_json,
     refuse_existing,
     relative_name,
-    replacing,
-    write_text,
 )
-from ._folders import Once
+from ._folders import Once, head_of
 from ._lenient import Lenient, broken, coded, passing_over
 from ._report import FEATURES, WriteReport
 from ._values import (
@@ -43,6 +44,7 @@ from ._values import (
     id_of,
     numbers,
     plain,
+    points_of,
     read_categories,
     read_mask,
     score_of,
@@ -70,8 +72,7 @@ def recognise(path: Path) -> str | None:
     file = path if path.is_file() else next(_json_files(path), None)
     if file is None or file.suffix.lower() != ".json":
         return None
-    with open(file, "rb") as handle:
-        head = handle.read(4096).lstrip(b"\xef\xbb\xbf \t\r\n")
+    head = head_of(file, 4096)
     if (
         head[:1] != b"{"
         or b'"image"' not in head
@@ -89,20 +90,23 @@ def _json_files(folder: Path) -> Iterator[Path]:
         yield from (Path(where, f) for f in sorted(files) if f.lower().endswith(".json") and not f.startswith("."))
 
 
-def read(path: Path, *, image_root: Path | None = None, lenient: Lenient | None = None) -> Dataset:
+def read(
+    path: Path, *, image_root: Path | None = None, lenient: Lenient | None = None, reach: Reach | None = None
+) -> Dataset:
     """The dataset of a folder of SA-1B records, or of one such file.
 
     Without the file beside them that `write` makes, every object is of the category 1, "object". Raises FormatError
     with file, annotation and rule; with `lenient`, what is broken is left out and counted there.
     """
     path = Path(path)
+    reach = reach or Reach.of(path, image_root=image_root)
     base = path if path.is_dir() else path.parent
     files = tuple(_json_files(path)) if path.is_dir() else (path,)
-    categories, extra, lines = _read_sidecar(base / SIDECAR)
+    categories, extra, lines = _read_sidecar(reach.check(base / SIDECAR))
     if not files and not (base / SIDECAR).is_file():
         raise FormatError(f"{path}: no SA-1B records here; wanted JSON files, one an image")
-    records = _Records(base, files, frozenset(c.id for c in categories), lines, lenient)
-    return Dataset(categories, records, image_root or base, extra)
+    records = _Records(base, files, frozenset(c.id for c in categories), lines, lenient, reach, image_root)
+    return Dataset(categories, records, image_root or base, extra, reach)
 
 
 @dataclass(frozen=True)
@@ -112,6 +116,8 @@ class _Records:
     categories: frozenset[int]
     lines: dict[str, int]  # label file -> where its line starts in the file beside them
     lenient: Lenient | None
+    reach: Reach
+    named_root: Path | None  # the folder of the images, where the user named it
 
     def __iter__(self) -> Iterator[ImageRecord]:
         if self.lenient is not None:
@@ -122,10 +128,11 @@ class _Records:
     def _record(self, file: Path, once: Once) -> ImageRecord:
         name = file.relative_to(self.base).as_posix()
         with coded("bad-file"):
-            image, raws = _load(file)
-        where = f"{file}: image {image.get('image_id')!r}"
+            image, raws = _load(self.reach.check(file))
+        where = f"{file}: image {shown(image.get('image_id'))}"
         size = size_of(image.get("height"), image.get("width"), where)
-        path = str(PurePosixPath(name).parent / relative_name(image.get("file_name"), where))
+        path = relative_name(image.get("file_name"), where, self.named_root)
+        path = path if leaves(image["file_name"]) else str(PurePosixPath(name).parent / path)
         once.check(path, str(file))
         aside = self._aside(name)
         seen: set[Any] = set()
@@ -135,9 +142,9 @@ class _Records:
     def _aside(self, name: str) -> dict[Any, dict[str, Any]]:
         if name not in self.lines:
             return {}
-        with open(self.base / SIDECAR, "rb") as file:
+        with opened(self.base / SIDECAR) as file:
             file.seek(self.lines[name])
-            entry = json.loads(file.readline())
+            entry = parse_json(file.readline(), f"{self.base / SIDECAR}: {name}")
         return {id_of(item.get("id")): _checked(item, f"{self.base / SIDECAR}: {name}") for item in entry["objects"]}
 
 
@@ -145,9 +152,9 @@ def _checked(item: dict[str, Any], where: str) -> dict[str, Any]:
     """An entry of the file beside, its values of the kinds that `write` puts there."""
     filled, source = item.get("filled", []), item.get("source")
     if not isinstance(filled, list) or not all(isinstance(word, str) for word in filled):
-        raise FormatError(f"{where}: filled is {filled!r:.40}, wanted a list of field names")
+        raise FormatError(f"{where}: filled is {shown(filled)}, wanted a list of field names")
     if source is not None and not isinstance(source, str):
-        raise FormatError(f"{where}: source is {source!r:.40}, wanted a text")
+        raise FormatError(f"{where}: source is {shown(source)}, wanted a text")
     return {**item, "category_id": whole(item.get("category_id", OBJECT.id))}
 
 
@@ -159,18 +166,18 @@ def _read_sidecar(file: Path) -> tuple[tuple[Category, ...], dict[str, Any], dic
     categories: tuple[Category, ...] | None = None
     lines: dict[str, int] = {}
     at = 0
-    with open(file, "rb") as handle:
+    with opened(file) as handle:
         for number, line in enumerate(handle, start=1):
             try:
-                entry = json.loads(line)
+                entry = parse_json(line, f"{file}:{number}")
                 if categories is None:
                     categories, extra = read_categories(entry["categories"], file), further_of(entry, file)
                 elif isinstance(entry["objects"], list) and all(isinstance(item, dict) for item in entry["objects"]):
                     lines[str(entry["file"])] = at
                 else:
                     raise ValueError("objects is not a list of objects")
-            except (ValueError, KeyError, TypeError, RecursionError) as error:
-                raise FormatError(f"{file}:{number}: not a line that samlabel wrote: {error}") from error
+            except (ValueError, KeyError, TypeError) as error:
+                raise FormatError(f"{file}:{number}: not a line that samlabel wrote: {brief(error)}") from error
             at += len(line)
     return categories or (OBJECT,), extra, lines
 
@@ -198,9 +205,9 @@ def _read_object(
     raw: Any, seen: set[Any], size: Size, asides: dict[Any, dict[str, Any]], categories: frozenset[int], file: Path
 ) -> Annotation:
     if not isinstance(raw, dict):
-        raise FormatError(f"{file}: annotation {raw!r:.80} is not an object")
+        raise FormatError(f"{file}: annotation {shown(raw)} is not an object")
     key = id_of(raw.get("id"))
-    where = f"{file}: annotation {raw.get('id')!r}"
+    where = f"{file}: annotation {shown(raw.get('id'))}"
     if key is not None and key in seen:
         raise broken("duplicate-id", f"{where}: two annotations have this id")
     seen.add(key)
@@ -211,14 +218,12 @@ def _read_object(
     filled = aside.get("filled", ())
     category = aside.get("category_id", OBJECT.id)
     if category not in categories:
-        raise broken("bad-category", f"{where}: category_id {category!r} is not among the categories in {SIDECAR}")
+        raise broken("bad-category", f"{where}: category_id {shown(category)} is not among the categories in {SIDECAR}")
     with coded("bad-box"):
         box = mask.box if raw.get("bbox") is None else box_from_xywh(numbers(raw["bbox"], where, "bbox", length=4))
     if box[2] < box[0] or box[3] < box[1]:
         raise broken("bad-box", f"{where}: bbox {raw['bbox']} has a negative width or height")
     points = raw.get("point_coords") if "point_coords" not in filled else None
-    if points is not None and not isinstance(points, list):
-        raise FormatError(f"{where}: point_coords is not a list of points")
     crop = raw.get("crop_box") if "crop_box" not in filled else None
     return Annotation(
         category,
@@ -229,7 +234,7 @@ def _read_object(
         stability_score=None if "stability_score" in filled else score_of(raw, "stability_score", where),
         iscrowd=bool(aside.get("iscrowd", 0)),
         source=aside.get("source"),
-        point_coords=tuple(tuple(numbers(p, where, "point_coords", length=2)) for p in points or ()),
+        point_coords=() if points is None else points_of(points, where),
         crop_box=None if crop is None else box_from_xywh(numbers(crop, where, "crop_box", length=4)),
         id=key if isinstance(key, int) and "id" not in filled else None,
     )
@@ -250,15 +255,15 @@ def write(
     classes, crowd flags, detector scores, and which values were filled in.
     """
     check_transfer(images)
+    files = dataset.images_in()
     path = Path(path)
-    present = next(_json_files(path), None) if path.is_dir() else None
-    refuse_existing(present, overwrite)
-    path.mkdir(parents=True, exist_ok=True)
+    refuse_existing(existing(path), overwrite)
+    folder = OutputFolder(path).make()
     report = WriteReport("sa1b", str(path))
     known = frozenset(category.id for category in dataset.categories)
     names, written = Names(), set()
     ids, image_ids = Numbers(), Numbers()
-    with replacing(inside(path, SIDECAR)) if sidecar else _nowhere() as aside:
+    with folder.replacing(SIDECAR) if sidecar else _nowhere() as aside:
         head = {"categories": category_table(dataset.categories), **further(dataset)}
         aside.write(f"{dump_json(head)}\n".encode())
         for record in dataset.records:
@@ -266,7 +271,7 @@ def write(
             name = names.take(record.path)
             label = str(PurePosixPath(name).with_suffix(".json"))
             report.losses["image-renamed"] += name != record.path
-            place_image(dataset.image_root, record.path, inside(path, name), images)
+            place_image(files, record.path, folder, name, images)
             shown = name if images != "none" else record.path
             entries, extras = [], []
             for annotation in record.annotations:
@@ -286,7 +291,7 @@ def write(
                 },
                 "annotations": entries,
             }
-            write_text(inside(path, label), dump_json(content) + "\n")
+            folder.write(label, dump_json(content) + "\n")
             written.add(label)
             if extras:
                 aside.write(f"{dump_json({'file': label, 'objects': extras})}\n".encode())
@@ -296,6 +301,11 @@ def write(
     report.losses["left-over-label"] = sum(f.relative_to(path).as_posix() not in written for f in _json_files(path))
     report.losses = +report.losses
     return report
+
+
+def existing(path: Path) -> Path | None:
+    """A label file that `write` would replace or leave beside its own; None where there is none."""
+    return next(_json_files(path), None) if path.is_dir() else None
 
 
 def _entries(annotation: Annotation, number: int, record: ImageRecord) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -13,12 +13,14 @@ from typing import IO, Any
 
 import numpy as np
 
-from samlabel.errors import UsageError
+from samlabel.errors import UsageError, shown
+from samlabel.files import OutputFolder
 from samlabel.types import Annotation, Category, Dataset, ImageRecord, Size
 
 from ._classes import RenumberedAudit, names_of
-from ._files import Names, check_transfer, inside, place_image, refuse_existing, replacing, write_text
+from ._files import Names, check_transfer, place_image, refuse_existing
 from ._folders import files_below
+from ._painting import Painting, painted, save
 from ._report import WriteReport
 from ._values import check_listed, plain
 from ._voc_read import MAP, VOID, palette, read, recognise
@@ -45,14 +47,10 @@ class Audit(RenumberedAudit):
         return {**super().losses(), "mask-changed": self._cut}
 
 
-def _cut(annotations: list[Annotation], record: ImageRecord) -> list[bool]:
+def _cut(annotations: Sequence[Annotation], record: ImageRecord) -> list[bool]:
     """For each object, whether its pixels in the picture differ from its mask."""
-    indices = _paint(annotations, record.size)
-    seen = np.bincount(indices.ravel(), minlength=len(annotations) + 1)
-    return [
-        a.mask is not None and (number >= VOID or int(seen[number]) != a.mask.area)
-        for number, a in enumerate(annotations, start=1)
-    ]
+    seen = _painted(annotations, record.size).visible()
+    return [a.mask is not None and seen.get(n, 0) != a.mask.area for n, a in enumerate(annotations, start=1)]
 
 
 READER = "a reader of SegmentationObject"
@@ -61,18 +59,15 @@ READER = "a reader of SegmentationObject"
 def reader_ious(annotations: Sequence[Annotation], size: Size, **_: Any) -> list[float]:
     """IoU of every mask with the pixels that the picture leaves it."""
     masked = [a for a in annotations if a.mask is not None and a.mask.area]
-    seen = np.bincount(_paint(masked, size).ravel(), minlength=len(masked) + 1)
-    ious = iter([int(seen[n]) / a.mask.area if n < VOID else 0.0 for n, a in enumerate(masked, start=1) if a.mask])
+    seen = _painted(masked, size).visible()
+    ious = iter([seen.get(n, 0) / a.mask.area for n, a in enumerate(masked, start=1) if a.mask])
     return [next(ious) if a.mask is not None and a.mask.area else 0.0 for a in annotations]
 
 
-def _paint(annotations: Sequence[Annotation], size: Size) -> np.ndarray:
-    """(H, W) uint8 numbers of the objects from 1, smaller ones over larger ones."""
-    indices = np.zeros(size, dtype=np.uint8)
-    masks = [(number, a.mask) for number, a in enumerate(annotations, start=1) if a.mask is not None and number < VOID]
-    for number, mask in sorted(masks, key=lambda item: -item[1].area):
-        indices[mask.to_pixels()] = number
-    return indices
+def _painted(annotations: Sequence[Annotation], size: Size) -> Painting:
+    """The numbers of the objects from 1, as far as one byte has room for them."""
+    numbered = enumerate(annotations[: VOID - 1], start=1)
+    return painted([(number, a.mask) for number, a in numbered if a.mask is not None], size)
 
 
 def write(dataset: Dataset, path: Path, *, overwrite: bool = False, images: str = "copy") -> WriteReport:
@@ -81,35 +76,36 @@ def write(dataset: Dataset, path: Path, *, overwrite: bool = False, images: str 
     Images keep their kind (.png stays .png); sub-folders are mirrored. Pictures are written for images with masks.
     """
     check_transfer(images)
+    files = dataset.images_in()
     path = Path(path)
-    present = next(files_below(path / "Annotations", ".xml"), None)
-    refuse_existing(present or (path / MAP if (path / MAP).exists() else None), overwrite)
+    refuse_existing(existing(path), overwrite)
     names = names_of(dataset.categories, "voc")
     if len(names) >= VOID:
         raise UsageError(f"{len(names)} categories; the pictures of Pascal VOC have room for {VOID - 1}")
     for name in names.values():
         if name != name.strip() or not name or name.splitlines() != [name]:
             raise UsageError(
-                f"category {name!r} is empty, or has spaces or line breaks at its ends; voc has no place for it"
+                f"category {shown(name)} is empty, or has spaces or line breaks at its ends; voc has no place for it"
             )
     index = {number: place for place, number in enumerate(names, start=1)}
-    (path / "Annotations").mkdir(parents=True, exist_ok=True)
+    folder = OutputFolder(path)
+    folder.mkdir("Annotations")
     report = WriteReport("voc", str(path))
     taken, written = Names(), set()
-    sets = [inside(path, f"ImageSets/{kind}/trainval.txt") for kind in ("Main", "Segmentation")]
-    with replacing(sets[0]) as every, replacing(sets[1]) as segmented:
+    sets = [f"ImageSets/{kind}/trainval.txt" for kind in ("Main", "Segmentation")]
+    with folder.replacing(sets[0]) as every, folder.replacing(sets[1]) as segmented:
         for record in dataset.records:
             check_listed(record, names)
             name = taken.take(record.path)
             report.losses["image-renamed"] += name != record.path
             stem = str(PurePosixPath(name).with_suffix(""))
-            place_image(dataset.image_root, record.path, inside(path, f"JPEGImages/{name}"), images)
+            place_image(files, record.path, folder, f"JPEGImages/{name}", images)
             kept = [a for a in record.annotations if a.mask is None or a.mask.area]
             report.losses["empty-mask-lost"] += len(record.annotations) - len(kept)
             report.losses["mask-changed"] += sum(_cut(kept, record))
-            pictured = _pictures(path, stem, kept, record, index)
+            pictured = _pictures(folder, stem, kept, record, index)
             label = f"Annotations/{stem}.xml"
-            write_text(inside(path, label), _xml(record, name, kept, names, pictured))
+            folder.write(label, _xml(record, name, kept, names, pictured))
             written.add(label)
             _list(every, stem)
             if pictured:
@@ -119,13 +115,19 @@ def write(dataset: Dataset, path: Path, *, overwrite: bool = False, images: str 
             report.objects += len(kept)
     colours = [",".join(map(str, colour)) for colour in palette().tolist()]
     lines = [f"{name}:{colours[place]}::" for place, name in enumerate(["background", *names.values()])]
-    write_text(inside(path, MAP), "# label:color_rgb:parts:actions\n" + "".join(f"{line}\n" for line in lines))
-    for folder, suffix in (("Annotations", ".xml"), ("SegmentationObject", ".png"), ("SegmentationClass", ".png")):
-        found = (file.relative_to(path).as_posix() for file in files_below(path / folder, suffix))
+    folder.write(MAP, "# label:color_rgb:parts:actions\n" + "".join(f"{line}\n" for line in lines))
+    for kind, suffix in (("Annotations", ".xml"), ("SegmentationObject", ".png"), ("SegmentationClass", ".png")):
+        found = (file.relative_to(path).as_posix() for file in files_below(path / kind, suffix))
         report.losses["left-over-label"] += sum(name not in written for name in found)
     report.losses.update(RenumberedAudit(dataset.categories).losses())
     report.losses = +report.losses
     return report
+
+
+def existing(path: Path) -> Path | None:
+    """A label file that `write` would replace or leave beside its own; None where there is none."""
+    found = next(files_below(path / "Annotations", ".xml"), None)
+    return found or (path / MAP if (path / MAP).exists() else None)
 
 
 def _list(file: IO[bytes], stem: str) -> None:
@@ -133,23 +135,19 @@ def _list(file: IO[bytes], stem: str) -> None:
 
 
 def _pictures(
-    path: Path, stem: str, annotations: list[Annotation], record: ImageRecord, index: Mapping[int, int]
+    out: OutputFolder, stem: str, annotations: list[Annotation], record: ImageRecord, index: Mapping[int, int]
 ) -> bool:
     """Write the pictures of objects and of classes; False, and none, for an image without masks."""
     if not any(annotation.mask is not None for annotation in annotations):
         return False
-    from PIL import Image
-
-    numbers = _paint(annotations, record.size)
     classes = np.zeros(256, dtype=np.uint8)
     for number, annotation in enumerate(annotations[: VOID - 1], start=1):
         classes[number] = index[annotation.category_id]
-    colours = palette().ravel().tolist()
-    for folder, pixels in (("SegmentationObject", numbers), ("SegmentationClass", classes[numbers])):
-        picture = Image.fromarray(pixels)
-        picture.putpalette(colours)
-        with replacing(inside(path, f"{folder}/{stem}.png")) as file:
-            picture.save(file, format="PNG")
+    colors = palette().tobytes()
+    picture = _painted(annotations, record.size)
+    for folder, table in (("SegmentationObject", None), ("SegmentationClass", classes)):
+        with out.replacing(f"{folder}/{stem}.png") as file:
+            save(picture, file, bits=8, palette=colors, table=table)
     return True
 
 

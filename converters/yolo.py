@@ -10,15 +10,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from samlabel.errors import UsageError
+from samlabel.files import OutputFolder
 from samlabel.geometry import PolygonMask, bounding_points, mask_to_contours, simplify_to
+from samlabel.image_files import ImageFiles
 from samlabel.types import Annotation, Category, Dataset, ImageRecord, Mask, Size
 
 from ._budget import Budget
-from ._files import Names, Target, check_transfer, files_below, inside, place_image, refuse_existing, write_text
-from ._parts import in_parts
+from ._files import Names, check_transfer, files_below, place_image, refuse_existing
+from ._parts import Part, in_parts
 from ._report import WriteReport
 from ._values import check_listed
 from ._yolo_fill import as_ultralytics_fills, iou_in_ultralytics
@@ -99,27 +101,29 @@ def write(
     if crowds not in ("keep", "drop"):
         raise UsageError(f"unknown choice for crowds {crowds!r}; known: keep, drop")
     path = Path(path)
-    labels = path / "labels"
-    refuse_existing(_existing(path), overwrite)
-    for folder in ("images", "labels"):
-        (path / folder).mkdir(parents=True, exist_ok=True)
+    refuse_existing(existing(path), overwrite)
+    folder = OutputFolder(path)
+    for name in ("images", "labels"):
+        if folder.kind(name) is None:  # a link to images that nothing is placed among may stay
+            folder.mkdir(name)
     categories = tuple(sorted(dataset.categories, key=lambda c: c.id))
-    done, *others = in_parts(_Labels(path, categories, dataset.image_root, images, crowds, how), dataset.records)
+    done, *others = in_parts(_Labels(path, categories, dataset.images_in(), images, crowds, how), dataset.records)
     for other in others:
         done.join(other)
     report, losses = done.report, done.audit.losses()
     if losses["box-became-mask"]:
         for label, size in done.box_files:
-            rows = (path / label).read_text(encoding="utf-8").splitlines()
-            write_text(inside(path, label), "".join(f"{box_row_as_polygon(row, size)}\n" for row in rows))
+            rows = (folder.read(label) or b"").decode("utf-8").splitlines()
+            folder.write(label, "".join(f"{box_row_as_polygon(row, size)}\n" for row in rows))
     report.losses.update(losses)
     report.losses["left-over-label"] += sum(name not in done.written for name in files_below(path, "labels", ".txt"))
-    write_text(inside(path, "data.yaml"), _data_yaml(categories, done.tops))
+    folder.write("data.yaml", _data_yaml(categories, done.tops))
     report.losses = +report.losses
     return report
 
 
-def _existing(path: Path) -> Path | None:
+def existing(path: Path) -> Path | None:
+    """A label file that `write` would replace or leave beside its own; None where there is none."""
     if (path / "data.yaml").exists():
         return path / "data.yaml"
     labels = path / "labels"
@@ -174,7 +178,7 @@ def reader_ious(
     rows = _rows(annotations, {a.category_id: 0 for a in annotations}, size, how, WriteReport("yolo", ""))
     return [
         iou_in_ultralytics(a.mask, row) if a.mask and row and not (a.iscrowd and crowds == "drop") else 0.0
-        for a, row in zip(annotations, rows)
+        for a, row in zip(annotations, rows, strict=True)
     ]
 
 
@@ -221,7 +225,7 @@ class _Labels:
 
     path: Path
     categories: tuple[Category, ...]  # sorted by id
-    image_root: Path | None
+    files: ImageFiles
     images: str
     crowds: str
     how: _How
@@ -229,14 +233,16 @@ class _Labels:
     def __call__(self, records: Iterable[ImageRecord]) -> _Done:
         index = {category.id: place for place, category in enumerate(self.categories)}
         done = _Done(WriteReport("yolo", str(self.path)), Audit(self.categories))
-        names, target = Names(), Target(self.path)
-        for before in getattr(records, "paths_before", ()):
+        names, out = Names(), OutputFolder(self.path)
+        for before in records.paths_before if isinstance(records, Part) else ():
             names.take(before)
         for record in records:
-            self._write(record, index, names, target, done)
+            self._write(record, index, names, out, done)
         return done
 
-    def _write(self, record: ImageRecord, index: Mapping[int, int], names: Names, target: Target, done: _Done) -> None:
+    def _write(
+        self, record: ImageRecord, index: Mapping[int, int], names: Names, out: OutputFolder, done: _Done
+    ) -> None:
         report = done.report
         kept: Sequence[Annotation] = record.annotations
         crowd = sum([a.iscrowd for a in kept])
@@ -260,8 +266,8 @@ class _Labels:
         report.images += 1
         report.objects += len(rows)
         if self.images != "none":
-            place_image(self.image_root, record.path, target.file(f"images/{name}"), self.images)
-        target.write(label, "".join([f"{row}\n" for row in rows]))
+            place_image(self.files, record.path, out, f"images/{name}", self.images)
+        out.write(label, "".join([f"{row}\n" for row in rows]))
         done.written.add(label)
 
 
@@ -276,14 +282,14 @@ def _rows(
             places = [place for place, _ in masks]
             polygons = [how.simpler(mask) for _, mask in masks] if how.budget.is_set else [mask for _, mask in masks]
             indices = [index[annotations[place].category_id] for place in places]
-            for place, row in zip(places, polygon_rows(polygons, indices, size)):
+            for place, row in zip(places, polygon_rows(polygons, indices, size), strict=True):
                 rows[place] = row
     found = [
         _row(annotation, index[annotation.category_id], size, how, report) if row is None else row
-        for annotation, row in zip(annotations, rows)
+        for annotation, row in zip(annotations, rows, strict=True)
     ]
     if how.budget.is_set:
-        for annotation, row in zip(annotations, found):
+        for annotation, row in zip(annotations, found, strict=True):
             if annotation.mask is not None and row:
                 values = [float(word) for word in row.split()[1:]]
                 report.losses["mask-changed"] += read_polygon(values, size) != annotation.mask
@@ -291,7 +297,7 @@ def _rows(
     return found
 
 
-def _is_one_polygon(mask: Mask | None) -> bool:
+def _is_one_polygon(mask: Mask | None) -> TypeGuard[PolygonMask]:
     return isinstance(mask, PolygonMask) and len(mask.packed) == 1
 
 

@@ -1,4 +1,4 @@
-"""Masks for boxes without torch, from files that `samlabel export` wrote: python onnx_boxes.py PHOTO OUT_FOLDER ONNX_FOLDER"""
+"""Masks for boxes without torch, from files of `samlabel export`: python onnx_boxes.py PHOTO OUT_FOLDER ONNX_FOLDER"""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def main(photo: str, out: str, models: str) -> None:
     square = np.zeros((1, 3, side, side), dtype=np.float32)
     square[0, :, :height, :width] = ((small - mean) / std).transpose(2, 0, 1)
     names = [output.name for output in encoder.get_outputs()]
-    embedding = dict(zip(names, encoder.run(None, {"image": square})))  # the slow part, once an image
+    embedding = dict(zip(names, encoder.run(None, {"image": square}), strict=True))  # the slow part, once an image
 
     # The left and the right half, x0 y0 x1 y1 in pixels of the photo; in the square a box is two points.
     across, down = image.size
@@ -42,7 +42,7 @@ def main(photo: str, out: str, models: str) -> None:
     masks, quality = decoder.run(["masks", "iou_predictions"], {**embedding, **prompts})
 
     Path(out).mkdir(parents=True, exist_ok=True)
-    for name, logits, scores in zip(("left", "right"), masks, quality):
+    for name, logits, scores in zip(("left", "right"), masks, quality, strict=True):
         mask = logits[scores.argmax()] > float(says["mask_threshold"])
         Image.fromarray(mask).save(Path(out) / f"{name}.png")
         print(f"{name}: {int(mask.sum())} pixels")

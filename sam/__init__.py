@@ -11,7 +11,13 @@ It imports nothing outside itself but torch, numpy, Pillow and, where used, safe
 pycocotools and OpenCV.
 """
 
+# ruff: noqa: E402  the check comes before everything that imports torch
+
 from __future__ import annotations
+
+from .libraries import refuse_planted
+
+refuse_planted()
 
 from .automatic import SamAutomaticMaskGenerator
 from .checkpoint import load, save
@@ -20,6 +26,7 @@ from .errors import (
     ExportError,
     ImageError,
     NoImageSet,
+    PlantedLibrary,
     PromptError,
     SamError,
     UnknownVariant,
@@ -40,6 +47,7 @@ __all__ = [
     "Exported",
     "ImageError",
     "NoImageSet",
+    "PlantedLibrary",
     "Prediction",
     "PromptError",
     "ResizeLongestSide",

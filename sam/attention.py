@@ -23,7 +23,7 @@ def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None, *, scale
     queries, keys, values = (x.flatten(0, 1) for x in (q, k, v))
     scores = q.new_empty(len(queries), q.shape[2], k.shape[2]) if bias is None else bias.flatten(0, 1)
     scores.baddbmm_(queries, keys.transpose(1, 2), beta=0 if bias is None else 1, alpha=scale)
-    return soft_mean(scores, values).unflatten(0, q.shape[:2])
+    return torch.unflatten(soft_mean(scores, values), 0, q.shape[:2])
 
 
 def soft_mean(scores: Tensor, values: Tensor) -> Tensor:
@@ -52,8 +52,8 @@ def attend_in_windows(each: Attend, qkv: Tensor, fill: Tensor, window: int, *, r
     across = -(-width // window)
     step = window * max(1, SCORES_AT_ONCE // (across * heads * window**4))  # rows of cells
     out = torch.empty_like(qkv[:, :, :, 0], memory_format=torch.contiguous_format)
-    for image, mixed in zip(qkv, out):
-        for cells, into in zip(image.split(step), mixed.split(step)):
+    for image, mixed in zip(qkv, out, strict=True):
+        for cells, into in zip(torch.split(image, step), torch.split(mixed, step), strict=True):
             height = len(cells)
             down = -(-height // window)
             tiles = qkv.new_empty(3, down, across, heads, window, window, d + room)
@@ -64,8 +64,10 @@ def attend_in_windows(each: Attend, qkv: Tensor, fill: Tensor, window: int, *, r
             regions = [((rows, columns), (*y, *x)) for (rows, *y), (columns, *x) in spans]
             for region, place in regions:
                 places[place] = _as_windows(cells[region], window)
-            seen = each(*tiles.flatten(1, 2).flatten(3, 4)).unflatten(2, (window, window)).unflatten(0, (down, across))
-            seen = seen.permute(0, 3, 1, 4, 2, 5)  # (down, window, across, window, heads, d)
+            seen = torch.unflatten(each(*tiles.flatten(1, 2).flatten(3, 4)), 2, (window, window))
+            seen = torch.unflatten(seen, 0, (down, across)).permute(
+                0, 3, 1, 4, 2, 5
+            )  # (down, window, across, window, heads, d)
             for region, place in regions:
                 _as_windows(into[region], window).copy_(seen[place])
     return out
@@ -74,7 +76,8 @@ def attend_in_windows(each: Attend, qkv: Tensor, fill: Tensor, window: int, *, r
 def _as_windows(cells: Tensor, window: int) -> Tensor:
     """(down, y, across, x, ...) from (h, w, ...): sides are of whole windows, or of a part of one."""
     height, width = cells.shape[:2]
-    return cells.unflatten(1, (-1, min(window, width))).unflatten(0, (-1, min(window, height)))
+    by_column = torch.unflatten(cells, 1, (-1, min(window, width)))
+    return torch.unflatten(by_column, 0, (-1, min(window, height)))
 
 
 def _spans(side: int, window: int) -> list[tuple[slice, slice, slice]]:

@@ -131,7 +131,7 @@ class SamAutomaticMaskGenerator:
         found: list[Found] = []
         size = (pixels.shape[0], pixels.shape[1])
         boxes, layers = crop_boxes(size, self.crop_n_layers, self.crop_overlap_ratio)
-        for box, layer in zip(boxes, layers):
+        for box, layer in zip(boxes, layers, strict=True):
             found += self._in_crop(pixels, box, self.point_grids[layer], embedding)
             embedding = None  # the first crop is the whole image; the others are encoded on their own
         if len(boxes) > 1:
@@ -190,7 +190,7 @@ class SamAutomaticMaskGenerator:
 
     def _good(self, prediction: Prediction, crop_box: CropBox, shape: tuple[int, ...]) -> Iterator[tuple[int, Found]]:
         """The good masks of a batch of prompts with the number of their prompt."""
-        size, (x0, y0, x1, y1) = (shape[0], shape[1]), crop_box
+        size, (x0, y0, *_) = (shape[0], shape[1]), crop_box
         masks_each = prediction.predicted_iou.shape[1]
         iou = prediction.predicted_iou.flatten()
         promising = torch.arange(len(iou), device=iou.device)
@@ -198,7 +198,7 @@ class SamAutomaticMaskGenerator:
             promising = promising[iou > self._better_than]
         prompts = range(len(prediction)) if prediction.prompts is None else prediction.prompts.tolist()
         masks = prediction.rles(promising, stability_offset=self.stability_score_offset)
-        for i, mask in zip(promising.tolist(), masks):
+        for i, mask in zip(promising.tolist(), masks, strict=True):
             assert mask.stability_score is not None
             if mask.stability_score < self.stability_score_thresh:
                 continue
@@ -258,10 +258,7 @@ def clean(mask: np.ndarray, min_area: int) -> tuple[np.ndarray, bool]:
 
     When every island is small, the largest stays.
     """
-    try:
-        import cv2
-    except ImportError:
-        raise SamError("min_mask_region_area needs OpenCV: pip install opencv-python-headless") from None
+    import cv2
 
     _, regions, stats, _ = cv2.connectedComponentsWithStats((~mask).astype(np.uint8), connectivity=8)
     holes = [i for i in range(1, len(stats)) if stats[i, cv2.CC_STAT_AREA] < min_area]

@@ -156,4 +156,5 @@ def _bilinear(
 
 def _fused(a: np.ndarray, b: np.ndarray, c: np.ndarray) -> np.ndarray:
     """a * b + c, rounded once: the product of two float32 is exact in float64."""
-    return (a.astype(np.float64) * b + c).astype(np.float32)
+    exact: np.ndarray = a.astype(np.float64) * b + c
+    return exact.astype(np.float32)

@@ -8,12 +8,11 @@ from __future__ import annotations
 import os
 import pickle
 import struct
-import tempfile
 import zipfile
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import torch
 from torch import Tensor
@@ -85,6 +84,7 @@ def read_state(path: str | os.PathLike[str]) -> dict[str, Tensor]:
 
             content: Any = load_file(path)
         else:
+            _check_archive(path)
             content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         if "weights_only" in str(error) or "Unsupported" in str(error):
@@ -93,11 +93,45 @@ def read_state(path: str | os.PathLike[str]) -> dict[str, Tensor]:
                 "save its state dict alone, or as safetensors"
             ) from None
         raise WeightsError(f"{path}: damaged or not a checkpoint; download it again") from None
-    except (SafetensorError, RuntimeError, EOFError, ValueError, KeyError, OSError, zipfile.BadZipFile) as error:
+    except (
+        SafetensorError,
+        RuntimeError,
+        EOFError,
+        ValueError,
+        KeyError,
+        OSError,
+        MemoryError,
+        zipfile.BadZipFile,
+    ) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise WeightsError(f"{path}: damaged or not a checkpoint ({reason}); download it again") from None
     state = to_official(content, str(path))
+    _check_sizes(state, path)
     return {key: value.float() if value.is_floating_point() else value for key, value in state.items()}
+
+
+def _check_archive(path: Path) -> None:
+    """WeightsError for a zip file whose members are packed: torch stores them, and packed ones may unfold for ever."""
+    if not zipfile.is_zipfile(path):
+        return
+    with zipfile.ZipFile(path) as archive:
+        members = archive.infolist()
+    packed = any(member.compress_type != zipfile.ZIP_STORED for member in members)
+    if packed or sum(member.file_size for member in members) > path.stat().st_size:
+        raise WeightsError(f"{path}: an archive that is larger when unpacked; expected one as torch.save writes it")
+
+
+def _check_sizes(state: Mapping[str, Tensor], path: Path) -> None:
+    """WeightsError for tensors that claim more than the file holds, before they are copied as float32.
+
+    A stride of 0 makes a tensor of any size from one number. Twice the file leaves room for tensors that share theirs.
+    """
+    size = path.stat().st_size
+    declared = sum(value.numel() * value.element_size() for value in state.values())
+    if declared > 2 * size:
+        raise WeightsError(
+            f"{path}: tensors of {declared} bytes in a file of {size}; expected one as torch.save writes it"
+        )
 
 
 def load(
@@ -188,8 +222,8 @@ def _fill(variant: Variant, state: Mapping[str, Tensor]) -> Sam:
     return model
 
 
-def save(model: Sam, path: str | os.PathLike[str], *, half: bool = False) -> None:
-    """Writes `model` to `path` as safetensors that `load` reads.
+def save(model: Sam, file: IO[bytes], *, half: bool = False) -> None:
+    """Writes `model` to `file`, which is open for writing bytes, as safetensors that `load` reads.
 
     `half` stores matrices and kernels in float16: half the size, loaded back as float32. Vectors
     (norms, biases) and the random frequencies of the prompt encoder keep all their digits.
@@ -201,16 +235,5 @@ def save(model: Sam, path: str | os.PathLike[str], *, half: bool = False) -> Non
         small = value.ndim < 2 or not value.is_floating_point() or key.endswith("gaussian_matrix")
         return value if small or not half else value.half()
 
-    path = Path(path)
     tensors = {key: stored(key, value) for key, value in model.state_dict().items()}
-    content = to_bytes(tensors, metadata={"format": "pt", "variant": model.variant.name})
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".tmp")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    file.write(to_bytes(tensors, metadata={"format": "pt", "variant": model.variant.name}))

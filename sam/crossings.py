@@ -36,7 +36,9 @@ class Crossings:
 
 def crossings(logits: np.ndarray, frame: Frame, thresholds: Sequence[float]) -> Iterator[list[Crossings]]:
     """Crossings of all of (N, h, w) float32 `logits` at each threshold, some masks at a time, in their order."""
-    rows, columns = (axis(*sizes) for sizes in zip(frame.low, (frame.side,) * 2, frame.input_size, frame.size))
+    rows, columns = (
+        axis(*sizes) for sizes in zip(frame.low, (frame.side,) * 2, frame.input_size, frame.size, strict=True)
+    )
     nothing = (np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.int8))
     for start in range(0, len(logits), _MASKS_AT_ONCE):
         some = np.ascontiguousarray(logits[start : start + _MASKS_AT_ONCE])
@@ -48,9 +50,9 @@ def crossings(logits: np.ndarray, frame: Frame, thresholds: Sequence[float]) -> 
         found = np.flatnonzero(mixed_units(some, rows, columns, thresholds))
         for at in range(0, len(found), _UNITS_AT_ONCE):
             units = Units.sampled(some, rows, columns, found[at : at + _UNITS_AT_ONCE])
-            for part, threshold in zip(parts, thresholds):
+            for part, threshold in zip(parts, thresholds, strict=True):
                 part += _in_units(some, frame, rows, columns, threshold, units)
-        yield [Crossings(len(some), *(np.concatenate(one) for one in zip(*part))) for part in parts]
+        yield [Crossings(len(some), *(np.concatenate(one) for one in zip(*part, strict=True))) for part in parts]
 
 
 Part = tuple[np.ndarray, np.ndarray, np.ndarray]
@@ -78,7 +80,7 @@ def mixed_units(logits: np.ndarray, rows: Axis, columns: Axis, thresholds: Seque
     levels[:, 0], levels[:, bottom + 1 :] = levels[:, 1], levels[:, bottom, None]
     levels[:, :, 0], levels[:, :, right + 1 :] = levels[:, :, 1], levels[:, :, right, None]
     lowest, highest = _of_three(np.minimum, levels), _of_three(np.maximum, levels)
-    mixed = lowest != highest
+    mixed: np.ndarray = lowest != highest
     for level in unsure:
         mixed |= lowest == level
     return mixed
@@ -91,8 +93,10 @@ def _of_three(pick: np.ufunc, levels: np.ndarray) -> np.ndarray:
     line = across.reshape(-1)[:-2]
     pick(flat[:-2], flat[1:-1], out=line)
     pick(line, flat[2:], out=line)
-    down = pick(across[:, :-2], across[:, 1:-1])
-    return pick(down, across[:, 2:], out=down)[:, :, :-2]
+    down: np.ndarray = pick(across[:, :-2], across[:, 1:-1])
+    pick(down, across[:, 2:], out=down)
+    inner: np.ndarray = down[:, :, :-2]
+    return inner
 
 
 @dataclass(frozen=True)

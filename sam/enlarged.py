@@ -20,7 +20,8 @@ def rle_masks(logits: np.ndarray, frame: Frame, *, threshold: float, offset: flo
     thresholds = [threshold] if offset is None else [threshold, threshold + offset, threshold - offset]
     pixels = frame.size[0] * frame.size[1]
     for found, *others in crossings(logits, frame, thresholds):
-        inner, outer = map(_areas, others) if others else (None, None)
+        # The stricter mask lies inside the looser, so their IoU is the ratio of their areas.
+        stability = _areas(others[0]) / np.maximum(_areas(others[1]), 1) if others else None
         keys = found.mask * (pixels + 1) + found.position
         keys.sort()
         keys = rle.without_pairs(keys)
@@ -34,8 +35,7 @@ def rle_masks(logits: np.ndarray, frame: Frame, *, threshold: float, offset: flo
                 runs=rle.from_changes(changes, pixels),
                 area=int(ends.sum() - starts.sum()),
                 box=rle.box_of_spans(starts, ends, frame.size),
-                # The stricter mask lies inside the looser, so their IoU is the ratio of their areas.
-                stability_score=None if outer is None else float(inner[i] / max(outer[i], 1)),
+                stability_score=None if stability is None else float(stability[i]),
             )
 
 

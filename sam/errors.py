@@ -31,5 +31,9 @@ class BackendError(SamError):
     """A number type or backend that is not known, or that this machine or installation does not have."""
 
 
+class PlantedLibrary(SamError):
+    """The current folder holds shared libraries that importing torch could load."""
+
+
 class NoImageSet(SamError, RuntimeError):
     """`SamPredictor` was asked for masks before it was given an image."""

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .layers import linear
+from .layers import LayerNorm2d, linear
 from .mask_decoder import MaskDecoder
 from .transformer import Attention, TwoWayBlock
 
@@ -34,14 +34,12 @@ def in_cells(high_res: Sequence[Tensor], width: int, dtype: torch.dtype) -> tupl
     """Features (1, c, s, s) from fine to coarse as (cells, 4^k, c) from coarse to fine, one k for each doubling."""
     found = []
     for feature in reversed(high_res):
-        x = feature[0].to(dtype)
+        x = feature[0].to(dtype)  # (c, s, s)
         scale = x.shape[-1] // width
-        order = [0, 1, 2]  # channels, row of the cell, column of the cell, then (row, column) of each doubling
-        shape = [len(x), len(x[0]) // scale, width]
         rows, columns = x.shape[-2] // scale, x.shape[-1] // scale
         halves = scale.bit_length() - 1
-        x = x.reshape(shape[0], rows, *[2] * halves, columns, *[2] * halves)
-        order = [1, 2 + halves]
+        x = x.reshape(len(x), rows, *[2] * halves, columns, *[2] * halves)
+        order = [1, 2 + halves]  # row and column of the cell, then those of each doubling
         for k in range(halves):
             order += [2 + k, 3 + halves + k]
         found.append(x.permute(*order, 0).reshape(rows * columns, 4**halves, len(feature[0])))
@@ -64,7 +62,7 @@ def share(decoder: MaskDecoder, cells: Tensor, pe: Tensor) -> Shared:
     heads = first.cross_attn_token_to_image.heads
     placed = cells + pe
     keys, values, queries = (
-        linear(x, layer).unflatten(1, (heads, -1)).transpose(0, 1).contiguous()
+        torch.unflatten(linear(x, layer), 1, (heads, -1)).transpose(0, 1).contiguous()
         for x, layer in (
             (placed, first.cross_attn_token_to_image.k_proj),
             (cells, first.cross_attn_token_to_image.v_proj),
@@ -100,13 +98,16 @@ class OneImage:
         A `dense` of one map is taken for the same in every call. With `better_than` logits are made only for
         prompts with a mask of a higher predicted IoU, which is known before them.
         """
-        decoder, image = self.decoder, self.shared
+        decoder = self.decoder
+        image: Shared | Tensor
         output = torch.cat([decoder.iou_token.weight, decoder.mask_tokens.weight])
         tokens = torch.cat([output.expand(len(sparse), -1, -1), sparse.to(self.dtype)], dim=1)
         if len(dense) > 1 or len(sparse) == 1:
             image = in_rows(self.image + dense, self.dtype)
-        elif image is None:
-            image = self.shared = share(decoder, in_rows(self.image + dense, self.dtype)[0], self.pe)
+        else:
+            if self.shared is None:
+                self.shared = share(decoder, in_rows(self.image + dense, self.dtype)[0], self.pe)
+            image = self.shared
         tokens, cells = self._transformed(tokens, image)
         chosen = slice(1, decoder.mask_count) if multimask_output else slice(0, 1)
         quality = decoder.iou_prediction_head(tokens[:, 0])[:, chosen].float()
@@ -145,19 +146,20 @@ class OneImage:
 
 def _by_heads(x: Tensor, heads: int) -> Tensor:
     """(N, heads, T, d) from (N, T, heads * d)."""
-    return x.unflatten(2, (heads, -1)).transpose(1, 2)
+    return torch.unflatten(x, 2, (heads, -1)).transpose(1, 2)
 
 
 def _heads_first(x: Tensor, heads: int) -> Tensor:
     """(heads, N * T, d) from (N, T, heads * d): where the image is one, all tokens are its batch."""
-    return x.flatten(0, 1).unflatten(1, (heads, -1)).transpose(0, 1)
+    return torch.unflatten(x.flatten(0, 1), 1, (heads, -1)).transpose(0, 1)
 
 
 def _look_at_shared(attention: Attention, query: Tensor, image: Shared) -> Tensor:
     """What tokens (N, T, D) see of an image that no prompt has changed."""
     q = _heads_first(attention.q_proj(query), attention.heads)
     seen = torch.softmax(q * q.shape[-1] ** -0.5 @ image.keys, dim=-1) @ image.values  # (heads, N * T, d)
-    return attention.out_proj(seen.transpose(0, 1).flatten(1).unflatten(0, query.shape[:2]))
+    mixed: Tensor = attention.out_proj(torch.unflatten(seen.transpose(0, 1).flatten(1), 0, query.shape[:2]))
+    return mixed
 
 
 def _look(attention: Attention, query: Tensor, cells: Tensor, placed: Tensor) -> Tensor:
@@ -167,17 +169,19 @@ def _look(attention: Attention, query: Tensor, cells: Tensor, placed: Tensor) ->
     """
     heads = attention.heads
     q = _by_heads(attention.q_proj(query), heads)  # (N, heads, T, d)
-    q = (q * q.shape[-1] ** -0.5 @ attention.k_proj.weight.unflatten(0, (heads, -1))).flatten(1, 2)
+    q = (q * q.shape[-1] ** -0.5 @ torch.unflatten(attention.k_proj.weight, 0, (heads, -1))).flatten(1, 2)
     seen = torch.softmax(q @ placed.transpose(1, 2), dim=-1) @ cells  # (N, heads * T, D)
     value = attention.v_proj
-    seen = seen.unflatten(1, (heads, -1)) @ value.weight.unflatten(0, (heads, -1)).transpose(1, 2)  # (N, heads, T, d)
-    return attention.out_proj(seen.transpose(1, 2).flatten(2) + value.bias)
+    narrow = torch.unflatten(value.weight, 0, (heads, -1)).transpose(1, 2)  # (heads, D, d)
+    seen = torch.unflatten(seen, 1, (heads, -1)) @ narrow  # (N, heads, T, d)
+    mixed: Tensor = attention.out_proj(seen.transpose(1, 2).flatten(2) + value.bias)
+    return mixed
 
 
 def _weights_of_shared(attention: Attention, key: Tensor, image: Shared) -> Tensor:
     """How much each cell of the one image heeds each token: (N, heads * T, cells) from (N, T, D)."""
     k = _heads_first(attention.k_proj(key), attention.heads)
-    scores = (k * k.shape[-1] ** -0.5 @ image.queries).unflatten(1, key.shape[:2])  # (heads, N, T, cells)
+    scores = torch.unflatten(k * k.shape[-1] ** -0.5 @ image.queries, 1, key.shape[:2])  # (heads, N, T, cells)
     return torch.softmax(scores, dim=2).transpose(0, 1).flatten(1, 2)
 
 
@@ -186,16 +190,16 @@ def _weights(attention: Attention, key: Tensor, placed: Tensor) -> Tensor:
     heads, query = attention.heads, attention.q_proj
     k = _by_heads(attention.k_proj(key), heads)  # (N, heads, T, d)
     k = k * k.shape[-1] ** -0.5
-    offset = (k @ query.bias.unflatten(0, (heads, -1))[:, :, None]).flatten(1, 2)  # (N, heads * T, 1)
-    k = (k @ query.weight.unflatten(0, (heads, -1))).flatten(1, 2)
+    offset = (k @ torch.unflatten(query.bias, 0, (heads, -1))[:, :, None]).flatten(1, 2)  # (N, heads * T, 1)
+    k = (k @ torch.unflatten(query.weight, 0, (heads, -1))).flatten(1, 2)
     scores = torch.baddbmm(offset, k, placed.transpose(1, 2))
-    return torch.softmax(scores.unflatten(1, (heads, -1)), dim=2).flatten(1, 2)
+    return torch.softmax(torch.unflatten(scores, 1, (heads, -1)), dim=2).flatten(1, 2)
 
 
 def _told(attention: Attention, value: Tensor) -> Tensor:
     """What each token has to say to a cell that heeds it alone: (N, heads * T, D) from (N, T, D)."""
     heads, out = attention.heads, attention.out_proj
-    v = _by_heads(attention.v_proj(value), heads) @ out.weight.t().unflatten(0, (heads, -1))  # (N, heads, T, D)
+    v = _by_heads(attention.v_proj(value), heads) @ torch.unflatten(out.weight.t(), 0, (heads, -1))  # (N, heads, T, D)
     return (v + out.bias / heads).flatten(1, 2)  # the weights of each head sum to 1, so the bias comes out whole
 
 
@@ -208,17 +212,17 @@ def upscaled(decoder: MaskDecoder, cells: Tensor, high_res: Sequence[Tensor]) ->
         assert isinstance(doubling, nn.ConvTranspose2d)
         weight = doubling.weight.permute(2, 3, 1, 0).flatten(0, 2)  # (4 * out, in)
         bias = None if doubling.bias is None else doubling.bias.repeat(4)
-        norm = rest and not isinstance(rest[0], nn.GELU)
-        plain = norm or high_res
+        norm = rest[0] if rest and isinstance(rest[0], LayerNorm2d) else None
+        plain = norm is not None or len(high_res) > 0
         x = linear(x, weight, bias, act="none" if plain else "gelu")
-        x = x.unflatten(2, (4, -1)).flatten(1, 2)  # (N, cells * 4, out)
+        x = torch.unflatten(x, 2, (4, -1)).flatten(1, 2)  # (N, cells * 4, out)
         if high_res:
             x += high_res[stage].flatten(0, 1)
-        if norm:
-            x = F.layer_norm(x, x.shape[-1:], rest[0].weight, rest[0].bias, rest[0].eps)
+        if norm is not None:
+            x = F.layer_norm(x, x.shape[-1:], norm.weight, norm.bias, norm.eps)
         if plain:
             x = F.gelu(x)
-        layers = rest[2 if norm else 1 :]
+        layers = rest[1 if norm is None else 2 :]
         stage += 1
     return x
 
@@ -227,7 +231,7 @@ def in_pixels(x: Tensor, size: tuple[int, int]) -> Tensor:
     """(N, C, H, W) from (N, C, cells * 4^k), whose pixels are in the order of `upscaled`."""
     height, width = size
     halves = ((x.shape[-1] // (height * width)).bit_length() - 1) // 2
-    x = x.unflatten(2, (height, width, *[2] * (2 * halves)))
+    x = torch.unflatten(x, 2, (height, width, *[2] * (2 * halves)))
     rows, columns = [4 + 2 * k for k in range(halves)], [5 + 2 * k for k in range(halves)]
     x = x.permute(0, 1, 2, *rows, 3, *columns)
     return x.reshape(*x.shape[:2], height << halves, width << halves)

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from functools import cache
-from typing import Any, TypeVar
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 T = TypeVar("T")
-ACTIVATIONS = {"none": lambda x: x, "gelu": F.gelu, "relu": F.relu}
+M = TypeVar("M", bound=nn.Module)
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"none": lambda x: x, "gelu": F.gelu, "relu": F.relu}
 
 
 def on_cpu_without_grad(x: Tensor) -> bool:
     """Whether the forms for a CPU serve `x`: nobody wants gradients, and nothing records a graph to run elsewhere."""
-    recorded = torch.jit.is_tracing() or torch.compiler.is_compiling()
+    tracing = torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]  # documented, yet torch has no type
+    recorded = tracing or torch.compiler.is_compiling()
     return x.device.type == "cpu" and not torch.is_grad_enabled() and not recorded
 
 
@@ -37,12 +40,11 @@ def _one_dnn() -> bool:
 
 def linear(x: Tensor, layer: nn.Linear | Tensor, bias: Tensor | None = None, *, act: str = "none") -> Tensor:
     """`layer`, or the matrix (out, in) and `bias`, applied to (..., in), then `act`: none, gelu or relu."""
-    weight = layer
     if isinstance(layer, nn.Linear):
-        weight, bias = layer.weight, layer.bias
+        bias, layer = layer.bias, layer.weight
     if on_cpu_without_grad(x) and _one_dnn():  # a tenth faster than MKL on AMD
-        return torch.ops.mkldnn._linear_pointwise(x, weight, bias, act, [], "none")
-    return ACTIVATIONS[act](F.linear(x, weight, bias))
+        return torch.ops.mkldnn._linear_pointwise(x, layer, bias, act, [], "none")
+    return ACTIVATIONS[act](F.linear(x, layer, bias))
 
 
 def convolve(x: Tensor, conv: nn.Conv2d, norm: nn.BatchNorm2d | None = None, *, act: str = "none") -> Tensor:
@@ -60,9 +62,10 @@ def convolve(x: Tensor, conv: nn.Conv2d, norm: nn.BatchNorm2d | None = None, *, 
 def kept(owner: nn.Module, make: Callable[[], T], *key: Any, weights: Iterable[Tensor | None]) -> T:
     """`make()`, kept by `owner` until the key or one of the weights changes."""
     now = (key, *((one.data_ptr(), one.is_inference() or one._version) for one in weights if one is not None))
-    if getattr(owner, "_made", (None,))[0] != now:
-        owner._made = (now, make())
-    return owner._made[1]
+    made: tuple[Any, T] | None = owner.__dict__.get("_made")
+    if made is None or made[0] != now:
+        made = owner.__dict__["_made"] = (now, make())
+    return made[1]
 
 
 def _with_norm(conv: nn.Conv2d, norm: nn.BatchNorm2d | None, dtype: torch.dtype) -> tuple[Tensor, Tensor | None]:
@@ -71,6 +74,7 @@ def _with_norm(conv: nn.Conv2d, norm: nn.BatchNorm2d | None, dtype: torch.dtype)
     def make() -> tuple[Tensor, Tensor | None]:
         weight, bias = conv.weight.float(), conv.bias
         if norm is not None:
+            assert norm.running_mean is not None and norm.running_var is not None, "a norm without averages cannot fold"
             factor = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
             weight = weight * factor[:, None, None, None]
             bias = norm.bias - norm.running_mean * factor + (0 if bias is None else bias * factor)
@@ -81,6 +85,23 @@ def _with_norm(conv: nn.Conv2d, norm: nn.BatchNorm2d | None, dtype: torch.dtype)
     if norm is not None:
         weights += [norm.weight, norm.bias, norm.running_mean, norm.running_var]
     return kept(conv, make, dtype, weights=weights)
+
+
+if TYPE_CHECKING:
+
+    class Layers(nn.ModuleList, Generic[M]):
+        """`nn.ModuleList` whose modules are all of one type, which torch's own cannot say."""
+
+        def __init__(self, modules: Iterable[M]) -> None: ...
+        def __iter__(self) -> Iterator[M]: ...
+        @overload
+        def __getitem__(self, idx: slice) -> Layers[M]: ...
+        @overload
+        def __getitem__(self, idx: int) -> M: ...
+        def __getitem__(self, idx: int | slice) -> M | Layers[M]: ...
+
+else:
+    Layers = nn.ModuleList
 
 
 class LayerNorm2d(nn.Module):
@@ -109,7 +130,7 @@ class MLP(nn.Module):
     def __init__(self, input_dim: int, hidden_dim: int, output_dim: int, depth: int) -> None:
         super().__init__()
         widths = [input_dim] + [hidden_dim] * (depth - 1) + [output_dim]
-        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in zip(widths, widths[1:]))
+        self.layers = Layers(nn.Linear(a, b) for a, b in pairwise(widths))
 
     def forward(self, x: Tensor) -> Tensor:
         for layer in self.layers[:-1]:

@@ -9,11 +9,12 @@ our nano variant alone.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
 
-from .layers import MLP, LayerNorm2d
+from .layers import MLP, LayerNorm2d, Layers
 from .transformer import TwoWayTransformer
 
 
@@ -38,12 +39,10 @@ class MaskDecoder(nn.Module):
         self.iou_token = nn.Embedding(1, dim)
         self.mask_tokens = nn.Embedding(self.mask_count, dim)
         layers: list[nn.Module] = [nn.ConvTranspose2d(dim, first, 2, stride=2), LayerNorm2d(first), nn.GELU()]
-        for before, after in zip([first, *rest], rest):
+        for before, after in pairwise([first, *rest]):
             layers += [nn.ConvTranspose2d(before, after, 2, stride=2), nn.GELU()]
         self.output_upscaling = nn.Sequential(*layers)
-        self.output_hypernetworks_mlps = nn.ModuleList(
-            MLP(dim, dim, (rest or [first])[-1], 3) for _ in range(self.mask_count)
-        )
+        self.output_hypernetworks_mlps = Layers(MLP(dim, dim, (rest or [first])[-1], 3) for _ in range(self.mask_count))
         self.iou_prediction_head = MLP(dim, iou_head_hidden, self.mask_count, iou_head_depth)
 
     def forward(
@@ -85,11 +84,11 @@ class MaskDecoder(nn.Module):
         tokens, image = self.transformer(image, image_pe, tokens)
         mask_tokens = tokens[:, 1 : 1 + self.mask_count]
         height, width = image_embedding.shape[-2:]
-        upscaled = self.upscale(image.transpose(1, 2).unflatten(2, (height, width)), high_res)
+        upscaled = self.upscale(torch.unflatten(image.transpose(1, 2), 2, (height, width)), high_res)
         weights = torch.stack(
             [mlp(mask_tokens[:, i]) for i, mlp in enumerate(self.output_hypernetworks_mlps)], dim=1
         )  # (N, 4, c)
-        logits = (weights @ upscaled.flatten(2)).unflatten(2, upscaled.shape[-2:])
+        logits = torch.unflatten((weights @ upscaled.flatten(2)), 2, upscaled.shape[-2:])
         return logits, self.iou_prediction_head(tokens[:, 0])
 
     def upscale(self, image: Tensor, high_res: Sequence[Tensor]) -> Tensor:

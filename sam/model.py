@@ -19,7 +19,7 @@ from .errors import PromptError
 from .folded import OneImage, in_two_ways
 from .prompts import Prompts, check_prompts
 from .specks import without_specks
-from .transforms import check_image, normalise_and_pad, resize, to_original, to_tensor
+from .transforms import check_image, normalise_and_pad, resize, size_of, to_original, to_tensor
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -68,7 +68,7 @@ class Prediction:
         low = self._meant(self.low_res_logits.flatten(0, 1)[:, None])  # (N * C, 1, h, w)
         masks = torch.empty(len(low), 1, *self.size, dtype=torch.bool, device=low.device)
         step = max(1, _LOGITS_AT_ONCE // max(self.size[0] * self.size[1], self.image_size**2))
-        for some, out in zip(low.split(step), masks.split(step)):
+        for some, out in zip(torch.split(low, step), torch.split(masks, step), strict=True):
             logits = to_original(some, side=self.image_size, input_size=self.input_size, size=self.size)
             torch.gt(logits, self.mask_threshold, out=out)
         return masks.view(*self.low_res_logits.shape[:2], *self.size)
@@ -81,7 +81,7 @@ class Prediction:
         """
         low = self.low_res_logits.flatten(0, 1)
         low = self._meant(low if index is None else low[index])
-        frame = Frame(tuple(low.shape[-2:]), self.image_size, tuple(self.input_size), tuple(self.size))
+        frame = Frame(size_of(low), self.image_size, self.input_size, self.size)
         logits = low.detach().float().cpu().numpy()
         return rle_masks(logits, frame, threshold=self.mask_threshold, offset=stability_offset)
 
@@ -101,6 +101,8 @@ class Sam(nn.Module):
         self.image_encoder, self.prompt_encoder, self.mask_decoder = variant.build()
         self.dtype = torch.float32  # that encoder and decoder compute in
         self.compiled: Callable[[Tensor], tuple[Tensor, ...]] | None = None  # runs in place of `image_encoder`
+        self.pixel_mean: Tensor
+        self.pixel_std: Tensor
         self.register_buffer("pixel_mean", torch.tensor(variant.pixel_mean).view(3, 1, 1), persistent=False)
         self.register_buffer("pixel_std", torch.tensor(variant.pixel_std).view(3, 1, 1), persistent=False)
 
@@ -168,27 +170,29 @@ class Sam(nn.Module):
         inputs = [to_tensor(resize(array, self.image_size), self.device) for array in arrays]
         batch = torch.cat([self.preprocess(pixels[None]) for pixels in inputs])  # (B, 3, S, S)
         sizes = [(array.shape[0], array.shape[1]) for array in arrays]
-        return self._split(self._encode(batch), sizes, [tuple(pixels.shape[-2:]) for pixels in inputs])
+        return self._split(self._encode(batch), sizes, [size_of(pixels) for pixels in inputs])
 
     @torch.no_grad()
     def embed_torch(self, pixels: Tensor, size: tuple[int, int]) -> Embedding:
         """The embedding of resized RGB values 0 to 255 (1, 3, h, w) of an image of `size`."""
         outputs = self._encode(self.preprocess(pixels.to(self.device)))
-        return self._split(outputs, [tuple(size)], [tuple(pixels.shape[-2:])])[0]
+        return self._split(outputs, [(size[0], size[1])], [size_of(pixels)])[0]
 
     def _encode(self, batch: Tensor) -> list[Tensor]:
         """What the encoder makes of (B, 3, S, S), float32."""
         outputs = self.image_encoder(batch.to(self.dtype)) if self.compiled is None else self.compiled(batch)
         return [output.float() for output in outputs]
 
-    def _split(self, outputs: Sequence[Tensor], sizes: list, input_sizes: list) -> list[Embedding]:
+    def _split(
+        self, outputs: Sequence[Tensor], sizes: list[tuple[int, int]], input_sizes: list[tuple[int, int]]
+    ) -> list[Embedding]:
         def one(tensor: Tensor, i: int) -> Tensor:
             # A slice would keep the whole batch alive for as long as one image's embedding lives.
             return tensor if len(sizes) == 1 else tensor[i : i + 1].clone()
 
         return [
             Embedding(one(outputs[0], i), tuple(one(o, i) for o in outputs[1:]), size, input_size, self.variant.name)
-            for i, (size, input_size) in enumerate(zip(sizes, input_sizes))
+            for i, (size, input_size) in enumerate(zip(sizes, input_sizes, strict=True))
         ]
 
     def predict(

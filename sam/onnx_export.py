@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import inspect
 import os
-import tempfile
 import warnings
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,6 +23,7 @@ from .errors import ExportError
 from .onnx_graphs import BOX_END, BOX_START, STABILITY_OFFSET, DecoderGraph, EncoderGraph
 from .prompts import Prompts
 from .scoring import stability_score as stability
+from .telemetry import import_onnxruntime
 from .transforms import resized
 
 if TYPE_CHECKING:
@@ -45,6 +45,7 @@ class Exported:
     error: float  # largest difference from torch, as a part of the largest value
     mask_iou: float  # mean IoU of its masks with those of torch, on random pixels
     bytes: int  # of all files together
+    files: tuple[str, ...]  # their names, weights before the graph that points to them
 
 
 def export(
@@ -57,49 +58,48 @@ def export(
     int8: bool = False,
     opset: int = OPSET,
 ) -> Exported:
-    """`encoder.onnx` and `decoder.onnx` in `folder`, which is made; older ones there are replaced.
+    """`encoder.onnx` and `decoder.onnx` in `folder`, an empty one that is the caller's alone.
 
-    `masks` is "multi" (three a prompt) or "single"; `stability_score` adds that output; `low_res`
-    leaves out masks at the size of the image, which are large; `int8` stores weights in 8 bits and
-    quantises activations as they come. Raises `ExportError`, and then nothing was written.
+    Weights of large models lie in files beside these. What else is in the folder at the end, or after an error, are
+    drafts that may be deleted: `files` of what comes back are those that count.
+
+    `masks` is "multi" (three a prompt) or "single"; `stability_score` adds that output; `low_res` leaves out masks at
+    the size of the image, which are large; `int8` stores weights in 8 bits and quantises activations as they come.
+    Raises `ExportError`.
     """
     if masks not in _MASKS:
         raise ExportError(f"unknown masks {masks!r}; known: {', '.join(_MASKS)}")
     _need_onnx()
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    made = Path(folder)
     model = model.cpu().eval()
     decoder = DecoderGraph(model, multimask_output=masks == "multi", stability=stability_score, upscale=not low_res)
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".export-") as work:
-        made = Path(work)
-        probe = _probe(model)
-        _write_encoder(model, probe, made / ENCODER, opset)
-        _write_decoder(model, decoder, probe, made / DECODER, opset)
-        for name in (ENCODER, DECODER):
-            if int8:
-                _quantise(made / name)
-            _describe(made / name, model, masks)
-        error, mask_iou = compare(model, decoder, made, probe)
-        if int8 and mask_iou < INT8_MASK_IOU:
-            raise ExportError(
-                f"int8 masks of {model.variant.name} overlap those of torch by {mask_iou:.2f}, "
-                f"less than {INT8_MASK_IOU}; nothing was written, export without int8"
-            )
-        if not int8 and error > TOLERANCE:
-            raise ExportError(
-                f"ONNX Runtime differs from torch by {error:.1e} of the largest value; nothing was written"
-            )
-        files = sorted(file for file in made.iterdir() if file.name.startswith((ENCODER, DECODER)))
-        size = sum(file.stat().st_size for file in files)
-        for file in reversed(files):  # weights before the graph that points to them
-            os.replace(file, folder / file.name)
-    return Exported(folder / ENCODER, folder / DECODER, error, mask_iou, size)
+    probe = _probe(model)
+    draft = "float-" if int8 else ""
+    _write_encoder(model, probe, made / f"{draft}{ENCODER}", opset)
+    _write_decoder(model, decoder, probe, made / f"{draft}{DECODER}", opset)
+    for name in (ENCODER, DECODER):
+        if int8:
+            _quantise(made / f"{draft}{name}", made / name)
+        _describe(made / name, model, masks)
+    error, mask_iou = compare(model, decoder, made, probe)
+    if int8 and mask_iou < INT8_MASK_IOU:
+        raise ExportError(
+            f"int8 masks of {model.variant.name} overlap those of torch by {mask_iou:.2f}, less than {INT8_MASK_IOU}; "
+            f"export without int8"
+        )
+    if not int8 and error > TOLERANCE:
+        raise ExportError(f"ONNX Runtime differs from torch by {error:.1e} of the largest value")
+    files = sorted((file for file in made.iterdir() if file.name.startswith((ENCODER, DECODER))), reverse=True)
+    size = sum(file.stat().st_size for file in files)
+    names = tuple(file.name for file in files)
+    return Exported(made / ENCODER, made / DECODER, error, mask_iou, size, names)
 
 
 def _need_onnx() -> None:
     try:
         import onnx  # noqa: F401
-        import onnxruntime  # noqa: F401
+
+        import_onnxruntime()
     except ImportError as error:
         raise ExportError(f"export needs {error.name}: pip install onnx onnxruntime") from None
 
@@ -120,6 +120,7 @@ def _prompt_inputs(prompts: Prompts, model: Sam, size: tuple[int, int]) -> dict[
     """`prompts` as the decoder's inputs: a box is two points of labels 2 and 3."""
     coords, labels = [], []
     if prompts.point_coords is not None:
+        assert prompts.point_labels is not None, "points come with labels"
         coords.append(prompts.point_coords)
         labels.append(prompts.point_labels)
     if prompts.boxes is not None:
@@ -192,6 +193,7 @@ def _write(
 ) -> None:
     import onnx
 
+    before = set(path.parent.iterdir())
     options: dict[str, Any] = {}
     if "dynamo" in inspect.signature(torch.onnx.export).parameters:
         options["dynamo"] = False  # the other exporter takes ten times as long and wants a package more
@@ -208,32 +210,25 @@ def _write(
             **options,
         )
     # Of a model above 2 GiB the exporter writes one file a tensor; one file for all is easier to carry.
-    stray = [file for file in path.parent.iterdir() if file.suffix not in (".onnx", ".data")]
-    if stray:
+    if any(file not in before and file != path for file in path.parent.iterdir()):
         graph = onnx.load(str(path))
         onnx.save(graph, str(path), save_as_external_data=True, location=f"{path.name}.data")
-        for file in stray:
-            file.unlink()
 
 
-def _quantise(path: Path) -> None:
-    """Replaces the graph at `path` by one with 8-bit weights."""
+def _quantise(path: Path, small: Path) -> None:
+    """The graph at `path` with 8-bit weights, at `small`."""
     import logging
 
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
     logging.getLogger().setLevel(max(logging.ERROR, logging.getLogger().level))
-    small = path.with_name("int8-" + path.name)
-    external = path.with_name(path.name + ".data")
     quantize_dynamic(
         path,
         small,
         weight_type=QuantType.QUInt8,
-        use_external_data_format=external.exists(),
+        use_external_data_format=path.with_name(path.name + ".data").exists(),
         op_types_to_quantize=["MatMul", "Gemm"],
     )
-    external.unlink(missing_ok=True)
-    os.replace(small, path)
 
 
 def _describe(path: Path, model: Sam, masks: str) -> None:
@@ -255,8 +250,7 @@ def _describe(path: Path, model: Sam, masks: str) -> None:
 
 
 def _session(path: Path) -> Any:
-    import onnxruntime
-
+    onnxruntime = import_onnxruntime()
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
@@ -270,8 +264,8 @@ def compare(
 
     pixels, outputs = probe
     ran = _session(folder / ENCODER).run(None, {"image": pixels.numpy()})
-    errors = [_error(ours, theirs) for ours, theirs in zip(ran, outputs)]
-    embedding = dict(zip(_embedding_names(outputs), ran))
+    errors = [_error(ours, theirs) for ours, theirs in zip(ran, outputs, strict=True)]
+    embedding = dict(zip(_embedding_names(outputs), ran, strict=True))
     session = _session(folder / DECODER)
     names = [output.name for output in session.get_outputs()]
     overlaps: list[float] = []
@@ -279,7 +273,7 @@ def compare(
         inputs = {name: tensor.numpy() for name, tensor in _prompt_inputs(prompts, model, size).items()}
         if not decoder.upscale:
             del inputs["orig_im_size"]
-        results = dict(zip(names, session.run(None, {**embedding, **inputs})))
+        results = dict(zip(names, session.run(None, {**embedding, **inputs}), strict=True))
         known = Embedding(outputs[0], outputs[1:], size, resized(size, model.image_size), model.variant.name)
         wanted = model.decode(known, prompts, multimask_output=decoder.multimask_output)
         wanted = replace(wanted, specks=0.0)  # which the graphs leave to their reader
@@ -299,11 +293,11 @@ def compare(
 def _error(ours: np.ndarray, theirs: Tensor) -> float:
     other = theirs.numpy()
     if ours.shape != other.shape:
-        raise ExportError(f"ONNX Runtime gives the shape {ours.shape}, torch {other.shape}; nothing was written")
+        raise ExportError(f"ONNX Runtime gives the shape {ours.shape}, torch {other.shape}")
     return float(np.abs(ours - other).max() / max(float(np.abs(other).max()), 1e-6))
 
 
 def _overlaps(ours: np.ndarray, theirs: np.ndarray) -> list[float]:
     """IoU of each mask of two (N, C, H, W) arrays; of two empty ones it is 1."""
     both, either = (ours & theirs).sum((2, 3)), (ours | theirs).sum((2, 3))
-    return [float(a / b) if b else 1.0 for a, b in zip(both.flat, either.flat)]
+    return [float(a / b) if b else 1.0 for a, b in zip(both.flat, either.flat, strict=True)]

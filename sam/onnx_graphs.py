@@ -99,14 +99,12 @@ class DecoderGraph(nn.Module):
             mask_input = F.adaptive_avg_pool2d(mask_input, encoder.mask_size)
         without = encoder.no_mask_embed.weight.reshape(1, -1, 1, 1)
         dense = has_mask_input * encoder.mask_downscaling(mask_input) + (1 - has_mask_input) * without
-        if not hasattr(encoder, "draw"):
-            return dense
         # Where there is no box these sums are 0, and a box from 0 to 0 covers nothing.
         start, end = ((coords * (labels == corner)[..., None].to(coords)).sum(1) for corner in (BOX_START, BOX_END))
         drawn = encoder.draw(
             boxes=torch.cat([start, end], dim=1), point_coords=coords, point_labels=labels, side=self.side
         )
-        return dense + drawn
+        return dense if drawn is None else dense + drawn
 
     def _to_original(self, low: Tensor, size: Tensor) -> Tensor:
         """As `transforms.to_original`, with sizes that are known only when the graph runs."""

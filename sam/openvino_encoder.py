@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from .errors import BackendError
+from .telemetry import quiet_openvino
 
 
 class OpenVinoEncoder:
@@ -20,20 +21,19 @@ class OpenVinoEncoder:
 
     def __init__(self, encoder: nn.Module, side: int, dtype: torch.dtype) -> None:
         """Raises `BackendError` where OpenVINO is not installed. Takes seconds, and the weights' memory once more."""
-        try:
-            import openvino
-        except ImportError:
-            raise BackendError('the openvino backend needs OpenVINO: pip install "samlabel[openvino]"') from None
         example = torch.zeros(1, 3, side, side)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of sizes taken for constants, which ours are
-            network = openvino.convert_model(encoder, example_input=example, input=[list(example.shape)])
         hints = {
             "INFERENCE_PRECISION_HINT": "bf16" if dtype == torch.bfloat16 else "f32",
             "INFERENCE_NUM_THREADS": torch.get_num_threads(),
             "PERFORMANCE_HINT": "LATENCY",
         }
-        self._network = openvino.Core().compile_model(network, "CPU", hints)
+        try:
+            with quiet_openvino() as openvino, warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of sizes taken for constants, which ours are
+                network = openvino.convert_model(encoder, example_input=example, input=[list(example.shape)])
+                self._network = openvino.Core().compile_model(network, "CPU", hints)
+        except ImportError:
+            raise BackendError('the openvino backend needs OpenVINO: pip install "samlabel[openvino]"') from None
         self._own = threading.local()
 
     def __call__(self, batch: Tensor) -> tuple[Tensor, ...]:
@@ -41,8 +41,8 @@ class OpenVinoEncoder:
         if request is None:
             request = self._own.request = self._network.create_infer_request()
         found = []
-        for image in batch.split(1):
+        for image in torch.split(batch, 1):
             results = request.infer([image.contiguous().numpy()])
             # Copies, because OpenVINO uses its own again.
             found.append([torch.tensor(results[output]) for output in self._network.outputs])
-        return tuple(torch.cat(outputs) for outputs in zip(*found))
+        return tuple(torch.cat(outputs) for outputs in zip(*found, strict=True))

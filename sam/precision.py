@@ -15,7 +15,8 @@ from .errors import BackendError
 if TYPE_CHECKING:
     from .model import Sam
 
-DTYPES = ("float32", "bfloat16", "float16", "auto")
+_TYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+DTYPES = (*_TYPES, "auto")
 
 
 def resolve(name: str, device: torch.device) -> torch.dtype:
@@ -32,7 +33,7 @@ def resolve(name: str, device: torch.device) -> torch.dtype:
             raise BackendError("float16 is slower than float32 on a CPU; wanted float32, or bfloat16 where it has it")
         if name == "bfloat16" and not has_bfloat16():
             raise BackendError("this processor has no bfloat16 products, so they would be slower; use dtype float32")
-    return getattr(torch, name)
+    return _TYPES[name]
 
 
 def has_bfloat16() -> bool:

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from .errors import ImageError, NoImageSet, PromptError
 from .prompts import Prompts
-from .transforms import check_image, resize, resized, scale_coords, to_tensor
+from .transforms import check_image, resize, resized, scale_coords, size_of, to_tensor
 
 if TYPE_CHECKING:
     from .model import Embedding, Sam
@@ -33,7 +33,7 @@ class ResizeLongestSide:
 
     def apply_coords(self, coords: np.ndarray, original_size: tuple[int, int]) -> np.ndarray:
         """x, y in the last axis, float64."""
-        height, width = resized(tuple(original_size), self.target_length)
+        height, width = resized(original_size, self.target_length)
         return np.asarray(coords, dtype=np.float64) * [width / original_size[1], height / original_size[0]]
 
     def apply_boxes(self, boxes: np.ndarray, original_size: tuple[int, int]) -> np.ndarray:
@@ -42,13 +42,12 @@ class ResizeLongestSide:
 
     def apply_image_torch(self, image: Tensor) -> Tensor:
         """(B, C, h, w) from float (B, C, H, W); close to `apply_image`, which is what the model learnt from."""
-        size = resized(tuple(image.shape[-2:]), self.target_length)
+        size = resized(size_of(image), self.target_length)
         return F.interpolate(image, size, mode="bilinear", align_corners=False, antialias=True)
 
     def apply_coords_torch(self, coords: Tensor, original_size: tuple[int, int]) -> Tensor:
         """x, y in the last axis, float32."""
-        size = tuple(original_size)
-        return scale_coords(coords, size, resized(size, self.target_length)).float()
+        return scale_coords(coords, original_size, resized(original_size, self.target_length)).float()
 
     def apply_boxes_torch(self, boxes: Tensor, original_size: tuple[int, int]) -> Tensor:
         """(N, 4) XYXY."""
@@ -144,6 +143,9 @@ class SamPredictor:
         def one(value: Any) -> np.ndarray | None:
             return None if value is None else np.asarray(value)[None]
 
+        def first(values: Tensor) -> np.ndarray:
+            return values[0].cpu().numpy()
+
         prediction = self.model.predict(
             embedding,
             point_coords=one(point_coords),
@@ -153,7 +155,7 @@ class SamPredictor:
             multimask_output=multimask_output,
         )
         masks = prediction.logits() if return_logits else prediction.masks()
-        return tuple(t[0].cpu().numpy() for t in (masks, prediction.predicted_iou, prediction.low_res_logits))
+        return first(masks), first(prediction.predicted_iou), first(prediction.low_res_logits)
 
     def predict_torch(
         self,
@@ -176,7 +178,7 @@ class SamPredictor:
             raise PromptError("point_coords without point_labels; each point needs its label: 1 inside, 0 outside")
         prompts = Prompts(
             point_coords=None if point_coords is None else point_coords.to(self.device),
-            point_labels=None if point_coords is None else point_labels.to(self.device),
+            point_labels=None if point_coords is None or point_labels is None else point_labels.to(self.device),
             boxes=None if boxes is None else boxes.to(self.device).reshape(-1, 4),
             mask_input=None if mask_input is None else mask_input.to(self.device, torch.float32),
         )

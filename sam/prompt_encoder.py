@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .layers import LayerNorm2d
+from .layers import LayerNorm2d, Layers
 
 
 class RandomPositions(nn.Module):
@@ -20,6 +20,7 @@ class RandomPositions(nn.Module):
 
     def __init__(self, features: int) -> None:
         super().__init__()
+        self.positional_encoding_gaussian_matrix: Tensor
         self.register_buffer("positional_encoding_gaussian_matrix", torch.randn(2, features))
 
     def forward(self, unit: Tensor) -> Tensor:
@@ -50,7 +51,7 @@ class PromptEncoder(nn.Module):
         self.grid_size = grid_size
         self.mask_size = 4 * grid_size  # side of a mask prompt
         self.pe_layer = RandomPositions(embed_dim // 2)
-        self.point_embeddings = nn.ModuleList(nn.Embedding(1, embed_dim) for _ in range(4))
+        self.point_embeddings = Layers(nn.Embedding(1, embed_dim) for _ in range(4))
         self.not_a_point_embed = nn.Embedding(1, embed_dim)
         self.mask_downscaling = nn.Sequential(
             nn.Conv2d(1, mask_channels // 4, 2, stride=2),
@@ -82,6 +83,15 @@ class PromptEncoder(nn.Module):
     def _boxes(self, boxes: Tensor) -> Tensor:
         corners = self.pe_layer((boxes.reshape(-1, 2, 2) + 0.5) / self.image_size)  # (N, 2, D)
         return corners + torch.cat([self.point_embeddings[2].weight, self.point_embeddings[3].weight])
+
+    def draw(
+        self, *, boxes: Tensor | None, point_coords: Tensor | None, point_labels: Tensor | None, side: int
+    ) -> Tensor | None:
+        """What prompts in pixels of a square of `side` add to the dense map, (N, D, side / 16, side / 16).
+
+        None: here they make tokens alone.
+        """
+        return None
 
     def forward(
         self,

@@ -50,7 +50,7 @@ def _numbers(name: str, value: Any, shape: tuple[str | int, ...], dtype: torch.d
         raise PromptError(f"{name} is not an array of numbers: {str(error).splitlines()[0]}") from None
     wanted = f"({', '.join(map(str, shape))})"
     fits = tensor.ndim == len(shape) and all(
-        isinstance(want, str) or have == want for have, want in zip(tensor.shape, shape)
+        isinstance(want, str) or have == want for have, want in zip(tensor.shape, shape, strict=True)
     )
     if not fits:
         raise PromptError(f"{name} has shape {tuple(tensor.shape)}; wanted {wanted}")

@@ -15,6 +15,9 @@ from typing import NamedTuple
 from torch import nn
 
 from .errors import UnknownVariant
+from .mask_decoder import MaskDecoder
+from .prompt_encoder import PromptEncoder
+from .transformer import TwoWayTransformer
 
 IMAGENET_MEAN = (123.675, 116.28, 103.53)  # of RGB values 0 to 255
 IMAGENET_STD = (58.395, 57.12, 57.375)
@@ -28,8 +31,8 @@ class Parts(NamedTuple):
     """
 
     image_encoder: nn.Module
-    prompt_encoder: nn.Module
-    mask_decoder: nn.Module
+    prompt_encoder: PromptEncoder
+    mask_decoder: MaskDecoder
 
 
 @dataclass(frozen=True)
@@ -58,10 +61,6 @@ class Variant:
 
 def standard_parts(image_encoder: nn.Module) -> Parts:
     """`image_encoder` with the prompt encoder and mask decoder of Segment Anything: 1024 px, 256 channels."""
-    from .mask_decoder import MaskDecoder
-    from .prompt_encoder import PromptEncoder
-    from .transformer import TwoWayTransformer
-
     prompt_encoder = PromptEncoder(embed_dim=256, image_size=1024, grid_size=64)
     mask_decoder = MaskDecoder(dim=256, transformer=TwoWayTransformer(depth=2, dim=256, heads=8, hidden=2048))
     return Parts(image_encoder, prompt_encoder, mask_decoder)

@@ -39,7 +39,7 @@ def from_changes(changes: np.ndarray, pixels: int) -> np.ndarray:
     """Run lengths from the sorted positions where a mask of so many `pixels` begins and ends."""
     edges = np.empty(len(changes) + 2, dtype=np.int64)
     edges[0], edges[1:-1], edges[-1] = 0, changes, pixels
-    runs = edges[1:] - edges[:-1]
+    runs: np.ndarray = edges[1:] - edges[:-1]
     return runs[:-1] if len(changes) and changes[-1] == pixels else runs
 
 
@@ -50,7 +50,8 @@ def without_pairs(changes: np.ndarray) -> np.ndarray:
         return changes
     first = np.flatnonzero(np.concatenate([[True], differ]))
     times = np.diff(first, append=len(changes))
-    return changes[first[times % 2 == 1]]
+    left: np.ndarray = changes[first[times % 2 == 1]]
+    return left
 
 
 def to_pixels(runs: np.ndarray, size: tuple[int, int]) -> np.ndarray:

@@ -62,7 +62,7 @@ def _joined(starts: np.ndarray, ends: np.ndarray, stride: int, *, reach: int) ->
         before = region.copy()
         np.minimum.at(region, before[upper], least)
         np.minimum.at(region, before[lower], least)
-        while (shorter := region[region] != region).any():
+        while (region[region] != region).any():
             region = region[region]
         if np.array_equal(region, before):
             return region

@@ -6,8 +6,11 @@ Parameter names are those of the official checkpoints.
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from .layers import Layers
 
 
 class Attention(nn.Module):
@@ -30,7 +33,7 @@ class Attention(nn.Module):
         A side of batch 1 (the image, before any prompt has changed it) serves the whole batch uncopied.
         """
         q, k, v = self.q_proj(q), self.k_proj(k), self.v_proj(v)
-        q, k, v = (t.unflatten(2, (self.heads, -1)).transpose(1, 2) for t in (q, k, v))  # (B, heads, N, d)
+        q, k, v = (torch.unflatten(t, 2, (self.heads, -1)).transpose(1, 2) for t in (q, k, v))  # (B, heads, N, d)
         if q.shape[0] != k.shape[0]:
             batch = max(q.shape[0], k.shape[0])
             q, k, v = (t.expand(batch, -1, -1, -1) for t in (q, k, v))
@@ -84,7 +87,7 @@ class TwoWayTransformer(nn.Module):
 
     def __init__(self, *, depth: int, dim: int, heads: int, hidden: int, downsample: int = 2) -> None:
         super().__init__()
-        self.layers = nn.ModuleList(
+        self.layers = Layers(
             TwoWayBlock(dim, heads, hidden, downsample=downsample, is_first=i == 0) for i in range(depth)
         )
         self.final_attn_token_to_image = Attention(dim, heads, downsample=downsample)

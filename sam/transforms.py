@@ -41,6 +41,11 @@ def check_image(image: Any) -> np.ndarray:
     return image
 
 
+def size_of(pixels: Tensor) -> tuple[int, int]:
+    """(h, w) of (..., h, w)."""
+    return pixels.shape[-2], pixels.shape[-1]
+
+
 def resized(size: tuple[int, int], side: int) -> tuple[int, int]:
     """The size that an image of `size` has once its longest side is `side`; never below one pixel."""
     height, width = size
@@ -72,7 +77,7 @@ def normalise_and_pad(pixels: Tensor, *, mean: Tensor, std: Tensor, side: int) -
     rows = pixels.movedim(-3, -1).flatten(-2).float()
     mean, std = (value.flatten().repeat(width) for value in (mean, std))
     padded = rows.new_zeros(*pixels.shape[:-3], side, side, 3)
-    padded[..., :height, :width, :] = (rows - mean).div_(std).unflatten(-1, (width, 3))
+    padded[..., :height, :width, :] = torch.unflatten((rows - mean).div_(std), -1, (width, 3))
     return padded.movedim(-1, -3)
 
 

@@ -5,19 +5,24 @@ from __future__ import annotations
 import inspect
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
 
 from . import detectors, plugins
+from .class_map import ClassMap, MappedDetector
 from .devices import resolve_device
 from .errors import OutputExists, UnknownName, UsageError
+from .files import OutputFolder
+from .hidden import HIDDEN
 from .images import MAX_PIXELS, Data, scan
-from .ledger import Journal, Lock
+from .ledger import Journal
+from .libraries import guarded_torch
+from .lock import Lock
 from .memory import kept_pages
-from .outputs import HIDDEN, foreign_labels, refuse_links
-from .pipeline import Clock, Models, label, read_ahead
+from .outputs import foreign_labels, refuse_links
+from .pipeline import Clock, Models, label, read_ahead, windows
 from .protocols import Detector, Segmenter
 from .request import Asked, Recall, Recalled, class_names, relative, settings_of
 from .run import Event, Run, Summary
@@ -30,6 +35,7 @@ CHECKPOINT_SUFFIXES = (".pt", ".pth", ".safetensors")
 SEGMENTERS = "samlabel.segmenters"
 
 
+@guarded_torch()
 def auto_annotate(
     data: Data,
     det_model: str | os.PathLike[str] | None = "nano",
@@ -57,8 +63,11 @@ def auto_annotate(
     max_failures: int | None = None,
     trust_weights: bool | str = False,
     accept: str | os.PathLike[str] | None = None,
+    follow_links: bool = False,
     dtype: str = "float32",
     backend: str = "torch",
+    class_map: str | os.PathLike[str] | Mapping[str, str | None] | None = None,
+    rename: Sequence[str] = (),
     progress: Callable[[Event], None] | None = None,
 ) -> Summary:
     """Label files for every picture in `data` (a folder, a file, a glob pattern or a list of these).
@@ -69,9 +78,10 @@ def auto_annotate(
     Labels go to `output_dir`, one folder a format, or beside the data to
     `<data>_auto_annotate_labels`. `images` says how formats that hold pictures get them: copy,
     hardlink, symlink, none, or `None` for each format's own way. `detector` and `segmenter` take
-    objects of your own. `batch` is the most pictures detected at once: 1 on a CPU, else 8. `workers` pictures are
-    worked on at the same time, each on its part of the cores: one a core up to 4 on a CPU, else 1. The arguments up
-    to `output_dir` are those of ultralytics' `auto_annotate`.
+    objects of your own. `batch` is the most images detected at once: 1 on a CPU, else 8. `workers` images are
+    worked on at the same time: one a core up to 4 on a CPU, else 1. The labels are the same bytes with any number of
+    workers, since an image's share of the cores does not depend on it. The arguments up to `output_dir` are those of
+    ultralytics' `auto_annotate`.
 
     Started again with the same settings it continues; a finished dataset stays as it is. With other
     settings it stops, or with `update` redoes the pictures that the difference touches, or with
@@ -79,8 +89,15 @@ def auto_annotate(
     `trust_weights` lets a detector open a file that can run code (a `.pt` is a Python pickle): True,
     or the SHA-256 of the one file that may. `dtype` (float32, bfloat16, float16, auto) and `backend` (torch,
     openvino) are how the SAM variant is run. `accept` is a dataset in any format that people made: its
-    labels are kept as they are, and so is every label that was edited in the output. Raises UsageError for what cannot be meant, OutputExists
-    before anything is overwritten, TooManyFailures.
+    labels are kept as they are, and so is every label that was edited in the output. Links in `data` are followed;
+    those in that dataset, and in that of the detector labels:, are followed out of it only with `follow_links`.
+    `class_map` is the user's own
+    taxonomy, a mapping from the detector's class names to new ones or a file of it (YAML, JSON or CSV): several names
+    may become one, what it does not name is left out, and category ids count from 1 in its order. `rename` holds
+    `OLD=NEW` texts; alone, they leave all other classes as they are.
+
+    Raises UsageError for what cannot be meant, OutputExists before anything is overwritten, TooManyFailures, and
+    LeadsOutside.
     """
     started = time.perf_counter()
     thresholds, grid, clock = thresholds or Thresholds(), grid or Grid(), Clock()
@@ -98,6 +115,9 @@ def auto_annotate(
     refuse_links(out, formats)
     if not overwrite:
         _refuse_foreign(out)
+    mapped = ClassMap.of(class_map, rename)
+    if mapped is not None and mapped.whole and classes:
+        raise UsageError("--classes and --map both choose classes; leave classes out of the map instead")
     asked = Asked(
         _text(det_model),
         _text(sam_model),
@@ -111,8 +131,9 @@ def auto_annotate(
         detector is not None or segmenter is not None,
         dtype,
         backend,
+        mapped,
     )
-    recall = Recall(out / HIDDEN, asked)
+    recall = Recall(OutputFolder(out), asked)
 
     def load() -> tuple[Models, str]:
         with clock.of("load"):
@@ -128,33 +149,37 @@ def auto_annotate(
                 classes=classes,
                 grid=grid,
                 trust_weights=trust_weights,
+                follow_links=follow_links,
                 dtype=dtype,
                 backend=backend,
+                class_map=mapped,
             )
             return models, chosen
 
     loaded = None
     known = None if overwrite else recall.find()
-    while True:
-        if known is None:
-            loaded = loaded or load()
-            known = Recalled(settings_of(asked, *loaded), loaded[0].categories)
-        run = Run(
-            out,
-            source,
-            known.settings,
-            known.categories,
-            formats,
-            images,
-            overwrite,
-            update,
-            max_failures,
-            Path(accept) if accept is not None else None,
-        )
-        _make(run.hidden)
-        with Lock(run.hidden / "lock"):
+    with Lock(out):
+        while True:
+            if known is None:
+                loaded = loaded or load()
+                known = Recalled(settings_of(asked, *loaded), loaded[0].categories)
+            run = Run(
+                out,
+                source,
+                known.settings,
+                known.categories,
+                formats,
+                images,
+                overwrite,
+                update,
+                max_failures,
+                Path(accept) if accept is not None else None,
+                follow_links,
+            )
+            run.folder.mkdir(HIDDEN)
             run.prepare()
-            with Journal(run.journal, settings_hash(known.settings), categories=known.categories) as journal:
+            settings = settings_hash(known.settings)
+            with Journal(run.journal, settings, categories=known.categories, below=run.folder) as journal:
                 run.stop_when_too_many_failed()
                 todo = run.todo(journal)
                 run.refuse_edited(todo)
@@ -164,11 +189,24 @@ def auto_annotate(
                         known = None
                         continue
                     models, chosen = loaded
-                    at_once = workers or _at_once(chosen, models.segmenter, len(source.paths))
-                    ahead = read_ahead(source.root, todo, threads=max(1, at_once // 2), max_pixels=max_pixels)
+                    most = _most_at_once(chosen, models.segmenter)
+                    at_once = workers or min(most, len(source.paths))
                     step = batch or (1 if chosen == "cpu" else 8)
-                    with kept_pages(), closing(ahead) as pictures:
-                        for done in label(pictures, models, thresholds, batch=step, at_once=at_once, clock=clock):
+                    alone = models.detector is None  # then nothing is detected in batches
+                    shown = windows(source.paths, todo, 1 if alone else step)
+                    ahead = read_ahead(source.root, shown.paths, threads=max(1, at_once // 2), max_pixels=max_pixels)
+                    made = label(
+                        ahead,
+                        models,
+                        thresholds,
+                        batch=step,
+                        at_once=at_once,
+                        threads=max(1, cores() // max(1, most)),
+                        windows=shown,
+                        clock=clock,
+                    )
+                    with kept_pages(), closing(ahead), closing(made):
+                        for done in made:
                             with clock.of("journal"):
                                 run.finish(done, journal, len(todo), progress)
                 if loaded is not None:
@@ -184,14 +222,14 @@ def beside(data: Data) -> Path:
     return path.parent / f"{path.stem}_auto_annotate_labels"
 
 
-def _at_once(device: str, segmenter: Segmenter, pictures: int) -> int:
-    """Pictures worked on at the same time; 0 means in the caller's thread.
+def _most_at_once(device: str, segmenter: Segmenter) -> int:
+    """Images that this machine works on at the same time unless told otherwise; 0 means in the caller's thread.
 
-    All pictures count and not those that are left: each worker's share of the cores may change the last digit of
-    a logit, and a resumed run must end like one that was never stopped.
+    They share the cores, and an image keeps that share with any number of workers, in a folder of any size: how many
+    threads share a sum may change the last digit of a logit, and the same image must give the same bytes.
     """
     if device == "cpu":
-        return max(1, min(getattr(segmenter, "most_at_once", MOST), cores(), pictures))
+        return max(1, min(getattr(segmenter, "most_at_once", MOST), cores()))
     return 1 if device.startswith("cuda") else 0  # others are not made for several threads
 
 
@@ -207,8 +245,10 @@ def _models(
     classes: Sequence[str | int] | None,
     grid: Grid,
     trust_weights: bool | str = False,
+    follow_links: bool = False,
     dtype: str,
     backend: str,
+    class_map: ClassMap | None = None,
 ) -> Models:
     if segmenter is None:
         segmenter = _segmenter(sam_model, sam_checkpoint, device=device, grid=grid, dtype=dtype, backend=backend)
@@ -216,10 +256,19 @@ def _models(
         raise UsageError("dtype and backend are of the SAM variants; a segmenter of your own brings its own")
     if detector is None and det_model is not None and detectors.parse(str(det_model))[0] != detectors.NO_DETECTOR:
         detector = detectors.load(
-            str(det_model), device=device, classes=classes, trust_weights=trust_weights, **asdict(detecting)
+            str(det_model),
+            device=device,
+            classes=classes,
+            trust_weights=trust_weights,
+            follow_links=follow_links,
+            **asdict(detecting),
         )
     elif detector is None and classes:
         raise UsageError("classes were given, but without a detector every object is of one class; leave them out")
+    if class_map is not None:
+        if detector is None:
+            raise UsageError("a class map was given, but without a detector every object is of one class; leave it out")
+        detector = MappedDetector(detector, class_map)
     return Models(detector, segmenter)
 
 
@@ -245,10 +294,14 @@ def _segmenter(
         name = "nano"
     module = plugins.get("segmenter", kind, SEGMENTERS)
     if kind == "sam":
-        return module.load(name, checkpoint=sam_checkpoint, device=device, grid=grid, dtype=dtype, backend=backend)
+        of_sam: Segmenter = module.load(
+            name, checkpoint=sam_checkpoint, device=device, grid=grid, dtype=dtype, backend=backend
+        )
+        return of_sam
     if (dtype, backend) != ("float32", "torch"):
         raise UsageError(f"dtype and backend are of the SAM variants, not of {kind!r}; leave them out")
-    return module.load(name, checkpoint=sam_checkpoint, device=device, grid=grid)
+    other: Segmenter = module.load(name, checkpoint=sam_checkpoint, device=device, grid=grid)
+    return other
 
 
 def _text(value: str | os.PathLike[str] | None) -> str | None:
@@ -284,10 +337,3 @@ def _refuse_foreign(out: Path) -> None:
             f"{out} already holds labels that samlabel did not write ({label_file.relative_to(out)}); choose another "
             f"folder, or --overwrite to write beside them"
         )
-
-
-def _make(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UsageError(f"the output folder {folder.parent} cannot be made: {error.strerror}") from error

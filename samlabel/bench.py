@@ -8,14 +8,18 @@ import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
-from .detectors.ultralytics import quiet_import
+from .detectors._offline import offline, warm_up
 from .devices import resolve_device
 from .errors import UnknownName, UsageError, WeightsError
 from .memory import kept_pages
 from .protocols import Image
 from .types import Detections
+
+if TYPE_CHECKING:
+    from .segmenters.sam import SamSegmenter
 
 SIZE, PROMPTS = (1080, 810), 10
 # What ultralytics' page on SAM compares with: a model's yaml, its classes, and the side of the square it reads.
@@ -116,37 +120,41 @@ def _sam_row(
     from .segmenters import sam
 
     image, asked = Image("drawn", _drawn()), _boxes()
-    timings, about = {}, {}
+    timings: dict[str, Timing] = {}
+    about: dict[str, Any] = {}
     for device, dtype in [(one, dtype) for one in devices for dtype in dtypes or sam.number_types(one)]:
         segmenter, about = sam.load_and_describe(name, device=device, dtype=dtype, backend=backend, random=random)
         way = " ".join([device] + [dtype] * (dtype != "float32") + [backend] * (backend != "torch"))
-        with kept_pages():
-            embedding = segmenter.embed(image)
-            timings[way] = Timing(
-                _milliseconds(lambda: segmenter.embed(image), device, rounds),
-                _milliseconds(lambda: list(segmenter.segment(embedding, asked)), device, rounds),
-            )
-        del segmenter, embedding
+        timings[way] = _sam_timing(segmenter, image, asked, device, rounds)
+        del segmenter
     weights = "random" if random else "ships with samlabel" if about["bundled"] else "pulled"
     return Row(name, weights, about["params"], about["bytes"], timings)
 
 
+def _sam_timing(segmenter: SamSegmenter, image: Image, asked: Detections, device: str, rounds: int) -> Timing:
+    with kept_pages():
+        embedding = segmenter.embed(image)
+        return Timing(
+            _milliseconds(lambda: segmenter.embed(image), device, rounds),
+            _milliseconds(lambda: list(segmenter.segment(embedding, asked)), device, rounds),
+        )
+
+
 def _other_row(name: str, devices: Sequence[str], rounds: int) -> Row:
     """One of ultralytics' models built from its yaml: weights do not change its time, and no file is opened."""
-    with quiet_import():
-        from ultralytics import YOLO
-
     file, classes, side = OTHERS[name]
-    pixels, timings, params = _drawn(), {}, 0
+    pixels, params = _drawn(), 0
+    timings: dict[str, Timing] = {}
     for device in devices:
-        model = YOLO(file, task="segment")
-        if classes != model.model.model[-1].nc:
-            from ultralytics.nn.tasks import SegmentationModel
-
-            model.model = SegmentationModel(file, nc=classes, verbose=False)
-        params = sum(value.numel() for value in model.model.parameters())
         options = {"imgsz": side, "device": device, "verbose": False, "save": False}
-        timings[device] = Timing(_milliseconds(lambda: model.predict(pixels, **options), device, rounds), None)
+        with offline() as ultralytics:
+            model = ultralytics.YOLO(file, task="segment")
+            if classes != model.model.model[-1].nc:
+                model.model = type(model.model)(file, nc=classes, verbose=False)
+            warm_up(model, options)
+        params = sum(value.numel() for value in model.model.parameters())
+        predict = partial(model.predict, pixels, **options)
+        timings[device] = Timing(_milliseconds(predict, device, rounds), None)
     return Row(name, "random", params, None, timings)
 
 
@@ -163,7 +171,7 @@ def _milliseconds(call: Callable[[], Any], device: str, rounds: int) -> float:
 
     started = time.perf_counter()
     once()
-    seconds = []
+    seconds: list[float] = []
     while not seconds or (len(seconds) < rounds and time.perf_counter() - started < _LONGEST):
         seconds.append(once())
     return round(1000 * statistics.median(seconds), 2)

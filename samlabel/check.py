@@ -13,7 +13,9 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from .errors import FormatError, ImageError, UnknownName, UsageError
+from .duplicates import TooManyPairs, duplicates
+from .errors import FormatError, ImageError, LeadsOutside, UnknownName, UsageError
+from .image_files import ImageFiles
 from .types import Annotation, Dataset, ImageRecord
 
 SEVERITIES = ("error", "warning", "note", "off")
@@ -21,6 +23,7 @@ SEVERITIES = ("error", "warning", "note", "off")
 CODES: Mapping[str, tuple[str, str]] = MappingProxyType(
     {
         "format": ("error", "the file breaks a rule of its format"),
+        "outside": ("error", "a label file, a folder of data.yaml or an image leads out of the dataset"),
         "no-images": ("error", "the dataset lists no image"),
         "image-missing": ("error", "a listed image is not in the folder of pictures"),
         "image-unreadable": ("error", "a listed image cannot be read"),
@@ -33,8 +36,9 @@ CODES: Mapping[str, tuple[str, str]] = MappingProxyType(
         "box-mask": ("warning", "a box that is not around its mask, by more than two pixels"),
         "mask-empty": ("error", "a mask without a pixel"),
         "mask-tiny": ("warning", "a mask smaller than the threshold min_area"),
-        "duplicate": ("warning", "two objects of one category overlap more than the threshold duplicate_iou"),
-        "duplicate-other": ("note", "two objects of different categories overlap more than that"),
+        "duplicate": ("warning", "an object overlaps an earlier one of its category more than duplicate_iou"),
+        "duplicate-other": ("note", "an object overlaps an earlier one of another category more than that"),
+        "not-compared": ("note", "an image with more overlapping objects than are compared for duplicates"),
         "category-unused": ("note", "a category without an object"),
         "imbalance": ("warning", "the largest category has more objects than max_imbalance times the smallest"),
         "no-objects": ("note", "an image without objects"),
@@ -110,19 +114,28 @@ class Report:
 
 
 def check(
-    path: Path, *, format: str | None = None, image_root: Path | None = None, limits: Limits | None = None
+    path: Path,
+    *,
+    format: str | None = None,
+    image_root: Path | None = None,
+    limits: Limits | None = None,
+    follow_links: bool = False,
 ) -> Report:
-    """Every finding in the dataset at `path`, in order of its images; pictures are looked for in `image_root`."""
+    """Every finding in the dataset at `path`, in order of its images; images are looked for in `image_root`.
+
+    What leads out of the dataset is a finding and not opened, unless `follow_links`.
+    """
     import converters
 
     limits = limits or Limits()
     report = Report(str(path))
     try:
-        dataset = converters.read(path, format, image_root=image_root, pictures=True)
+        dataset = converters.read(path, format, image_root=image_root, pictures=True, follow_links=follow_links)
         found = _findings(dataset, report, limits)
         _collect(found, report, limits)
-    except FormatError as error:
-        _collect(iter([("format", " ".join(str(error).split()), None, None)]), report, limits)
+    except (FormatError, LeadsOutside) as error:
+        code = "outside" if isinstance(error, LeadsOutside) else "format"
+        _collect(iter([(code, " ".join(str(error).split()), None, None)]), report, limits)
     _judge(report, limits)
     return report
 
@@ -153,14 +166,15 @@ def _findings(dataset: Dataset, report: Report, limits: Limits) -> Iterator[_Raw
             yield "category-twice", f"{count} categories are called {name!r}", None, None
     used: Counter[str] = Counter({name: 0 for name in names.values()})
     seen: set[str] = set()
+    files = dataset.images_in()
     for record in dataset.records:
         report.images += 1
         report.objects += len(record.annotations)
         if record.path in seen:
             yield "image-twice", "listed twice", record.path, None
         seen.add(record.path)
-        if dataset.image_root is not None:
-            yield from _picture(record, dataset.image_root)
+        if files.root is not None:
+            yield from _picture(record, files)
         if not record.annotations:
             yield "no-objects", "has no objects", record.path, None
         for number, one in enumerate(record.annotations, start=1):
@@ -170,7 +184,7 @@ def _findings(dataset: Dataset, report: Report, limits: Limits) -> Iterator[_Raw
                 yield "unknown-category", f"category {one.category_id} is not listed", record.path, number
             for code, message in _geometry(one, record.size, limits):
                 yield code, message, record.path, number
-        yield from _duplicates(record, names, limits)
+        yield from _duplicates(record, limits)
     report.categories.update(used)
     if not report.images:
         yield "no-images", "lists no image", None, None
@@ -180,17 +194,21 @@ def _findings(dataset: Dataset, report: Report, limits: Limits) -> Iterator[_Raw
     present = {name: count for name, count in used.items() if count}
     if present and max(present.values()) > limits.max_imbalance * min(present.values()):
         most, least = max(present, key=present.__getitem__), min(present, key=present.__getitem__)
-        text = f"{present[most]} objects of {most!r}, {present[least]} of {least!r}; {limits.max_imbalance:g} times is allowed"
-        yield "imbalance", text, None, None
+        counts = f"{present[most]} objects of {most!r}, {present[least]} of {least!r}"
+        yield "imbalance", f"{counts}; {limits.max_imbalance:g} times is allowed", None, None
 
 
-def _picture(record: ImageRecord, root: Path) -> Iterator[_Raw]:
+def _picture(record: ImageRecord, files: ImageFiles) -> Iterator[_Raw]:
     from .images import header_size
 
+    assert files.root is not None
     try:
-        size = header_size(root, record.path)
+        files.find(record.path)
+        size = header_size(files.root, record.path)
     except FileNotFoundError:
-        yield "image-missing", f"not in {root}", record.path, None
+        yield "image-missing", f"not in {files.root}", record.path, None
+    except LeadsOutside as error:
+        yield "outside", str(error), record.path, None
     except ImageError as error:
         yield "image-unreadable", str(error), record.path, None
     else:
@@ -218,26 +236,12 @@ def _geometry(one: Annotation, size: tuple[int, int], limits: Limits) -> Iterato
         yield "box-mask", f"box {one.box}, mask in {one.mask.box}"
 
 
-def _duplicates(record: ImageRecord, names: Mapping[int, str], limits: Limits) -> Iterator[_Raw]:
-    """Pairs that are nearly one; boxes first, since only those that overlap so far can have masks that do."""
-    objects = record.annotations
-    order = sorted(range(len(objects)), key=lambda i: objects[i].box[0])
-    for place, i in enumerate(order):
-        for j in order[place + 1 :]:
-            a, b = objects[i], objects[j]
-            if b.box[0] >= a.box[2]:
-                break
-            both_masks = a.mask is not None and b.mask is not None
-            if _box_iou(a.box, b.box) < (limits.duplicate_iou / 4 if both_masks else limits.duplicate_iou):
-                continue
-            overlap = a.mask.iou(b.mask) if both_masks else _box_iou(a.box, b.box)  # type: ignore[union-attr, arg-type]
-            if overlap >= limits.duplicate_iou:
-                code = "duplicate" if a.category_id == b.category_id else "duplicate-other"
-                first, second = sorted((i + 1, j + 1))
-                yield code, f"overlaps object {first} by {overlap:.3f}", record.path, second
-
-
-def _box_iou(a: tuple[float, ...], b: tuple[float, ...]) -> float:
-    inter = max(0.0, min(a[2], b[2]) - max(a[0], b[0])) * max(0.0, min(a[3], b[3]) - max(a[1], b[1]))
-    union = (a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - inter
-    return inter / union if union > 0 else 0.0
+def _duplicates(record: ImageRecord, limits: Limits) -> Iterator[_Raw]:
+    """Objects that are nearly one with an earlier one."""
+    try:
+        for found in duplicates(record.annotations, limits.duplicate_iou):
+            code = "duplicate" if found.same_category else "duplicate-other"
+            message = f"overlaps object {found.first + 1} by {found.overlap:.3f}"
+            yield code, message, record.path, found.second + 1
+    except TooManyPairs:
+        yield "not-compared", "so many objects overlap that not all were compared", record.path, None

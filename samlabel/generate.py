@@ -9,23 +9,29 @@ import csv
 import io
 import json
 import os
-import shutil
 from collections import Counter
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from .errors import ImageError, UnknownName
+from .errors import OutputExists, UnknownName, UsageError
+from .files import OutputFolder
+from .hidden import HIDDEN, read_json
 from .images import Data, Failed, Source, decode, scan
-from .ledger import replacing, write_atomically
+from .lock import Lock
 from .memory import kept_pages
+from .outputs import refuse_links
+from .pipeline import OF_ONE_IMAGE, failure
+from .request import detector_settings, relative, segmenter_settings
 from .types import Annotation, Category, Dataset, ImageRecord
+from .update import describe_difference
 
 if TYPE_CHECKING:
     from .protocols import Detector
     from .segmenters.sam import SamSegmenter
 
+SETTINGS = f"{HIDDEN}/generate.json"
 FORMS = ("png", "coco_rle", "sa1b")
 COLUMNS = (
     "id,area,bbox_x0,bbox_y0,bbox_w,bbox_h,point_input_x,point_input_y,predicted_iou,stability_score,"
@@ -67,30 +73,43 @@ def generate(
     "png" makes a folder a picture, `0.png`, `1.png`, ... and metadata.csv; "coco_rle" one JSON file a
     picture; "sa1b" SA-1B records. With `detector` its boxes are the prompts, else a grid of points. A
     picture whose masks are there is passed over unless `overwrite`; SA-1B records are made all or none.
+    A picture that a model cannot take is listed in `failed`, and the others are done.
+
+    The settings are noted in `output/.samlabel`. Raises OutputExists, with nothing changed, where masks are there that
+    other settings made (`overwrite` replaces them), and UsageError for a link below `output`, or at once where another
+    command writes there.
     """
     if form not in FORMS:
         raise UnknownName("output form", form, list(FORMS))
     out = Path(os.path.abspath(output))
     source = scan(data, exclude=[out])
     done = Generated(out, failed=list(source.failed))
-    if form == "sa1b":
-        import converters
 
-        records = _records(source, source.paths, segmenter, detector, done, progress)
-        dataset = Dataset((Category(1, "object"),), records, source.root)
-        converters.write(dataset, out, "sa1b", overwrite=overwrite, sidecar=False)
-        return done
+    def records(paths: Sequence[str]) -> Iterator[ImageRecord]:
+        return _records(source, paths, segmenter, detector, done, progress)
+
     suffix = "" if form == "png" else ".json"
-    targets = {path: out / (name + suffix) for path, name in names(source.paths).items()}
-    todo = [path for path, target in targets.items() if overwrite or not target.exists()]
-    done.present = len(targets) - len(todo)
-    for record in _records(source, todo, segmenter, detector, done, progress):
-        target = targets[record.path]
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if form == "png":
-            _write_pngs(record, target)
-        else:
-            write_atomically(target, json.dumps([as_record(one) for one in record.annotations]) + "\n")
+    targets = {path: name + suffix for path, name in names(source.paths).items()}
+    with Lock(out) as lock:
+        folder = OutputFolder(out)
+        settings = _settings(source, out, segmenter, form, detector)
+        _begin(folder, settings, set(targets.values()), overwrite=overwrite)
+        if form == "sa1b":
+            import converters
+
+            dataset = Dataset((Category(1, "object"),), records(source.paths), source.root)
+            what = f"masks with {json.dumps(settings, sort_keys=True)}"
+            with converters.begun(lock, what, "sa1b", [out], overwrite=overwrite) as may_replace:
+                converters.write(dataset, out, "sa1b", overwrite=may_replace, sidecar=False)
+            return done
+        todo = [path for path, target in targets.items() if overwrite or folder.kind(target) is None]
+        done.present = len(targets) - len(todo)
+        for record in records(todo):
+            if form == "png":
+                _write_pngs(record, folder, targets[record.path])
+            else:
+                text = json.dumps([as_record(one) for one in record.annotations]) + "\n"
+                folder.write(targets[record.path], text, durable=True)
     return done
 
 
@@ -118,19 +137,18 @@ def as_record(one: Annotation) -> dict[str, Any]:
 
 def _records(
     source: Source,
-    paths: tuple[str, ...] | list[str],
+    paths: Sequence[str],
     segmenter: SamSegmenter,
     detector: Detector | None,
     done: Generated,
     progress: Callable[[str], None] | None,
 ) -> Iterator[ImageRecord]:
     for number, path in enumerate(paths, start=1):
-        try:
-            image = decode(source.root, path).image
-            boxes = None if detector is None else detector.detect([image])[0].boxes
-            record = ImageRecord(path, image.size, tuple(segmenter.generate(image, boxes=boxes)))
-        except ImageError as error:
-            done.failed.append(Failed(path, "decode", str(error)))
+        record = _record(source.root, path, segmenter, detector)
+        if isinstance(record, Failed):
+            done.failed.append(record)
+            if progress is not None:
+                progress(f"{number}/{len(paths)} {path}: failed: {record.stage}: {record.reason}")
             continue
         done.images += 1
         done.masks += len(record.annotations)
@@ -139,19 +157,87 @@ def _records(
         yield record
 
 
-def _write_pngs(record: ImageRecord, folder: Path) -> None:
+def _record(root: Path, path: str, segmenter: SamSegmenter, detector: Detector | None) -> ImageRecord | Failed:
+    stage = "decode"
+    try:
+        image, boxes = decode(root, path).image, None
+        if detector is not None:
+            stage = "detect"
+            boxes = detector.detect([image])[0].boxes
+        stage = "segment"
+        return ImageRecord(path, image.size, tuple(segmenter.generate(image, boxes=boxes)))
+    except UsageError:
+        raise
+    except OF_ONE_IMAGE as error:
+        return failure(path, stage, error)
+
+
+def _settings(
+    source: Source, out: Path, segmenter: SamSegmenter, form: str, detector: Detector | None
+) -> dict[str, Any]:
+    """Everything that decides what the masks are."""
+    from . import __version__
+
+    return {
+        "samlabel": __version__,
+        "images": relative(source, out),
+        "form": form,
+        "device": segmenter.device,
+        "segmenter": segmenter_settings(segmenter),
+        "grid": asdict(segmenter.grid),
+        "detector": "none" if detector is None else detector_settings(detector),
+    }
+
+
+def _begin(out: OutputFolder, settings: dict[str, Any], targets: set[str], *, overwrite: bool) -> None:
+    """Note the settings, once no masks are left that others made; OutputExists where they may not go."""
+    refuse_links(out.named, ())
+    before = read_json(out, SETTINGS)
+    if before == settings:
+        return
+    made = list(_outputs(out.path)) if before else [target for target in targets if out.kind(target) is not None]
+    if before:
+        why = f"holds masks made with other settings: {describe_difference(before, settings)}"
+    else:
+        why = "holds masks made with settings that nothing here notes"
+    if made and not overwrite:
+        raise OutputExists(f"{out.named} {why}; choose another --output, or --overwrite to make them anew")
+    others = [one for one in made if one not in targets]
+    if others:
+        raise OutputExists(
+            f"{out.named} {why}; --overwrite would leave {len(others)} of them beside the new ones, the first is "
+            f"{others[0]}: choose another --output, or move them away"
+        )
+    for one in made:  # all of them now: a run that is cut off must leave none to the next
+        out.remove_tree(one)
+    out.write(SETTINGS, json.dumps(settings, indent=1, sort_keys=True) + "\n", durable=True)
+
+
+def _outputs(out: Path) -> Iterator[str]:
+    """Folders of PNG masks and JSON files below `out`, as POSIX paths relative to it; nothing hidden."""
+    for where, folders, files in os.walk(out):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        base = Path(where).relative_to(out)
+        if "metadata.csv" in files:
+            yield base.as_posix()
+        yield from ((base / name).as_posix() for name in sorted(files) if name.endswith(".json"))
+
+
+def _write_pngs(record: ImageRecord, out: OutputFolder, name: str) -> None:
     """A folder of masks that takes its name when all of it is written."""
+    with out.replacing_folder(name) as folder:
+        _fill(record, out, folder)
+
+
+def _fill(record: ImageRecord, out: OutputFolder, folder: str) -> None:
     from PIL import Image
 
-    build = folder.with_name(f".{folder.name}.new")
-    shutil.rmtree(build, ignore_errors=True)
-    build.mkdir()
     table = io.StringIO()
     rows = csv.writer(table, lineterminator="\n")
     rows.writerow(COLUMNS.split(","))
     for number, one in enumerate(record.annotations):
         assert one.mask is not None, "the generator sets it"
-        with replacing(build / f"{number}.png") as file:
+        with out.replacing(f"{folder}/{number}.png", durable=True) as file:
             Image.fromarray(one.mask.to_pixels().astype("uint8") * 255).save(file, format="PNG")
         values = as_record(one)
         point = values["point_coords"][0] if values["point_coords"] else ["", ""]
@@ -166,10 +252,7 @@ def _write_pngs(record: ImageRecord, folder: Path) -> None:
                 *values["crop_box"],
             ]
         )
-    write_atomically(build / "metadata.csv", table.getvalue())
-    if folder.exists():
-        shutil.rmtree(folder)
-    os.replace(build, folder)
+    out.write(f"{folder}/metadata.csv", table.getvalue(), durable=True)
 
 
 def _xywh(box: tuple[float, ...]) -> list[float]:

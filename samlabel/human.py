@@ -14,12 +14,16 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from .errors import Conflicted, ImageError, SamlabelError
-from .images import Source, fingerprint, hash_file, header_size
-from .ledger import HUMAN, Journal, record_to_json, write_atomically
+from .file_state import hash_file, state_of
+from .files import OutputFolder
+from .hidden import HIDDEN
+from .images import Source, header_size
+from .ledger import HUMAN, Journal, record_to_json
 from .outputs import Outputs
 from .types import Annotation, Category, Dataset, ImageRecord
 
 CONFLICTS = "conflicts.jsonl"
+PRISTINE = f"{HIDDEN}-pristine.new"  # removed when the next run starts, if we are killed
 Write = Callable[[str, Dataset, Path], Any]
 
 
@@ -94,20 +98,21 @@ def _both(
     if origin is None:
         raise SamlabelError(f"{name}: not known what it was made from")
     categories = tuple(Category(key, text, above) for key, text, above in origin["categories"])
-    with Journal(journal, settings, categories=categories, until=origin["end"]) as before:
+    below = outputs.folder
+    with Journal(journal, settings, categories=categories, until=origin["end"], below=below) as before:
         images = [path for path in origin["images"] if path in before.entries]
         if len(images) != len(origin["images"]) or before.totals(images).digest != origin["records"]:
             raise SamlabelError(f"{name}: the journal has moved on")
         images = [path for path in images if (source.root / path).is_file()]
         originals = {path: before.record(path) for path in images}
-        folder = outputs.out / ".samlabel-pristine.new"  # removed when the next run starts, if we are killed
-        outputs.clear(folder)
-        folder.mkdir()
+        below.remove_tree(PRISTINE)
+        below.mkdir(PRISTINE)
+        folder = outputs.out / PRISTINE
         try:
             write(name, Dataset(categories, list(originals.values()), source.root), folder)
-            mine = _read(converters.read(folder, name), name)
+            mine = _read(converters.read(folder, name, follow_links=True), name)  # it is ours
         finally:
-            outputs.clear(folder)
+            below.remove_tree(PRISTINE)
     theirs = _read(converters.read(outputs.out / name, name), name)
     names = {one.id: one.name for one in categories}
     for path, made in mine.items():
@@ -155,7 +160,7 @@ def _read(dataset: Dataset, name: str) -> dict[str, Made]:
     return {record.path: Made(replace(record, id=None, extra={}), names, name) for record in dataset.records}
 
 
-def accepted(dataset: Path, source: Source) -> tuple[dict[str, Made], list[Conflict]]:
+def accepted(dataset: Path, source: Source, *, follow_links: bool = False) -> tuple[dict[str, Made], list[Conflict]]:
     """Labels of a dataset in any format, as a person's; an image is found by its path, else by its file name."""
     import converters
 
@@ -164,7 +169,7 @@ def accepted(dataset: Path, source: Source) -> tuple[dict[str, Made], list[Confl
         by_name.setdefault(PurePosixPath(path).name, []).append(path)
     found: dict[str, Made] = {}
     conflicts: list[Conflict] = []
-    for path, made in _read(converters.read(dataset), str(dataset)).items():
+    for path, made in _read(converters.read(dataset, follow_links=follow_links), str(dataset)).items():
         same = [path] if path in source.paths else by_name.get(PurePosixPath(path).name, [])
         if len(same) != 1:
             conflicts.append(Conflict(path, "unknown-image", f"{dataset} has labels for it, but no picture is just it"))
@@ -189,6 +194,7 @@ def take(journal: Journal, found: Mapping[str, Made], source: Source, *, replaci
     conflicts, taken = [], []
     for path in sorted(found):
         made, entry = found[path], journal.entries.get(path)
+        state = state_of(source.root / path)
         sha256 = hash_file(source.root / path)
         if entry is not None and entry.human:
             before = Made(journal.record(path), {one.id: one.name for one in journal.categories}, "")
@@ -199,24 +205,23 @@ def take(journal: Journal, found: Mapping[str, Made], source: Source, *, replaci
                     Conflict(path, "two-persons", f"a person's labels are here already; {made.origin} differs")
                 )
                 continue
-        taken.append((made, sha256))
+        taken.append((made, sha256, state))
     if not conflicts:
-        for made, sha256 in taken:
-            journal.append_human(made.record, made.names, sha256, fingerprint(source.root / made.record.path))
+        for made, sha256, state in taken:
+            journal.append_human(made.record, made.names, sha256, state)
     return conflicts
 
 
-def list_conflicts(out: Path, conflicts: list[Conflict], *, stop: bool) -> None:
+def list_conflicts(out: OutputFolder, conflicts: list[Conflict], *, stop: bool) -> None:
     """Write `OUT/conflicts.jsonl`, or remove an old one; with `stop` raise Conflicted when there is any."""
-    file = out / CONFLICTS
     if not conflicts:
-        file.unlink(missing_ok=True)
+        out.remove(CONFLICTS)
         return
     rows = sorted(json.dumps(asdict(one), ensure_ascii=False, sort_keys=True) for one in conflicts)
-    write_atomically(file, "".join(row + "\n" for row in rows))
+    out.write(CONFLICTS, "".join(row + "\n" for row in rows), durable=True)
     if stop:
         first = conflicts[0]
         raise Conflicted(
-            f"{first.path}: {first.message}; {len(conflicts)} such conflict{'s' * (len(conflicts) > 1)} with what a person "
-            f"made, all in {file}; nothing was changed"
+            f"{first.path}: {first.message}; {len(conflicts)} such conflict{'s' * (len(conflicts) > 1)} with what a "
+            f"person made, all in {out.named / CONFLICTS}; nothing was changed"
         )

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import glob
 import hashlib
-import io
 import os
 import stat
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from functools import cache
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .errors import ImageError, UsageError
+from .decoders import measure, open_header
+from .errors import ImageError, UsageError, brief, reason
+from .file_state import State, state_of
+from .file_state import hash_file as hash_file
+from .files import OutputFolder
 from .protocols import Image
 
 if TYPE_CHECKING:
@@ -42,10 +44,9 @@ SUFFIXES = frozenset(
         ".mpo",
     ]
 )
-# Pillow picks a decoder by content; EPS would start Ghostscript, so only plain raster formats are let in.
-_DECODERS = ("JPEG", "PNG", "BMP", "DIB", "GIF", "WEBP", "TIFF", "PPM", "JPEG2000", "AVIF")
 MAX_PIXELS = 2**27  # 134 megapixels: a 12000 x 9000 photo passes, a bomb does not
 MAX_BYTES = 2**31
+STRIP = 2**20  # pixels that are turned into RGB at a time
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,13 +67,18 @@ class Source:
     failed: tuple[Failed, ...] = ()
 
 
+def _nothing() -> None:
+    """What there is to do when nobody waits for the room of an image."""
+
+
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """One picture with the fingerprint of the file that it came from."""
+    """One picture with hash and state of the file that it came from."""
 
     image: Image
     sha256: str
-    stat: tuple[int, int]  # size in bytes, modification time in ns
+    stat: State  # of the file before it was read
+    release: Callable[[], None] = field(default=_nothing, compare=False)  # to be called when it is done with
 
 
 Data = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
@@ -88,7 +94,9 @@ def scan(data: Data, *, exclude: Iterable[Path] = ()) -> Source:
     items = [data] if isinstance(data, (str, os.PathLike)) else list(data)
     if not items:
         raise UsageError("no pictures given: the list of paths is empty")
-    roots, files, folders = [], [], []
+    roots: list[Path] = []
+    files: list[Path] = []
+    folders: list[Path] = []
     for item in items:
         root, found = _expand(item)
         roots.append(root)
@@ -99,20 +107,57 @@ def scan(data: Data, *, exclude: Iterable[Path] = ()) -> Source:
     found_paths: set[str] = set()
     failed: dict[str, Failed] = {}
     skip = {_identity(path) for path in exclude if path.is_dir()}
-    candidates = [(path, None) for path in files]
+    candidates: list[tuple[Path, str | None]] = [(path, None) for path in files]
     for folder in folders:
         candidates.extend(_walk(folder, skip))
-    for path, reason in candidates:
+    for path, fault in candidates:
         name = path.relative_to(root).as_posix()
-        reason = reason or _why_not_a_file(path)
-        if reason is None:
+        fault = fault or _why_not_a_file(path)
+        if fault is None:
             found_paths.add(name)
         else:
             shown = name.encode("utf-8", "backslashreplace").decode()
-            failed[shown] = Failed(shown, "scan", reason)
+            failed[shown] = Failed(shown, "scan", fault)
     if not found_paths and not failed:
         raise UsageError(f"no pictures in {_show(data)}; wanted files ending in {', '.join(sorted(SUFFIXES))}")
     return Source(root, tuple(sorted(found_paths)), tuple(failed[name] for name in sorted(failed)))
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """An image file in memory with its head read, small enough to be decoded."""
+
+    path: str
+    pixels: int
+    _opened: Any
+    _sha256: str
+    _stat: State
+
+    def decode(self, release: Callable[[], None] = _nothing) -> Decoded:
+        """The upright RGB pixels; `release` is what whoever is done with them calls. ImageError says why not."""
+        try:
+            pixels = _to_rgb(self._opened)
+        except Exception as error:  # Pillow leaks struct.error, SyntaxError, zlib.error and more on broken bytes
+            raise ImageError(f"{self.path}: cannot be decoded: {brief(error)}") from error
+        return Decoded(Image(self.path, pixels), self._sha256, self._stat, release)
+
+
+def encoded(root: Path, path: str, *, max_pixels: int = MAX_PIXELS) -> Encoded:
+    """The image `root/path` before it is decoded; ImageError for one of more than `max_pixels`, or that is none."""
+    data, state = _read(root / path, path)
+    sha256 = hashlib.sha256(data).hexdigest()
+    if not data:
+        raise ImageError(f"{path}: the file is empty")
+    try:
+        opened = open_header(data)
+    except Exception as error:
+        raise ImageError(f"{path}: cannot be decoded: {brief(error)}") from error
+    if opened is None:
+        raise ImageError(f"{path}: not a picture in a known format (it starts with {data[:8]!r})")
+    width, height = opened.size
+    if width * height > max_pixels:
+        raise ImageError(f"{path}: {width} x {height} pixels; raise max_pixels ({max_pixels}) if you trust it")
+    return Encoded(path, width * height, opened, sha256, state)
 
 
 def decode(root: Path, path: str, *, max_pixels: int = MAX_PIXELS) -> Decoded:
@@ -121,66 +166,39 @@ def decode(root: Path, path: str, *, max_pixels: int = MAX_PIXELS) -> Decoded:
     Transparent parts become white, 16-bit values keep their high byte, EXIF orientation is applied
     once. The pixels are checked against `max_pixels` before they are decoded.
     """
-    data, fingerprint = _read(root / path, path)
-    sha256 = hashlib.sha256(data).hexdigest()
-    if not data:
-        raise ImageError(f"{path}: the file is empty")
-    try:
-        opened = _open(data)
-        if opened is None:
-            raise ImageError(f"{path}: not a picture in a known format (it starts with {data[:8]!r})")
-        width, height = opened.size
-        if width * height > max_pixels:
-            raise ImageError(f"{path}: {width} x {height} pixels; raise max_pixels ({max_pixels}) if you trust it")
-        pixels = _to_rgb(_upright(opened))
-    except ImageError:
-        raise
-    except Exception as error:  # Pillow leaks struct.error, SyntaxError, zlib.error and more on broken bytes
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise ImageError(f"{path}: cannot be decoded: {reason}") from error
-    return Decoded(Image(path, pixels), sha256, fingerprint)
+    return encoded(root, path, max_pixels=max_pixels).decode()
 
 
 def header_size(root: Path, path: str) -> tuple[int, int]:
     """(height, width) of the upright picture `root/path`, from its head; FileNotFoundError, or ImageError."""
     if not (root / path).exists():
         raise FileNotFoundError(root / path)
-    data, _ = _read(root / path, path)
-    try:
-        opened = _open(data)
-        if opened is None:
-            raise ImageError(f"{path}: not a picture in a known format")
-        width, height = opened.size
-        turned = opened.getexif().get(0x0112, 1) in (5, 6, 7, 8)
-    except ImageError:
-        raise
-    except Exception as error:  # Pillow leaks what it likes on broken bytes
-        raise ImageError(f"{path}: cannot be read: {' '.join(str(error).split())}") from error
-    return (width, height) if turned else (height, width)
+    return measure(root / path, path)
 
 
-def fingerprint(path: Path) -> tuple[int, int]:
-    """Size and modification time: equal ones mean that a file need not be read again."""
-    found = path.stat()
-    return found.st_size, found.st_mtime_ns
+def hash_tree(path: Path, *, into: OutputFolder | None = None, name: str = "") -> str:
+    """SHA-256 of a file's bytes, or of the names and bytes of all files in a folder, in hex.
 
-
-def hash_file(path: Path) -> str:
-    """SHA-256 of a file's bytes, in hex."""
+    The very bytes that were read are copied to `name` in the folder `into`.
+    """
+    if not path.is_dir():
+        return _hashed(path, into, name)
+    if into is not None:
+        into.mkdir(name)
     digest = hashlib.sha256()
-    with path.open("rb") as stream:
-        while chunk := stream.read(1 << 20):
-            digest.update(chunk)
+    for file in sorted(one for one in path.rglob("*") if one.is_file()):
+        inner = file.relative_to(path).as_posix()
+        # The length of the name keeps names with line feeds from passing for several files.
+        raw = os.fsencode(inner)
+        digest.update(f"{len(raw)} ".encode() + raw + f" {_hashed(file, into, f'{name}/{inner}')}\n".encode())
     return digest.hexdigest()
 
 
-def hash_tree(path: Path) -> str:
-    """SHA-256 of a file's bytes, or of the names and bytes of all files in a folder, in hex."""
-    if not path.is_dir():
-        return hash_file(path)
-    files = sorted(one for one in path.rglob("*") if one.is_file())
-    lines = [f"{one.relative_to(path).as_posix()} {hash_file(one)}" for one in files]
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+def _hashed(file: Path, into: OutputFolder | None, name: str) -> str:
+    if into is None:
+        return hash_file(file)
+    with into.replacing(name) as copy:
+        return hash_file(file, copy=copy)
 
 
 def _expand(item: str | os.PathLike[str]) -> tuple[Path, list[Path]]:
@@ -230,7 +248,7 @@ def _walk(top: Path, skip: set[tuple[int, int]]) -> Iterator[tuple[Path, str | N
     `top` count as seen: a link to `..` must not pull in what lies beside the folder that was asked for.
     """
     seen = skip - {_identity(top)} | {_identity(parent) for parent in top.resolve().parents}
-    folders, links = [top], []
+    folders, links = [top], list[Path]()
     while folders or links:
         folder = folders.pop() if folders else links.pop()
         try:
@@ -278,83 +296,87 @@ def _why_not_a_file(path: Path) -> str | None:
     return None if stat.S_ISREG(mode) else "not a regular file"
 
 
-def _read(file: Path, path: str) -> tuple[bytes, tuple[int, int]]:
+def _read(file: Path, path: str) -> tuple[bytes, State]:
     try:
         found = file.stat()
         if not stat.S_ISREG(found.st_mode):
             raise ImageError(f"{path}: not a regular file")
         if found.st_size > MAX_BYTES:
             raise ImageError(f"{path}: {found.st_size} bytes; a picture file over {MAX_BYTES} is not read")
-        return file.read_bytes(), (found.st_size, found.st_mtime_ns)
+        with file.open("rb") as stream:
+            state = state_of(stream.fileno())  # before the bytes, so that a change while they are read shows later
+            return stream.read(), state
     except OSError as error:
-        raise ImageError(f"{path}: cannot be read: {error.strerror}") from error
-
-
-@cache
-def _decoders() -> tuple[str, ...]:
-    """The allowed decoders that this Pillow was built with."""
-    import warnings
-
-    from PIL import Image as pillow
-
-    pillow.init()
-    # Oversized pictures become errors of ours, odd EXIF is survived: nothing is left to warn about.
-    warnings.filterwarnings("ignore", module=r"PIL\.")
-    return tuple(name for name in _DECODERS if name in pillow.OPEN)
-
-
-def _open(data: bytes) -> Any:
-    """The picture in `data` with only its head read; None when no decoder knows it.
-
-    Not `Image.open`: ultralytics replaces that function by one that prints to stdout and wants to
-    install packages, and it would try decoders that are not in our list.
-    """
-    import struct
-
-    from PIL import Image as pillow
-
-    for name in _decoders():
-        factory, accept = pillow.OPEN[name]
-        accepted = accept is not None and accept(data[:16])
-        if accepted and not isinstance(accepted, str):  # text says which library this Pillow lacks
-            try:
-                return factory(io.BytesIO(data), "")
-            except (SyntaxError, IndexError, TypeError, struct.error):
-                continue
-    return None
-
-
-def _upright(opened: Any) -> Any:
-    from PIL import ImageOps
-
-    opened.load()
-    try:
-        return ImageOps.exif_transpose(opened)
-    except Exception:  # a damaged EXIF block says nothing about the orientation; the pixels are fine
-        return opened
+        raise ImageError(f"{path}: cannot be read: {reason(error)}") from error
 
 
 def _to_rgb(opened: Any) -> np.ndarray:
+    """The upright pixels (H, W, 3); beside Pillow's own there is never more than these and a strip of them."""
+    import numpy as np
+
+    opened.load()
+    try:
+        orientation = opened.getexif().get(0x0112, 1)
+    except Exception:  # a damaged EXIF block says nothing about the orientation; the pixels are fine
+        orientation = 1
+    width, height = opened.size
+    pixels = np.empty((height, width, 3), dtype=np.uint8)
+    scale = _scale(opened)
+    for box in _strips(opened.size):
+        pixels[box[1] : box[3]] = _strip_to_rgb(opened, box, scale)
+    opened.close()  # Pillow's pixels go before there are ours twice
+    turned = _TURNS.get(orientation)
+    return pixels if turned is None else np.ascontiguousarray(turned(pixels))
+
+
+# https://exiftool.org/TagNames/EXIF.html, 0x0112: what makes an image upright
+_TURNS: dict[int, Callable[[Any], Any]] = {
+    2: lambda pixels: pixels[:, ::-1],
+    3: lambda pixels: pixels[::-1, ::-1],
+    4: lambda pixels: pixels[::-1],
+    5: lambda pixels: pixels.transpose(1, 0, 2),
+    6: lambda pixels: pixels[::-1].transpose(1, 0, 2),
+    7: lambda pixels: pixels[::-1, ::-1].transpose(1, 0, 2),
+    8: lambda pixels: pixels[:, ::-1].transpose(1, 0, 2),
+}
+
+
+def _strips(size: tuple[int, int]) -> Iterator[tuple[int, int, int, int]]:
+    """Boxes of a few rows each, from top to bottom."""
+    width, height = size
+    rows = max(1, STRIP // width)
+    for top in range(0, height, rows):
+        yield (0, top, width, min(top + rows, height))
+
+
+def _scale(opened: Any) -> float:
+    """What numbers of more than 8 bits are multiplied by: 16 bits keep their high byte, shares of 1 become 255."""
+    if not opened.mode.startswith(("I", "F")):
+        return 1
+    most = max(float(_numbers(opened, box).max()) for box in _strips(opened.size))
+    if opened.mode == "F":
+        return 255 if most <= 1 else 1
+    return 1 / 256 if most > 255 else 1
+
+
+def _numbers(opened: Any, box: tuple[int, int, int, int]) -> np.ndarray:
+    import numpy as np
+
+    return np.nan_to_num(np.asarray(opened.crop(box)).astype(np.float64), nan=0.0, posinf=255.0, neginf=0.0)
+
+
+def _strip_to_rgb(opened: Any, box: tuple[int, int, int, int], scale: float) -> np.ndarray:
     import numpy as np
     from PIL import Image as pillow
 
-    if opened.mode.startswith("I"):
-        values = np.asarray(opened).astype(np.int64)
-        return _grey_to_rgb(values >> 8 if values.max() > 255 else values)
-    if opened.mode == "F":
-        values = np.nan_to_num(np.asarray(opened), nan=0.0, posinf=255.0, neginf=0.0)
-        return _grey_to_rgb(values * 255 if values.max() <= 1 else values)
+    if opened.mode.startswith(("I", "F")):
+        grey = np.clip(np.floor(_numbers(opened, box) * scale), 0, 255).astype(np.uint8)
+        return np.repeat(grey[:, :, None], 3, axis=2)
+    part = opened.crop(box)
     if "A" in opened.getbands() or "transparency" in opened.info:
-        layer = opened.convert("RGBA")
-        opened = pillow.alpha_composite(pillow.new("RGBA", layer.size, "white"), layer)
-    return np.array(opened.convert("RGB"), dtype=np.uint8)
-
-
-def _grey_to_rgb(values: np.ndarray) -> np.ndarray:
-    import numpy as np
-
-    grey = np.clip(values, 0, 255).astype(np.uint8)
-    return np.repeat(grey[:, :, None], 3, axis=2)
+        layer = part.convert("RGBA")
+        part = pillow.alpha_composite(pillow.new("RGBA", layer.size, "white"), layer)
+    return np.asarray(part.convert("RGB"))
 
 
 def _show(data: Any) -> str:

@@ -25,19 +25,25 @@ def kept_pages() -> Iterator[None]:
     glibc maps each large tensor anew and unmaps it when it is freed, and the kernel clears every page of it again: a
     third of an image encoder's time on a CPU. Elsewhere, and where the environment tunes malloc, nothing is changed.
     """
-    malloc = ctypes.CDLL(None) if sys.platform == "linux" else None
-    tuned = any(name.startswith(("MALLOC_", "GLIBC_TUNABLES")) for name in os.environ)
-    if tuned or not all(hasattr(malloc, name) for name in ("mallopt", "malloc_trim", "gnu_get_libc_version")):
+    glibc = _glibc()
+    if glibc is None or any(name.startswith(("MALLOC_", "GLIBC_TUNABLES")) for name in os.environ):
         yield
         return
     for number, ours, _ in _MALLOC.values():
-        malloc.mallopt(number, ours)
+        glibc.mallopt(number, ours)
     try:
         yield
     finally:
         for number, _, usual in _MALLOC.values():
-            malloc.mallopt(number, usual)
-        malloc.malloc_trim(0)
+            glibc.mallopt(number, usual)
+        glibc.malloc_trim(0)
+
+
+def _glibc() -> ctypes.CDLL | None:
+    """The C library of this process where it is glibc."""
+    library = ctypes.CDLL(None) if sys.platform == "linux" else None
+    names = ("mallopt", "malloc_trim", "gnu_get_libc_version")
+    return library if all(hasattr(library, name) for name in names) else None
 
 
 def is_out_of_memory(error: BaseException) -> bool:

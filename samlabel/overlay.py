@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from .text import printable
 from .types import Annotation, Category
 
 if TYPE_CHECKING:
@@ -172,7 +173,7 @@ def _frame(pen: ImageDraw.ImageDraw, box: Rectangle, colour: Colour, *, line: in
 
 def _texts(number: int, annotation: Annotation, names: dict[int, str]) -> tuple[str, str]:
     """The label in full, and the short one for where that would cover too much."""
-    name = names.get(annotation.category_id, f"category {annotation.category_id}")
+    name = printable(names.get(annotation.category_id, f"category {annotation.category_id}"))
     score = annotation.score if annotation.score is not None else annotation.predicted_iou
     crowd = " (crowd)" if annotation.iscrowd else ""
     return f"{number} {name}{crowd}" + (f" {score:.2f}" if score is not None else ""), str(number)

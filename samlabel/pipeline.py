@@ -9,24 +9,27 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from .errors import ImageError, SamlabelError, UsageError
-from .images import MAX_PIXELS, Decoded, Failed, decode
+from .images import MAX_PIXELS, Decoded, Encoded, Failed, encoded
 from .ledger import Labelled
 from .memory import is_out_of_memory, release
+from .pixel_budget import PixelBudget
 from .protocols import Detector, Image, Segmenter
 from .select import Thresholds, select, usable
 from .types import Annotation, Category, Detections, ImageRecord
 from .workers import cores, in_order, may_share, use_threads
 
+SCORE_DIGITS = 6
 GRID_CATEGORIES = (Category(1, "object"),)
 # What one odd image can make a model raise; a TypeError or KeyError is a mistake in code and ends the run.
-_OF_ONE_IMAGE = (ImageError, ValueError, ArithmeticError, RuntimeError, MemoryError, OSError)
+OF_ONE_IMAGE = (ImageError, ValueError, ArithmeticError, RuntimeError, MemoryError, OSError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +53,7 @@ class Models:
 class Clock:
     """Seconds by stage, for the manifest; those of several threads add up."""
 
-    seconds: Counter[str] = field(default_factory=Counter)
+    seconds: dict[str, float] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     @contextmanager
@@ -60,54 +63,130 @@ class Clock:
             yield
         finally:
             with self._lock:
-                self.seconds[stage] += time.perf_counter() - start
+                self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - start
+
+
+@dataclass(frozen=True, slots=True)
+class Windows:
+    """Images of a run in fixed windows, so that an image is always detected beside the same others.
+
+    Without them a resumed run would begin its first batch in the middle of one of the run that was stopped.
+    """
+
+    paths: tuple[str, ...] = ()  # every image of a window with something to do, in order
+    starts: frozenset[str] = frozenset()  # the first of each window
+    done: frozenset[str] = frozenset()  # detected for the sake of the others; nothing more is made of them
+
+
+NO_WINDOWS = Windows()
+
+
+def windows(every: Sequence[str], todo: Sequence[str], size: int) -> Windows:
+    """The windows of `size` images, counted over `every` image of the run, that hold one of `todo`."""
+    wanted = set(todo)
+    if size <= 1:
+        return Windows(tuple(todo), frozenset(), frozenset())
+    found = [every[start : start + size] for start in range(0, len(every), size)]
+    found = [window for window in found if not wanted.isdisjoint(window)]
+    paths = tuple(path for window in found for path in window)
+    return Windows(paths, frozenset(window[0] for window in found), frozenset(paths) - wanted)
+
+
+def path_of(item: Decoded | Failed) -> str:
+    """The path of an image, whether it was decoded or not."""
+    return item.path if isinstance(item, Failed) else item.image.path
+
+
+def pixels_of(image: Decoded) -> int:
+    height, width = image.image.size
+    return height * width
+
+
+@dataclass(frozen=True, slots=True)
+class Waits:
+    """The next image needs `pixels` of `room`, which others have."""
+
+    pixels: int
+    room: int
 
 
 def read_ahead(
     root: Path, paths: Iterable[str], *, ahead: int = 2, threads: int = 1, max_pixels: int = MAX_PIXELS
-) -> Iterator[Decoded | Failed]:
-    """Decoded pictures in the order of `paths`, at most `threads + ahead` of them made while models work."""
+) -> Generator[Decoded | Failed | Waits, None, None]:
+    """Decoded images in the order of `paths`, at most `threads + ahead` of them made while models work.
 
-    def read(path: str) -> Decoded | Failed:
+    Those that were not yet released have at most `max_pixels` together. `Waits` comes before an image that has to wait
+    for the room of others: whoever holds so many that there will be none must let them go before asking for the next.
+    """
+    budget = PixelBudget(max_pixels)
+
+    def finish(image: Encoded) -> Decoded | Failed:
+        give_back = partial(budget.give_back, image.pixels)
         try:
-            return decode(root, path, max_pixels=max_pixels)
+            return image.decode(give_back)
         except ImageError as error:
-            return _failed(path, "decode", error)
+            give_back()
+            return failure(image.path, "decode", error)
 
-    return in_order(read, paths, threads=threads, ahead=ahead)
+    def read(item: tuple[int, str]) -> Decoded | Failed | Encoded:
+        turn, path = item
+        try:
+            image = encoded(root, path, max_pixels=max_pixels)
+        except ImageError as error:
+            budget.admits(turn, 0)
+            return failure(path, "decode", error)
+        return finish(image) if budget.admits(turn, image.pixels) else image
+
+    with closing(in_order(read, enumerate(paths), threads=threads, ahead=ahead)) as images:
+        for image in images:
+            if isinstance(image, Encoded):
+                yield Waits(image.pixels, max_pixels)
+                budget.wait_for(image.pixels)
+                image = finish(image)
+            yield image
+            del image  # nothing of an image stays here once it was handed on
 
 
 def label(
-    pictures: Iterable[Decoded | Failed],
+    pictures: Iterable[Decoded | Failed | Waits],
     models: Models,
     thresholds: Thresholds,
     *,
     batch: int = 1,
     at_once: int = 1,
+    threads: int | None = None,
+    windows: Windows = NO_WINDOWS,
     clock: Clock | None = None,
-) -> Iterator[Labelled | Failed]:
-    """One result a picture, in order: its labels, or where it failed and why.
+) -> Generator[Labelled | Failed, None, None]:
+    """One result an image, in order: its labels, or where it failed and why.
 
-    Detection takes up to `batch` pictures of one size at a time, and half of that each time memory runs out; it runs
-    in the caller's thread and in order. Masks are made beside it on `at_once` pictures at a time, each with its part
-    of the cores, where the models say `thread_safe = True`; else, and where `at_once` is 0, they too are made in the
-    caller's thread. Raises SamlabelError when a plug-in breaks its contract, because then no label of the run could
-    be trusted.
+    Detection takes up to `batch` images of one size at a time, and half of that each time memory runs out; it runs
+    in the caller's thread and in order. Masks are made beside it on `at_once` images at a time where the models say
+    `thread_safe = True`; else, and where `at_once` is 0, they too are made in the caller's thread. Each operation of an
+    image runs on `threads` threads (None: as many as torch has), however many images there are at once, since the
+    last digit of a sum depends on how it was divided. `windows` keeps batches the same in a run that is resumed.
+    Raises SamlabelError when a plug-in breaks its contract, because then no label of the run could be trusted.
     """
-    clock, step = clock or Clock(), _Step(batch)
+    clock, step = clock or Clock(), _Step(batch, windows.starts)
 
     def work(found: tuple[Decoded | Failed, Detections | Failed | None]) -> Labelled | Failed:
         item, detections = found
         if isinstance(item, Failed):
             return item
-        return detections if isinstance(detections, Failed) else _segment(item, detections, models, thresholds, clock)
+        try:
+            if isinstance(detections, Failed):
+                return detections
+            return _segment(item, detections, models, thresholds, clock)
+        finally:
+            item.release()
 
-    found = _detected(_batches(pictures, step), models, clock, step)
+    detected = _detected(_batches(pictures, step), models, clock, step)
+    found = (one for one in detected if path_of(one[0]) not in windows.done)
     if at_once == 0 or not may_share(models.segmenter):
         yield from map(work, found)
         return
     every = cores()
-    each = max(1, every // at_once)
+    each = threads or every
     try:
         use_threads(each)
         yield from in_order(work, found, threads=at_once, begin=lambda: use_threads(each))
@@ -128,17 +207,26 @@ def _detected(
 
 @dataclass(slots=True)
 class _Step:
-    """The most pictures detected at once; shrinks for the rest of the run when memory runs out."""
+    """The most images detected at once; shrinks for the rest of the run when memory runs out."""
 
     most: int
+    starts: frozenset[str] = frozenset()  # images that begin a batch, whatever came before
 
 
-def _batches(pictures: Iterable[Decoded | Failed], step: _Step) -> Iterator[list[Decoded | Failed]]:
-    """Neighbours of one size together; failures end a batch, so that order is kept and nothing waits."""
+def _batches(pictures: Iterable[Decoded | Failed | Waits], step: _Step) -> Iterator[list[Decoded | Failed]]:
+    """Neighbors of one size together; failures end a batch, so that order is kept and nothing waits.
+
+    What fits into memory together depends on the images alone: a batch never does on how fast others were done.
+    """
     group: list[Any] = []
     for item in pictures:
+        if isinstance(item, Waits):
+            if item.pixels + sum(pixels_of(one) for one in group) > item.room:
+                yield group
+                group = []
+            continue
         fits = group and isinstance(item, Decoded) and item.image.size == group[0].image.size
-        fits = fits and len(group) < step.most
+        fits = fits and len(group) < step.most and path_of(item) not in step.starts
         if group and not fits:
             yield group
             group = []
@@ -162,9 +250,9 @@ def _detect(images: list[Image], models: Models, clock: Clock, step: _Step) -> S
             found = models.detector.detect(images)
     except UsageError:
         raise
-    except _OF_ONE_IMAGE as error:
+    except OF_ONE_IMAGE as error:
         if len(images) == 1:
-            return [_failed(images[0].path, "detect", error)]
+            return [failure(images[0].path, "detect", error)]
         if not is_out_of_memory(error):  # one bad image fails alone
             return [_detect([image], models, clock, step)[0] for image in images]
         half = len(images) // 2
@@ -191,16 +279,15 @@ def _segment(
         dropped = Counter[str]()
         try:
             candidates = _candidates(image, detections, models, dropped, clock)
-            kept = select(candidates, thresholds, dropped)
+            kept = select((_signed(one, models.source) for one in candidates), thresholds, dropped)
             break
         except UsageError:
             raise
-        except _OF_ONE_IMAGE as error:
+        except OF_ONE_IMAGE as error:
             if last or not is_out_of_memory(error):
-                return _failed(image.path, "segment", error)
+                return failure(image.path, "segment", error)
         release()  # once more with all the memory there is; the segmenter has halved its chunks already
-    annotations = tuple(replace(annotation, source=models.source) for annotation in kept)
-    return Labelled(ImageRecord(image.path, image.size, annotations), item.sha256, item.stat, dict(dropped))
+    return Labelled(ImageRecord(image.path, image.size, tuple(kept)), item.sha256, item.stat, dict(dropped))
 
 
 def _candidates(
@@ -222,6 +309,15 @@ def _candidates(
     return candidates
 
 
+def _signed(annotation: Annotation, source: str) -> Annotation:
+    """The same object with what made it, scores to 6 digits: thresholds judge what is written, and more is noise."""
+    score, iou, stability = (
+        None if value is None else round(float(value), SCORE_DIGITS)
+        for value in (annotation.score, annotation.predicted_iou, annotation.stability_score)
+    )
+    return replace(annotation, source=source, score=score, predicted_iou=iou, stability_score=stability)
+
+
 def _check_pairs(candidates: list[Annotation], detections: Detections, segmenter: str) -> None:
     """Refuse a segmenter that lost, added or reordered objects: their labels would be swapped in silence."""
     wanted = [int(category) for category in detections.category_ids]
@@ -232,6 +328,7 @@ def _check_pairs(candidates: list[Annotation], detections: Detections, segmenter
         )
 
 
-def _failed(path: str, stage: str, error: BaseException) -> Failed:
+def failure(path: str, stage: str, error: BaseException) -> Failed:
+    """An image that failed at `stage`, with the error in one line."""
     reason = " ".join(str(error).split()) or type(error).__name__
     return Failed(path, stage, reason.removeprefix(f"{path}: "))

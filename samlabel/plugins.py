@@ -15,7 +15,7 @@ from functools import cached_property
 from types import ModuleType
 from typing import Any
 
-from .errors import MissingDependency, SamlabelError, UnknownName
+from .errors import MissingDependency, PlantedLibrary, SamlabelError, UnknownName
 
 
 @dataclass(frozen=True)
@@ -53,6 +53,8 @@ class Plugin:
         """Why `load()` fails, in one line; None when it works."""
         try:
             self.load()
+        except PlantedLibrary:  # no fault of the plug-in
+            raise
         except SamlabelError as error:
             return " ".join(str(error).split())
         return None

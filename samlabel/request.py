@@ -7,16 +7,23 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from . import detectors
-from .images import Source, fingerprint, hash_file, hash_tree
-from .ledger import write_atomically
+from .class_map import ClassMap
+from .file_state import hash_file, is_unchanged, state_of
+from .files import OutputFolder
+from .hidden import HIDDEN, read_json
+from .images import Source, hash_tree
 from .pipeline import Models
+from .protocols import Detector, Segmenter
 from .select import Detecting, Grid, Thresholds
 from .types import Category
 
-RECALL = "recall.json"
+if TYPE_CHECKING:
+    from .segmenters.sam import SamSegmenter
+
+RECALL = f"{HIDDEN}/recall.json"
 SHIPPED = ("nano", "none")  # names whose weights come with the package
 
 
@@ -36,11 +43,13 @@ class Asked:
     own_objects: bool = False  # a detector or segmenter object was given; nothing is known of it but its attributes
     dtype: str = "float32"
     backend: str = "torch"
+    class_map: ClassMap | None = None
 
     def to_json(self) -> dict[str, Any]:
         from . import __version__
 
-        return json.loads(json.dumps({**asdict(self), "samlabel": __version__}))
+        plain: dict[str, Any] = json.loads(json.dumps({**asdict(self), "samlabel": __version__}))
+        return plain
 
     def files(self) -> list[Path] | None:
         """Weight files that these arguments name; None where a name does not tell its file."""
@@ -71,7 +80,7 @@ class Recalled:
 class Recall:
     """The memory of `OUT/.samlabel`: arguments, hashes of weight files, and the settings they led to."""
 
-    hidden: Path
+    out: OutputFolder
     asked: Asked
     files: list[Path] | None = field(init=False)
 
@@ -83,26 +92,28 @@ class Recall:
         if self.files is None:
             return None
         try:
-            found = json.loads((self.hidden / RECALL).read_text(encoding="utf-8"))
+            found = read_json(self.out, RECALL)
             if found["asked"] != self.asked.to_json() or set(found["files"]) != {str(path) for path in self.files}:
                 return None
             if any(not _is_same(Path(path), known) for path, known in found["files"].items()):
                 return None
-            categories = tuple(Category(int(key), name, above) for key, name, above in found["categories"])
-            return Recalled(found["settings"], categories)
+            categories = tuple(Category(int(key), str(name), above) for key, name, above in found["categories"])
+            settings = found["settings"]
+            if not _follow(settings, self.asked):
+                return None
+            return Recalled(settings, categories)
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return None
 
     def keep(self, settings: Mapping[str, Any], categories: Iterable[Category]) -> None:
         """Remember them for the next run; atomic, and only where they can be recognised again."""
-        file = self.hidden / RECALL
         if self.files is None:
-            file.unlink(missing_ok=True)
+            self.out.remove(RECALL)
             return
-        known = {str(path): [*fingerprint(path), hash_file(path)] for path in self.files}
+        known = {str(path): [*state_of(path), hash_file(path)] for path in self.files}
         rows = [[one.id, one.name, one.supercategory] for one in categories]
         says = {"asked": self.asked.to_json(), "files": known, "settings": dict(settings), "categories": rows}
-        write_atomically(file, json.dumps(says) + "\n")
+        self.out.write(RECALL, json.dumps(says) + "\n", durable=True)
 
 
 def settings_of(asked: Asked, models: Models, device: str) -> dict[str, Any]:
@@ -113,21 +124,39 @@ def settings_of(asked: Asked, models: Models, device: str) -> dict[str, Any]:
         "samlabel": __version__,
         "images": asked.images,
         "device": device.partition(":")[0],
-        "segmenter": {
-            "name": models.segmenter.name,
-            **{key: getattr(models.segmenter, key, None) for key in ("weights", "dtype", "backend")},
-        },
+        "segmenter": segmenter_settings(models.segmenter),
         "thresholds": asdict(asked.thresholds),
     }
     if models.detector is None:
         return {**settings, "detector": "none", "grid": asdict(asked.grid)}
+    found = detector_settings(models.detector)
     settings["detector"] = {
-        "name": models.detector.name,
-        "weights": getattr(models.detector, "weights", None) or _hash_what(asked.det_model),
+        **found,
+        "weights": found["weights"] or _hash_what(asked.det_model),
         "classes": None if asked.classes is None else list(asked.classes),
         **asdict(asked.detecting),
     }
+    if asked.class_map is not None:  # a list, as the order of a whole taxonomy gives the ids
+        settings["detector"]["class_map"] = [asked.class_map.whole, *map(list, asked.class_map.names.items())]
     return settings
+
+
+def _follow(settings: Mapping[str, Any], asked: Asked) -> bool:
+    """Whether settings that were noted can be those that `asked` led to; the note may be a stranger's."""
+    own = {"thresholds": asdict(asked.thresholds), "images": asked.images, "samlabel": asked.to_json()["samlabel"]}
+    models = isinstance(settings["segmenter"], Mapping) and isinstance(settings["detector"], (Mapping, str))
+    return models and all(settings[key] == value for key, value in own.items())
+
+
+def segmenter_settings(segmenter: Segmenter | SamSegmenter) -> dict[str, Any]:
+    """What of a segmenter decides what the masks are; None for what one of a third party does not say."""
+    further = {key: getattr(segmenter, key, None) for key in ("weights", "dtype", "backend")}
+    return {"name": segmenter.name, **further}
+
+
+def detector_settings(detector: Detector) -> dict[str, Any]:
+    """What of a detector decides what the boxes are; None for what one of a third party does not say."""
+    return {"name": detector.name, "weights": getattr(detector, "weights", None)}
 
 
 def class_names(classes: Sequence[str | int] | str | int | None) -> tuple[str, ...] | None:
@@ -162,5 +191,5 @@ def _shipped_weights() -> list[Path]:
 
 
 def _is_same(path: Path, known: Sequence[Any]) -> bool:
-    size, changed, sha256 = known
-    return fingerprint(path) == (size, changed) or hash_file(path) == sha256
+    *state, sha256 = known
+    return is_unchanged(path, state, sha256)

@@ -8,21 +8,29 @@ import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from .errors import ImageError, OutputExists, TooManyFailures
+from .errors import ImageChanged, ImageError, OutputExists, TooManyFailures
+from .file_state import States, hash_file, is_same, state_of
+from .files import OutputFolder
+from .hidden import HIDDEN, read_json
 from .human import Conflict, Made, accepted, edits, list_conflicts, take
-from .images import Failed, Source, fingerprint, hash_file, header_size
-from .ledger import HUMAN, Journal, Labelled, rewrite, temporary_of, write_atomically
-from .outputs import HIDDEN, Outputs, edited_message
+from .image_files import ImageFiles
+from .images import Failed, Source, header_size
+from .ledger import HUMAN, Journal, Labelled, rewrite
+from .outputs import Outputs, edited_message
 from .pipeline import Clock
+from .reach import ANYWHERE
 from .types import Category, Dataset
 from .update import carry_over, describe_difference, settings_hash
 
 SHOWN_FAILURES = 20
-FAILURES, MANIFEST, OVERWRITING = "failed.jsonl", "manifest.json", "overwriting.json"
+FAILURES, MANIFEST = "failed.jsonl", "manifest.json"
+SETTINGS, OVERWRITING, JOURNAL = f"{HIDDEN}/settings.json", f"{HIDDEN}/overwriting.json", f"{HIDDEN}/journal.jsonl"
+TIMINGS, STATES = f"{HIDDEN}/last_run.json", f"{HIDDEN}/states.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,57 +100,68 @@ class Run:
     update: bool = False
     max_failures: int | None = None
     accepted: Path | None = None
+    follow_links: bool = False  # in the dataset that is accepted
     failed: list[Failed] = field(default_factory=list)
     conflicts: list[Conflict] = field(default_factory=list)
     understood: set[str] = field(default_factory=set)  # formats whose edits are in the journal now
     annotated: int = 0
+    fresh: set[str] = field(default_factory=set)  # images that this run labeled
+    written: bool = False  # whether this run wrote a format
+    folder: OutputFolder = field(init=False)
     outputs: Outputs = field(init=False)
+    states: States = field(init=False)
 
-    @property
-    def hidden(self) -> Path:
-        return self.out / HIDDEN
+    def __post_init__(self) -> None:
+        self.folder = OutputFolder(self.out)
 
     @property
     def journal(self) -> Path:
-        return self.hidden / "journal.jsonl"
+        return self.out / JOURNAL
 
     def prepare(self) -> None:
         """Compare the settings with those of the earlier run; under the lock."""
-        file, journal = self.hidden / "settings.json", self.journal
-        for name in () if file.exists() else (FAILURES, MANIFEST):
+        began = self.folder.kind(SETTINGS) is not None
+        for name in () if began else (FAILURES, MANIFEST):
             if (self.out / name).exists():
                 raise OutputExists(f"{self.out / name} exists and samlabel did not write it; choose another --out")
-        for name in (FAILURES, MANIFEST):
-            temporary_of(self.out / name).unlink(missing_ok=True)
         self.outputs = Outputs(self.out)
-        self._take_human_work(journal, read_json(file))
+        self.states = States(self.folder.read(STATES))
+        before = read_json(self.folder, SETTINGS)
+        self._take_human_work(before)
         if self.overwrite:
-            self._start_over(journal)
-        elif file.exists() and journal.exists() and journal.stat().st_size:
-            before = read_json(file)
-            if before != self.settings:
-                if not self.update:
-                    raise OutputExists(
-                        f"{self.out} holds a run with other settings: {describe_difference(before, self.settings)}; "
-                        f"choose another --out, or --update to redo what that touches, or --overwrite to redo all"
-                    )
-                carry_over(journal, before, self.settings)
-        if read_json(file) != self.settings:
-            write_atomically(file, json.dumps(self.settings, indent=1, sort_keys=True) + "\n")
+            self._start_over()
+        elif (
+            before != self.settings and began and self.folder.kind(JOURNAL) is not None and self.journal.stat().st_size
+        ):
+            if not self.update:
+                raise OutputExists(
+                    f"{self.out} holds a run with other settings: {describe_difference(before, self.settings)}; "
+                    f"choose another --out, or --update to redo what that touches, or --overwrite to redo all"
+                )
+            carry_over(self.journal, before, self.settings, below=self.folder)
+        if before != self.settings:
+            text = json.dumps(self.settings, indent=1, sort_keys=True) + "\n"
+            self.folder.write(SETTINGS, text, durable=True)
         self.failed = list(self.source.failed)
 
-    def _start_over(self, journal: Path) -> None:
+    def _start_over(self) -> None:
         """Forget what is done, but once: an --overwrite that was cut off goes on with what it had redone."""
-        mark = self.hidden / OVERWRITING
-        if read_json(mark).get("settings") != settings_hash(self.settings):
-            mark.unlink(missing_ok=True)
-            if journal.exists():  # what people made stays
-                rewrite(journal, lambda head, body: (head, None) if head["settings"] == HUMAN else None)
-            write_atomically(mark, json.dumps({"settings": settings_hash(self.settings)}) + "\n")
+        if read_json(self.folder, OVERWRITING).get("settings") != settings_hash(self.settings):
+            self.folder.remove(OVERWRITING)
+            if self.folder.kind(JOURNAL) is not None:  # what people made stays
+                rewrite(
+                    self.journal,
+                    lambda head, body: (head, None) if head["settings"] == HUMAN else None,
+                    below=self.folder,
+                )
+            text = json.dumps({"settings": settings_hash(self.settings)}) + "\n"
+            self.folder.write(OVERWRITING, text, durable=True)
 
     def todo(self, journal: Journal) -> list[str]:
         """Pictures that no earlier run has finished, or that changed since."""
-        return [path for path in self.source.paths if not self._is_done(journal, path) and not self._is_stale(path)]
+        todo = [path for path in self.source.paths if not self._is_done(journal, path) and not self._is_stale(path)]
+        self._keep_states()
+        return todo
 
     def _is_stale(self, path: str) -> bool:
         return any(one.path == path and one.stage == HUMAN for one in self.failed)
@@ -152,39 +171,54 @@ class Run:
         if entry is None:
             return False
         try:
-            if fingerprint(self.source.root / path) == entry.stat:
-                return True
-            same = hash_file(self.source.root / path) == entry.sha256
+            same = self._is_unchanged(journal, path)
             return self._is_still_theirs(journal, path) if entry.human and not same else same
         except OSError:  # decoding it will say what is wrong
             del journal.entries[path]
             return False
 
-    def _take_human_work(self, journal: Path, before: dict[str, Any]) -> None:
+    def _is_unchanged(self, journal: Journal, path: str) -> bool:
+        """Whether an image is the one that its entry in the journal was made for; OSError where it is not there."""
+        entry, now = journal.entries[path], state_of(self.source.root / path)
+        if is_same(entry.stat, now):
+            return True
+        if not is_same(self.states.of(path, entry.sha256) or (), now):
+            if hash_file(self.source.root / path) != entry.sha256:
+                return False
+            self.states.note(path, entry.sha256, now)
+        journal.entries[path] = entry._replace(stat=now)
+        return True
+
+    def _keep_states(self) -> None:
+        text = self.states.text()
+        if text is not None:
+            self.folder.write(STATES, text, durable=True)
+
+    def _take_human_work(self, before: dict[str, Any]) -> None:
         """Put labels that people edited or brought into the journal, before anything of it is redone."""
         now = settings_hash(before or self.settings)
         edited: dict[str, Made] = {}
         stopping: list[Conflict] = []
-        if journal.exists():
-            edited, found, self.understood = edits(self.outputs, journal, now, self.source, _write_links)
+        if self.folder.kind(JOURNAL) is not None:
+            edited, found, self.understood = edits(self.outputs, self.journal, now, self.source, _write_links)
             stopping += [one for one in found if one.kind == "two-edits"]
             self.conflicts += [one for one in found if one.kind != "two-edits"]
         brought: dict[str, Made] = {}
         if self.accepted is not None:
-            brought, found = accepted(self.accepted, self.source)
+            brought, found = accepted(self.accepted, self.source, follow_links=self.follow_links)
             stopping += [one for one in found if one.kind == "other-size"]
             self.conflicts += [one for one in found if one.kind != "other-size"]
             both = [path for path in brought if path in edited and edited[path].says() != brought[path].says()]
             stopping += [
                 Conflict(path, "two-persons", "edited in place, and brought with other objects") for path in both
             ]
-        list_conflicts(self.out, stopping, stop=True)
+        list_conflicts(self.folder, stopping, stop=True)
         if not edited and not brought:
             return
-        with Journal(journal, now, categories=self.categories) as open_journal:
+        with Journal(self.journal, now, categories=self.categories, below=self.folder) as open_journal:
             take(open_journal, edited, self.source, replacing=True)
             found = take(open_journal, brought, self.source, replacing=self.overwrite)
-        list_conflicts(self.out, found, stop=True)
+        list_conflicts(self.folder, found, stop=True)
 
     def stop_when_too_many_failed(self) -> None:
         """Raise TooManyFailures, with the list of them written."""
@@ -205,6 +239,9 @@ class Run:
             size = (0, 0)
         before = tuple(journal.record(path).size)
         if size == before:
+            file = self.source.root / path
+            entry = journal.entries[path]  # from here on of the image that is there; the journal still has the old one
+            journal.entries[path] = entry._replace(stat=state_of(file), sha256=hash_file(file))
             message = "the picture changed since a person labelled it; their labels were kept"
             self.conflicts.append(Conflict(path, "picture-changed", message))
             return True
@@ -233,6 +270,7 @@ class Run:
         else:
             journal.append(done)
             self.annotated += 1
+            self.fresh.add(done.record.path)
         if progress is not None:
             count = self.annotated + len(self.failed) - len(self.source.failed)
             if isinstance(done, Failed):
@@ -245,25 +283,22 @@ class Run:
     def close(self, journal: Journal, clock: Clock, started: float) -> Summary:
         """Write label files from the journal, then the list of failures and the manifest."""
         finished = [path for path in self.source.paths if path in journal.entries]
-        gone = {path for path in finished if not (self.source.root / path).is_file()}
-        self.failed += [Failed(path, "write", "the picture is gone since it was labelled") for path in sorted(gone)]
-        self.stop_when_too_many_failed()
-        paths = [path for path in finished if path not in gone]
-        totals = journal.totals(paths)
+        for path in finished:
+            self._leave_out_if_changed(journal, path)
+        list_conflicts(self.folder, self.conflicts, stop=False)
         kept: list[str] = []
-        rows = [[one.id, one.name, one.supercategory] for one in journal.categories]
-        origin = {"end": journal.end, "records": totals.digest, "images": paths, "categories": rows}
-        list_conflicts(self.out, self.conflicts, stop=False)
-        for name in self.formats if paths else ():
-            digest = settings_hash({"records": totals.digest, "images": self.images, "settings": self.settings})
-            if not self.overwrite and self.outputs.is_current(name, digest):
-                continue
-            dataset = Dataset(journal.categories, journal.records(paths), self.source.root)
-            copies = _copies(name, self.images)
-            write = _writer(name, dataset, "symlink" if copies else self.images)
-            redo = self.overwrite or name in self.understood
-            with clock.of(f"write {name}"):
-                kept += self.outputs.replace(name, digest, write, overwrite=redo, copies=copies, origin=origin)
+        while True:
+            self.stop_when_too_many_failed()
+            paths = [path for path in finished if path in journal.entries]
+            totals = journal.totals(paths)
+            try:
+                for name in self.formats if paths else ():
+                    with clock.of(f"write {name}"):
+                        kept += self._write_format(name, journal, paths, totals.digest)
+                break
+            except ImageChanged as error:  # all formats once more, without it
+                self._leave_out(journal, error.path, error.what)
+        self._keep_states()
         self._write_failures()
         names = {category.id: category.name for category in journal.categories}
         counts = {names.get(key, str(key)): totals.categories[key] for key in sorted(totals.categories)}
@@ -285,20 +320,58 @@ class Run:
             conflicts=tuple(sorted(self.conflicts, key=lambda one: (one.path, one.kind))),
             seconds=time.perf_counter() - started,
         )
-        self._write_manifest(summary, clock)
-        (self.hidden / OVERWRITING).unlink(missing_ok=True)
+        self._write_manifest(summary)
+        self._write_timings(summary, clock)
+        self.folder.remove(OVERWRITING)
         return summary
 
+    def _write_format(self, name: str, journal: Journal, paths: list[str], records: str) -> list[str]:
+        """Write one format unless it is current; gives the places where edited files were kept."""
+        made_from = {"records": records, "images": self.images, "settings": self.settings}
+        if _placed(name, self.images) != "none":  # another image of the same labels must be placed anew
+            made_from["files"] = settings_hash({path: journal.entries[path].sha256 for path in paths})
+        digest = settings_hash(made_from)
+        if not self.overwrite and self.outputs.is_current(name, digest):
+            return []
+        rows = [[one.id, one.name, one.supercategory] for one in journal.categories]
+        origin = {"end": journal.end, "records": records, "images": paths, "categories": rows}
+        # IMAGES may be made of links, as caches of datasets are: the user named them.
+        dataset = Dataset(
+            journal.categories, journal.records(paths), self.source.root, reach=ANYWHERE, expected=journal.entries
+        )
+        copies = _copies(name, self.images)
+        self.written = True
+        return self.outputs.replace(
+            name,
+            digest,
+            _writer(name, dataset, "symlink" if copies else self.images),
+            overwrite=self.overwrite or name in self.understood,
+            copies=partial(_confirm, dataset.images_in()) if copies else None,
+            origin=origin,
+        )
+
+    def _leave_out_if_changed(self, journal: Journal, path: str) -> None:
+        try:
+            if not self._is_unchanged(journal, path):
+                self._leave_out(journal, path, ImageChanged(path).what)
+        except OSError:
+            self._leave_out(journal, path, "the image is gone since it was labeled")
+
+    def _leave_out(self, journal: Journal, path: str, reason: str) -> None:
+        """Report an image that is no longer what was labeled; the next run does it again."""
+        self.annotated -= path in self.fresh
+        del journal.entries[path]
+        self.failed.append(Failed(path, "write", reason))
+
     def _write_failures(self) -> None:
-        file = self.out / FAILURES
         if self.failed:
             lines = sorted(json.dumps(asdict(one), ensure_ascii=False, sort_keys=True) for one in self.failed)
-            write_atomically(file, "".join(line + "\n" for line in lines))
+            self.folder.write(FAILURES, "".join(line + "\n" for line in lines), durable=True)
         else:
-            file.unlink(missing_ok=True)
+            self.folder.remove(FAILURES)
 
-    def _write_manifest(self, summary: Summary, clock: Clock) -> None:
-        """What made the labels; left as it is when it says the same already, whatever this run's timings are."""
+    def _write_manifest(self, summary: Summary) -> None:
+        """What made the labels, the same bytes for the same labels; what this run took is a hidden file."""
         counts = summary.to_json()
         kept = ("images", "failed", "objects", "human", "dropped", "categories", "losses")
         says = {
@@ -307,23 +380,24 @@ class Run:
             "formats": self.outputs.formats,
             "counts": {name: counts[name] for name in kept},
         }
-        file = self.out / MANIFEST
-        before = read_json(file)
-        if {name: before.get(name) for name in says} == says:
+        before = read_json(self.folder, MANIFEST) if self.folder.kind(MANIFEST) == "file" else {}
+        if {name: before.get(name) for name in says} == says and before.keys() == {*says, "environment"}:
             return
-        seconds = {stage: round(value, 3) for stage, value in sorted(clock.seconds.items())}
-        run = {"annotated": self.annotated, "resumed": summary.resumed, "seconds": counts["seconds"], "stages": seconds}
-        says |= {"environment": _environment(), "last_run": run}
-        write_atomically(file, json.dumps(says, indent=1, ensure_ascii=False) + "\n")
+        text = json.dumps({**says, "environment": _environment()}, indent=1, ensure_ascii=False)
+        self.folder.write(MANIFEST, text + "\n", durable=True)
 
-
-def read_json(file: Path) -> dict[str, Any]:
-    """The object in a JSON file; empty when there is none."""
-    try:
-        found = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
+    def _write_timings(self, summary: Summary, clock: Clock) -> None:
+        """Seconds of the last run that labeled or wrote anything."""
+        stages = {stage: round(value, 3) for stage, value in sorted(clock.seconds.items())}
+        if not self.annotated and not self.written:
+            return
+        says = {
+            "annotated": self.annotated,
+            "resumed": summary.resumed,
+            "seconds": round(summary.seconds, 3),
+            "stages": stages,
+        }
+        self.folder.write(TIMINGS, json.dumps(says, indent=1) + "\n", durable=True)
 
 
 def where(folder: Path) -> Path:
@@ -342,11 +416,22 @@ def _write_links(name: str, dataset: Dataset, folder: Path) -> None:
 
 
 def _copies(name: str, images: str | None) -> bool:
-    """True when the format `name` gets copies of the pictures."""
+    """True when the format `name` gets copies of the images."""
+    return _placed(name, images) == "copy" and os.name != "nt"
+
+
+def _placed(name: str, images: str | None) -> str:
+    """How the format `name` gets its images: copy, hardlink, symlink or none."""
     import converters
 
     option = inspect.signature(converters.get(name).write).parameters.get("images")
-    return option is not None and (images or option.default) == "copy" and os.name != "nt"
+    return (images or option.default or "none") if option is not None else "none"
+
+
+def _confirm(files: ImageFiles, source: Path, copy: Path) -> str | None:
+    """The hash of a copy of an image of this run; of what a format of others linked to, nothing is known."""
+    assert files.root is not None
+    return files.confirm(Path(os.path.relpath(source, files.root)).as_posix(), copy)
 
 
 def _writer(name: str, dataset: Dataset, images: str | None) -> Callable[[Path], Any]:

@@ -18,11 +18,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .image_files import NOTHING_EXPECTED, Expected, ImageFiles
+from .reach import Reach
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 Box = tuple[float, float, float, float]
 Size = tuple[int, int]
+
+GIANT = 2**29  # pixels from which on pycocotools 2.0.11 misreads its own numbers, of seven letters then
 
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
 
@@ -66,7 +71,13 @@ class Mask:
         """A boolean (H, W) array."""
         from pycocotools import mask as coco
 
-        return coco.decode(self.to_rle()).astype(bool)
+        height, width = self.size
+        if height * width >= GIANT:
+            from .geometry import mask_window
+
+            return mask_window(self, (0, 0, width, height))
+        pixels: np.ndarray = coco.decode(self.to_rle()).astype(bool)
+        return pixels
 
     def to_polygons(self) -> list[list[float]]:
         """Pixel-edge polygons, one per part, holes joined by zero-width seams.
@@ -86,6 +97,10 @@ class Mask:
         """Number of pixels inside."""
         from pycocotools import mask as coco
 
+        if self.size[0] * self.size[1] >= GIANT:
+            from .geometry import mask_runs
+
+            return int(mask_runs(self)[1::2].sum())
         return int(coco.area(self.to_rle()))
 
     @property
@@ -93,6 +108,10 @@ class Mask:
         """The tight half-open box; all zeros when the mask is empty."""
         from pycocotools import mask as coco
 
+        if self.size[0] * self.size[1] >= GIANT:
+            from .geometry import mask_box
+
+            return mask_box(self)
         x, y, width, height = (float(v) for v in coco.toBbox(self.to_rle()))
         return (x, y, x + width, y + height)
 
@@ -102,6 +121,10 @@ class Mask:
 
         if self.size != other.size:
             raise ValueError(f"masks of size {self.size} and {other.size} cannot be compared")
+        if self.size[0] * self.size[1] >= GIANT:
+            from .geometry import mask_iou
+
+            return mask_iou(self, other)
         return float(coco.iou([self.to_rle()], [other.to_rle()], [0])[0, 0])
 
 
@@ -203,3 +226,11 @@ class Dataset:
     records: Iterable[ImageRecord]
     image_root: Path | None = None  # where `ImageRecord.path` starts; None when the images are unknown
     extra: Mapping[str, Any] = field(default_factory=lambda: _NOTHING)
+    reach: Reach | None = None  # where its image files may lie; None is in `image_root` alone
+    expected: Mapping[str, Expected] = field(default_factory=lambda: NOTHING_EXPECTED)  # by the path of a record
+
+    def images_in(self, folder: Path | None = None) -> ImageFiles:
+        """The image files in `folder`, or where the dataset says; each is asked for by the path of its record."""
+        root = folder or self.image_root
+        reach = self.reach if self.reach is not None else Reach().plus(self.image_root)
+        return ImageFiles(root, reach if folder is None else reach.plus(folder), self.expected)

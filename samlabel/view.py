@@ -2,28 +2,31 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
-import os
 import shutil
 from collections import Counter
 from dataclasses import dataclass
 from html import escape
 from itertools import islice
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from .errors import ImageError, OutputExists, UsageError
+from .files import OutputFolder, encoded, nameless
+from .image_files import ImageFiles
 from .images import decode
+from .lock import Lock
 from .overlay import Colour, category_colour, draw
 from .page import FOOT, HEAD, STYLE
+from .text import printable
 from .types import Annotation, Category, Dataset, ImageRecord
 
 if TYPE_CHECKING:
     from .overlay import Drawn
 
 GENERATOR = '<meta name="generator" content="samlabel view">'
+INDEX, PICTURES = "index.html", "pictures"
 JPEG_QUALITY = 88
 NAMED = 20  # images without a picture that the report names; it counts all
 
@@ -45,86 +48,74 @@ def write_view(dataset: Dataset, out: Path, *, image_root: Path | None = None, l
 
     Images are looked for in `image_root`, else where the dataset says. `limit` is the most images shown. One
     image is in memory at a time. The page needs no network, no script and no server. An image that cannot be
-    read is listed with its reason. Raises OutputExists where `out/index.html` is not a page of ours.
+    read is listed with its reason. Raises OutputExists where `out/index.html` is not a page of ours, and UsageError
+    where a link below `out` would lead a picture elsewhere, or another command writes there.
     """
-    root = image_root or dataset.image_root
+    files = dataset.images_in(image_root)
+    root = files.root
     if root is None:
         raise UsageError("where are the images? these labels do not say; name their folder with --images")
     if not Path(root).is_dir():
         raise UsageError(f"{root}: no such folder of images")
-    out = Path(out)
-    index = out / "index.html"
-    _refuse_foreign(index)
-    (out / "pictures").mkdir(parents=True, exist_ok=True)
+    with Lock(out):
+        return _write(dataset, OutputFolder(out), files, limit)
+
+
+def _write(dataset: Dataset, out: OutputFolder, files: ImageFiles, limit: int | None) -> ViewReport:
+    _refuse_foreign(out)
+    out.mkdir(PICTURES)
     counts: Counter[int] = Counter()
     failures: list[str] = []
     images = negatives = failed = 0
-    body = out / ".index.body.tmp"
-    try:
-        with body.open("w", encoding="utf-8", newline="\n") as page:
-            for record in islice(dataset.records, limit):
-                images += 1
-                negatives += not record.annotations
-                counts.update(annotation.category_id for annotation in record.annotations)
-                try:
-                    picture, drawn = _write_picture(record, Path(root), out, dataset.categories)
-                except (ImageError, OSError) as error:
-                    reason = " ".join(str(error).split())
-                    failed += 1
-                    failures += [reason] if len(failures) < NAMED else []
-                    page.write(_card(record, None, None, dataset.categories, reason))
-                else:
-                    page.write(_card(record, picture, drawn, dataset.categories, ""))
+    with nameless(out.path) as body:
+        for record in islice(dataset.records, limit):
+            images += 1
+            negatives += not record.annotations
+            counts.update(annotation.category_id for annotation in record.annotations)
+            picture, drawn, reason = None, None, ""
+            try:
+                picture, drawn = _write_picture(record, files, out, dataset.categories)
+            except (ImageError, OSError) as error:
+                reason = " ".join(str(error).split())
+                failed += 1
+                failures += [reason] if len(failures) < NAMED else []
+            body.write(encoded(_card(record, picture, drawn, dataset.categories, reason), INDEX))
         head = _head(dataset.categories, counts, images=images, negatives=negatives, failed=failed)
-        _assemble(index, head, body)
-    finally:
-        body.unlink(missing_ok=True)
-    return ViewReport(index, images, sum(counts.values()), negatives, failed, tuple(failures))
+        body.seek(0)
+        with out.replacing(INDEX, durable=True) as page:
+            page.write(encoded(head, INDEX))
+            shutil.copyfileobj(body, page)
+            page.write(FOOT.encode("utf-8"))
+    return ViewReport(out.named / INDEX, images, sum(counts.values()), negatives, failed, tuple(failures))
 
 
-def _refuse_foreign(index: Path) -> None:
-    if not index.exists():
+def _refuse_foreign(out: OutputFolder) -> None:
+    kind = out.kind(INDEX)
+    if kind in (None, "link"):  # a link is replaced
         return
-    with contextlib.suppress(OSError), index.open("rb") as page:
-        if GENERATOR.encode() in page.read(4096):
-            return
-    raise OutputExists(f"{index} is a page of something else and stays as it is; choose another folder")
+    if kind == "file":
+        with out.open(INDEX) as page:
+            if GENERATOR.encode() in page.read(4096):
+                return
+    raise OutputExists(f"{out.named / INDEX} is a page of something else and stays as it is; choose another folder")
 
 
-def _write_picture(record: ImageRecord, root: Path, out: Path, categories: tuple[Category, ...]) -> tuple[str, Drawn]:
+def _write_picture(
+    record: ImageRecord, files: ImageFiles, out: OutputFolder, categories: tuple[Category, ...]
+) -> tuple[str, Drawn]:
     """Path of the overlay relative to `out`, and what was drawn."""
-    image = decode(root, record.path).image
+    files.find(record.path)
+    assert files.root is not None
+    image = decode(files.root, record.path).image
     if image.size != tuple(record.size):
         wanted, got = (f"{width}x{height}" for height, width in (record.size, image.size))
         raise ImageError(f"{record.path}: the labels are for {wanted} pixels, the image has {got}")
     drawn = draw(image.pixels, record.annotations, categories)
-    relative = f"pictures/{record.path}.jpg"  # the whole name, so that a.png and a.jpg do not collide
-    target = out / relative
-    target.parent.mkdir(parents=True, exist_ok=True)
-    if not target.parent.resolve().is_relative_to(out.resolve()):
-        raise ImageError(f"{record.path}: {target.parent} is a link that leaves {out}; nothing was written there")
+    relative = f"{PICTURES}/{record.path}.jpg"  # the whole name, so that a.png and a.jpg do not collide
     buffer = io.BytesIO()
     drawn.picture.save(buffer, "JPEG", quality=JPEG_QUALITY, subsampling=0)
-    temporary = target.with_name(f".{target.name}.tmp")
-    temporary.write_bytes(buffer.getvalue())
-    os.replace(temporary, target)
+    out.write(relative, buffer.getvalue())
     return relative, drawn
-
-
-def _assemble(index: Path, head: str, body: Path) -> None:
-    """Put the page together from its parts, in a file of its own first."""
-    temporary = index.with_name(".index.html.tmp")
-    with temporary.open("w", encoding="utf-8", newline="\n") as page, body.open(encoding="utf-8") as cards:
-        page.write(head)
-        shutil.copyfileobj(cards, page)
-        page.write(FOOT)
-        _sync(page)
-    os.replace(temporary, index)
-
-
-def _sync(page: IO[str]) -> None:
-    page.flush()
-    os.fsync(page.fileno())
 
 
 def _head(categories: tuple[Category, ...], counts: Counter[int], *, images: int, negatives: int, failed: int) -> str:
@@ -135,11 +126,11 @@ def _head(categories: tuple[Category, ...], counts: Counter[int], *, images: int
     rules = "".join(f"body:has(#c{key}:checked) .card:not(.k{key}){{display:none}}\n" for key in listed)
     chips = "".join(
         f'<input type="radio" name="class" id="c{key}"><label for="c{key}" style="{_style(category_colour(key))}">'
-        f"<i></i>{escape(names.get(key, f'category {key}'))} <b>{counts[key]:,}</b></label>\n"
+        f"<i></i>{_text(names.get(key, f'category {key}'))} <b>{counts[key]:,}</b></label>\n"
         for key in listed
     )
     absent = sorted(category.name for category in categories if not counts[category.id])
-    unused = f'<p class="unused">Without objects: {escape(", ".join(absent))}</p>\n' if absent else ""
+    unused = f'<p class="unused">Without objects: {_text(", ".join(absent))}</p>\n' if absent else ""
     totals = [_count(images, "image"), _count(sum(counts.values()), "object"), _count(len(listed), "class", "classes")]
     totals += [f"{negatives:,} without objects"] if negatives else []
     totals += [f"{failed:,} not shown"] if failed else []
@@ -151,6 +142,10 @@ def _head(categories: tuple[Category, ...], counts: Counter[int], *, images: int
         unused=unused,
         images=f"{images:,}",
     )
+
+
+def _text(text: str) -> str:
+    return escape(printable(text))
 
 
 def _count(number: int, one: str, many: str = "") -> str:
@@ -166,9 +161,9 @@ def _card(
 ) -> str:
     """One image: its overlay, its path, and a table of its objects."""
     classes = " ".join(f"k{key}" for key in sorted({annotation.category_id for annotation in record.annotations}))
-    path = escape(record.path)
+    path = _text(record.path)
     if picture is None or drawn is None:
-        shown = f'<div class="broken">{escape(reason)}</div>'
+        shown = f'<div class="broken">{_text(reason)}</div>'
     else:
         width, height = drawn.picture.size
         link = escape(quote(picture))
@@ -204,7 +199,7 @@ def _row(number: int, annotation: Annotation, names: dict[int, str], colour: Col
     scores = (annotation.score, annotation.predicted_iou, annotation.stability_score)
     cells = [
         f'<td style="{_style(colour)}"><i></i>{number}',
-        f"<td>{escape(name)}{' (crowd)' if annotation.iscrowd else ''}",
+        f"<td>{_text(name)}{' (crowd)' if annotation.iscrowd else ''}",
         *(f"<td>{'' if value is None else f'{value:.3f}'}" for value in scores),
         f"<td>{'no mask' if area is None else f'{area:,}'}",
         f"<td>{'' if share is None else f'{share:.1%}'}",

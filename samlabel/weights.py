@@ -8,21 +8,28 @@ without that suffix is whole. A download that breaks off is continued with an HT
 from __future__ import annotations
 
 import http.client
+import logging
 import os
 import shutil
 import urllib.error
 import urllib.request
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from .errors import UsageError, WeightsError
+from .errors import UsageError, WeightsError, naming
+from .errors import reason as words_of
+from .files import OutputFolder
 from .images import hash_file
+from .lock import Lock
 
 CACHE_VARIABLE, MIRROR_VARIABLE = "SAMLABEL_CACHE", "SAMLABEL_MIRROR"
 SECONDS_OF_SILENCE = 30.0  # after which a connection counts as broken
 _ATTEMPTS = 5  # in a row that bring no byte
 _CHUNK = 2**20
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +66,7 @@ def state(checkpoint: Checkpoint) -> str:
     path = where(checkpoint)
     if path.is_file():
         return "pulled" if path.stat().st_size == checkpoint.size else "damaged"
-    return "partial" if _part(path).is_file() else "absent"
+    return "partial" if path.with_name(f"{path.name}.part").is_file() else "absent"
 
 
 def verify(checkpoint: Checkpoint) -> Path:
@@ -87,6 +94,7 @@ def pull(
     """The file of `checkpoint`, fetched unless it is there and sound; `progress` hears bytes so far and in all.
 
     `mirror` (or SAMLABEL_MIRROR) is the address of a folder that holds the file under the same name.
+    A pull of the same file by another process is waited for, and its file taken.
     Raises WeightsError; what had arrived by then is kept and continued by the next pull.
     """
     path = where(checkpoint)
@@ -96,19 +104,47 @@ def pull(
         if offline:
             raise
     url = _address(checkpoint, mirror)
-    part = _part(path)
-    _prepare(path.parent, checkpoint.size - (part.stat().st_size if part.is_file() else 0))
-    _download(url, part, checkpoint.size, progress)
-    digest = hash_file(part)
-    if digest != checkpoint.sha256:
-        part.unlink()
-        raise WeightsError(f"{url}: its SHA-256 is {digest}, wanted {checkpoint.sha256}; nothing of it was kept")
-    os.replace(part, path)
+    part = _Part(_made(path.parent), path.name)
+    with Lock(path, wait=True):
+        with suppress(WeightsError):  # another process has fetched it meanwhile
+            return verify(checkpoint)
+        _need_room(path.parent, checkpoint.size - part.arrived())
+        _download(url, part, checkpoint.size, progress)
+        digest = hash_file(part.path)
+        if digest != checkpoint.sha256:
+            part.remove()
+            raise WeightsError(f"{url}: its SHA-256 is {digest}, wanted {checkpoint.sha256}; nothing of it was kept")
+        part.finish()
     return path
 
 
-def _part(path: Path) -> Path:
-    return path.with_name(path.name + ".part")
+@dataclass(frozen=True)
+class _Part:
+    """What has arrived of the file `whole` in a folder."""
+
+    folder: OutputFolder
+    whole: str
+
+    @property
+    def name(self) -> str:
+        return f"{self.whole}.part"
+
+    @property
+    def path(self) -> Path:
+        return self.folder.path / self.name
+
+    def arrived(self) -> int:
+        """Bytes, 0 where there is none; what is no file of ours, such as a link, is removed."""
+        if self.folder.kind(self.name) == "file":
+            return self.path.stat().st_size
+        self.folder.remove(self.name)
+        return 0
+
+    def remove(self) -> None:
+        self.folder.remove(self.name)
+
+    def finish(self) -> None:
+        self.folder.rename(self.name, self.whole)
 
 
 def _address(checkpoint: Checkpoint, mirror: str | None) -> str:
@@ -120,13 +156,15 @@ def _address(checkpoint: Checkpoint, mirror: str | None) -> str:
     return f"{base.rstrip('/')}/{checkpoint.file}"
 
 
-def _prepare(folder: Path, needed: int) -> None:
+def _made(folder: Path) -> OutputFolder:
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise WeightsError(
-            f"the cache folder {folder} cannot be made: {error.strerror}; set {CACHE_VARIABLE}"
-        ) from error
+        return OutputFolder(folder).make()
+    except UsageError as error:
+        reason = error.__cause__.strerror if isinstance(error.__cause__, OSError) else error
+        raise WeightsError(f"the cache folder {folder} cannot be made: {reason}; set {CACHE_VARIABLE}") from error
+
+
+def _need_room(folder: Path, needed: int) -> None:
     free = shutil.disk_usage(folder).free
     if free < needed:
         raise WeightsError(
@@ -134,28 +172,30 @@ def _prepare(folder: Path, needed: int) -> None:
         )
 
 
-def _download(url: str, part: Path, size: int, progress: Callable[[int, int], None] | None) -> None:
+def _download(url: str, part: _Part, size: int, progress: Callable[[int, int], None] | None) -> None:
     """Fills `part` up to `size` bytes, going on after breaks while each attempt brings something."""
     in_vain = most = 0
     while True:
-        have = part.stat().st_size if part.is_file() else 0
+        have = part.arrived()
         if have == size:
             return
         if have > size:  # of another file
-            part.unlink()
+            part.remove()
             have = 0
         try:
             _attempt(url, part, have, size, progress)
             reason = "the connection closed"
         except urllib.error.HTTPError as error:
             if error.code == 416 and have:  # it knows no such range: what we have is not its beginning
-                part.unlink()
+                part.remove()
             elif error.code < 500:
                 raise WeightsError(f"{url}: the server answers {error.code} {error.reason}") from error
             reason = f"the server answers {error.code} {error.reason}"
         except (OSError, http.client.HTTPException) as error:
+            if isinstance(error, OSError) and error.filename is not None:  # our file, not the connection
+                raise WeightsError(f"{part}: {words_of(error)}; the same command continues there") from error
             reason = str(getattr(error, "reason", "") or error) or type(error).__name__
-        now = part.stat().st_size if part.is_file() else 0
+        now = part.arrived()
         in_vain = 0 if now > max(have, most) else in_vain + 1
         most = max(most, have, now)
         if in_vain >= _ATTEMPTS or (in_vain and not now):
@@ -164,7 +204,7 @@ def _download(url: str, part: Path, size: int, progress: Callable[[int, int], No
             )
 
 
-def _attempt(url: str, part: Path, have: int, size: int, progress: Callable[[int, int], None] | None) -> None:
+def _attempt(url: str, part: _Part, have: int, size: int, progress: Callable[[int, int], None] | None) -> None:
     headers = {"User-Agent": "samlabel", "Accept-Encoding": "identity"}
     if have:
         headers["Range"] = f"bytes={have}-"
@@ -173,14 +213,17 @@ def _attempt(url: str, part: Path, have: int, size: int, progress: Callable[[int
             raise WeightsError(f"{url}: the server sends another part than the one asked for; try a mirror")
         if answer.status != 206:
             have = 0  # a server without ranges sends it all again
-        with open(part, "ab" if have else "wb") as file:
+            part.remove()
+        with part.folder.append(part.name) as file:
             while chunk := answer.read(_CHUNK):
                 have += len(chunk)
                 if have > size:
                     file.close()
-                    part.unlink()
+                    part.remove()
                     raise WeightsError(f"{url}: sends more than the {size} bytes of this file; nothing of it was kept")
-                file.write(chunk)
+                with naming(part.path):
+                    file.write(chunk)
+                    file.flush()
                 if progress is not None:
                     progress(have, size)
 

@@ -12,12 +12,13 @@ import queue
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
-Item, Result = TypeVar("Item"), TypeVar("Result")
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 MOST = 4  # pictures at once: memory is that many times one picture's, however many cores there are
 
 
@@ -32,7 +33,7 @@ def in_order(
     threads: int = 1,
     ahead: int = 1,
     begin: Callable[[], object] = lambda: None,
-) -> Iterator[Result]:
+) -> Generator[Result, None, None]:
     """`work(item)` for each item, in order, made by `threads` threads that each call `begin()` first.
 
     At most `threads + ahead` items are between the source and the reader, which may be slow on either side. What

@@ -14,6 +14,9 @@ from tests.tiny_yolo import train_tiny_yolo
 if "YOLO_CONFIG_DIR" not in os.environ:
     settings = tempfile.TemporaryDirectory(prefix="samlabel-yolo-")
     os.environ["YOLO_CONFIG_DIR"] = settings.name
+# Nor must what tests trust become trusted on this machine.
+data = tempfile.TemporaryDirectory(prefix="samlabel-data-")
+os.environ["XDG_DATA_HOME"] = data.name
 os.environ.setdefault("YOLO_OFFLINE", "true")
 os.environ.setdefault("YOLO_AUTOINSTALL", "false")
 

@@ -1,8 +1,8 @@
 """Labels written here, loaded by other tools: `python -m tests.other_tools`, in an environment that has some of them.
 
 Draws two photos with a holed object, one of two parts and a plain one, writes every format, and compares what each
-installed tool gets back with what went in. A line a tool: how many masks are the same, and their lowest IoU. Exit code 1
-when an object or a class is lost or a mask is worse than the tool's own way of filling allows. No test collects this.
+installed tool gets back with what went in. A line a tool: how many masks are the same, and their lowest IoU. Exit code
+1 when an object or a class is lost or a mask is worse than the tool's own way of filling allows. No test collects this.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def supervision(way: str) -> Callable[[Path, Path], Loaded]:
             for place in range(len(detections)):
                 name = found.classes[int(detections.class_id[place])]
                 if way == "voc":
-                    x0, y0, x1, y1 = (int(round(v)) for v in detections.xyxy[place])
+                    x0, y0, x1, y1 = (round(v) for v in detections.xyxy[place])
                     yield name, rectangle(x0, y0, x1, y1).to_pixels()
                 else:
                     yield name, detections.mask[place].astype(bool)
@@ -82,7 +82,7 @@ def datasets(home: Path, labels: Path) -> Loaded:
     for row in found:
         assert (row["image"].height, row["image"].width) == SIZE and row["file_name"] in ("a.png", "b.png")
         names = names or _class_names(found.features["objects"])
-        for category, rle in zip(row["objects"]["category"], row["objects"]["segmentation"]):
+        for category, rle in zip(row["objects"]["category"], row["objects"]["segmentation"], strict=True):
             yield names[category], mask.decode({**rle, "counts": rle["counts"].encode()}).astype(bool)
 
 
@@ -135,9 +135,10 @@ def compared(loaded: Loaded, truth: list[tuple[str, np.ndarray]], least: float) 
     """What came back of what went in; AssertionError when it is too little."""
     found = list(loaded)
     assert [name for name, _ in found] == [name for name, _ in truth], f"classes {[name for name, _ in found]}"
-    ious = [(one & other).sum() / (one | other).sum() for (_, one), (_, other) in zip(found, truth)]
+    ious = [(one & other).sum() / (one | other).sum() for (_, one), (_, other) in zip(found, truth, strict=True)]
     assert min(ious) >= least, f"lowest IoU {min(ious):.3f}"
-    return f"{len(found)} objects with their classes, {sum(iou == 1 for iou in ious)} bit for bit, lowest IoU {min(ious):.3f}"
+    same = sum(iou == 1 for iou in ious)
+    return f"{len(found)} objects with their classes, {same} bit for bit, lowest IoU {min(ious):.3f}"
 
 
 def main() -> int:

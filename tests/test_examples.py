@@ -79,6 +79,7 @@ def test_onnx_boxes_writes_the_masks_that_sam_does(folder: Path) -> None:
     pytest.importorskip("onnxruntime")
     import sam
 
+    (folder / "onnx").mkdir()
     sam.export(sam.load("nano"), folder / "onnx")
     said = run(folder, "onnx_boxes.py", "photos/shapes.png", "onnx-masks", "onnx")
     assert [line.split(":")[0] for line in said.splitlines()] == ["left", "right"]
@@ -86,7 +87,7 @@ def test_onnx_boxes_writes_the_masks_that_sam_does(folder: Path) -> None:
     model = sam.load("nano")
     predicted = model.predict(model.embed(pixels), boxes=[[0, 0, 320, 480], [320, 0, 640, 480]], multimask_output=True)
     predicted = replace(predicted, specks=0.0)  # they are left to the reader of the files
-    for name, masks, iou in zip(("left", "right"), predicted.masks(), predicted.predicted_iou):
+    for name, masks, iou in zip(("left", "right"), predicted.masks(), predicted.predicted_iou, strict=True):
         ours = masks[iou.argmax()].numpy()
         theirs = np.asarray(Image.open(folder / f"onnx-masks/{name}.png"))
         assert theirs.shape == (480, 640)

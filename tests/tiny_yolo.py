@@ -44,6 +44,19 @@ def draw_shapes(seed: int, *, side: int = SIDE) -> tuple[np.ndarray, list[tuple[
     return np.asarray(picture), objects
 
 
+def seeded_tiny_yolo(file: Path) -> Path:
+    """`file`, a `.pt` of the same network with random weights, which finds nothing that means anything."""
+    import torch
+    from ultralytics import YOLO
+
+    definition = file.with_suffix(".yaml")
+    definition.write_text(TINY_MODEL)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        YOLO(str(definition), task="detect").save(file)
+    return file
+
+
 def train_tiny_yolo(folder: Path, *, images: int = 64, epochs: int = 20) -> Path:
     """A `.pt` file of a YOLO that tells the shapes of `draw_shapes` apart; all that it writes lies in `folder`."""
     from PIL import Image

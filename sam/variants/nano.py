@@ -31,8 +31,11 @@ class ConvNorm(nn.Sequential):
 
     def forward(self, x: Tensor) -> Tensor:
         if not self.training and on_cpu_without_grad(x):
-            return convolve(x, self[0], self[1], act="relu" if len(self) > 2 else "none")
-        return super().forward(x)
+            conv, norm = self[0], self[1]
+            assert isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d)
+            return convolve(x, conv, norm, act="relu" if len(self) > 2 else "none")
+        out: Tensor = super().forward(x)  # type: ignore[no-untyped-call]  # torch gives it no type
+        return out
 
 
 class Residual(nn.Module):
@@ -65,11 +68,11 @@ class GlobalBlock(nn.Module):
         x = x + self.position(x)
         size = x.shape[-2:]
         tokens = x.flatten(2).transpose(1, 2)  # (B, N, C)
-        q, k, v = self.qkv(self.norm1(tokens)).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        q, k, v = torch.unflatten(self.qkv(self.norm1(tokens)), 2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
         mixed = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
         tokens = tokens + self.proj(mixed)
         tokens = tokens + self.lin2(F.gelu(self.lin1(self.norm2(tokens))))
-        return tokens.transpose(1, 2).unflatten(2, size)
+        return torch.unflatten(tokens.transpose(1, 2), 2, size)
 
 
 class NanoEncoder(nn.Module):

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..attention import attend, attend_in_windows, in_windows
-from ..layers import ACTIVATIONS, LayerNorm2d, convolve, kept, linear, on_cpu_without_grad
+from ..layers import ACTIVATIONS, LayerNorm2d, Layers, convolve, kept, linear, on_cpu_without_grad
 from ..registry import Parts, Variant, standard_parts
 from .vit import refine
 
@@ -28,13 +28,14 @@ class ConvNorm(nn.Sequential):
 
     def __init__(self, inp: int, out: int, kernel: int = 1, *, stride: int = 1, groups: int = 1) -> None:
         super().__init__()
-        self.add_module("c", nn.Conv2d(inp, out, kernel, stride, kernel // 2, groups=groups, bias=False))
-        self.add_module("bn", nn.BatchNorm2d(out))
+        self.c = nn.Conv2d(inp, out, kernel, stride, kernel // 2, groups=groups, bias=False)
+        self.bn = nn.BatchNorm2d(out)
 
     def forward(self, x: Tensor, act: str = "none") -> Tensor:
         if not self.training and on_cpu_without_grad(x):
             return convolve(x, self.c, self.bn, act=act)
-        return ACTIVATIONS[act](super().forward(x))
+        out: Tensor = super().forward(x)  # type: ignore[no-untyped-call]  # torch gives it no type
+        return ACTIVATIONS[act](out)
 
 
 class PatchEmbed(nn.Module):
@@ -91,12 +92,13 @@ class Attention(nn.Module):
         at = torch.arange(window)
         apart = (at[:, None] - at[None, :]).abs()  # (window, window)
         index = apart[:, None, :, None] * window + apart[None, :, None, :]  # rows x columns of query, then key
+        self.bias_index: Tensor
         self.register_buffer("bias_index", index.reshape(window**2, window**2), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, window, window, C) from (B, window, window, C)."""
         tokens = self.norm(x).flatten(1, 2)  # (B, N, C)
-        q, k, v = self.qkv(tokens).unflatten(2, (self.heads, 3, -1)).permute(3, 0, 2, 1, 4)
+        q, k, v = torch.unflatten(self.qkv(tokens), 2, (self.heads, 3, -1)).permute(3, 0, 2, 1, 4)
         bias = self.attention_biases[:, self.bias_index][None]  # (1, heads, N, N)
         mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
         return self.proj(mixed.transpose(1, 2).reshape(x.shape))
@@ -105,10 +107,11 @@ class Attention(nn.Module):
         """(B, h, w, C) from (B, h, w, C): the same in all windows of a map."""
 
         def by_heads(qkv: Tensor) -> Tensor:
-            return qkv.unflatten(-1, (self.heads, 3, -1)).transpose(-3, -2)  # (..., 3, heads, d)
+            return torch.unflatten(qkv, -1, (self.heads, 3, -1)).transpose(-3, -2)  # (..., 3, heads, d)
 
         def biases() -> Tensor:  # (heads, N, N)
-            return self.attention_biases.index_select(1, self.bias_index.flatten()).unflatten(1, self.bias_index.shape)
+            flat = self.attention_biases.index_select(1, self.bias_index.flatten())
+            return torch.unflatten(flat, 1, self.bias_index.shape)
 
         def each(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
             each_its_own = bias.expand(len(q), -1, -1, -1).clone(memory_format=torch.contiguous_format)
@@ -155,14 +158,18 @@ class Block(nn.Module):
 class Stage(nn.Module):
     """Blocks of one size, then the step to the next stage, if there is one."""
 
-    def __init__(self, blocks: list[nn.Module], downsample: nn.Module | None) -> None:
+    def __init__(self, blocks: list[InvertedBottleneck | Block], downsample: Downsample | None) -> None:
         super().__init__()
-        self.blocks = nn.ModuleList(blocks)
+        self.blocks = Layers(blocks)
         self.downsample = downsample
 
     def forward(self, x: Tensor) -> Tensor:
         for block in self.blocks:
             x = block(x)
+        return self.stepped(x)
+
+    def stepped(self, x: Tensor) -> Tensor:
+        """`x`, which has passed the blocks, after the step."""
         return x if self.downsample is None else self.downsample(x)
 
 
@@ -191,15 +198,15 @@ class TinyViTEncoder(nn.Module):
         self.img_size = image_size
         self.patch_embed = PatchEmbed(DIMS[0])
         stages = []
-        for i, (dim, depth, heads, window) in enumerate(zip(DIMS, DEPTHS, HEADS, WINDOWS)):
-            blocks: list[nn.Module] = [
+        for i, (dim, depth, heads, window) in enumerate(zip(DIMS, DEPTHS, HEADS, WINDOWS, strict=True)):
+            blocks: list[InvertedBottleneck | Block] = [
                 InvertedBottleneck(dim) if i == 0 else Block(dim, heads, window) for _ in range(depth)
             ]
             last = i + 1 == len(DIMS)
             # MobileSAM leaves out the last halving, so that the embedding has stride 16 and not 32.
             step = None if last else Downsample(dim, DIMS[i + 1], stride=1 if i + 2 == len(DIMS) else 2)
             stages.append(Stage(blocks, step))
-        self.layers = nn.ModuleList(stages)
+        self.layers = Layers(stages)
         # The classifier that TinyViT was pretrained with: in the checkpoint, never used here.
         self.norm_head = nn.LayerNorm(DIMS[-1])
         self.head = nn.Linear(DIMS[-1], 1000)
@@ -213,7 +220,7 @@ class TinyViTEncoder(nn.Module):
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         fast = on_cpu_without_grad(x)
         x = self._beside_padding(x.contiguous(memory_format=torch.channels_last)) if fast else self._maps(x)[-1]
-        x = self.layers[1].downsample(x)
+        x = self.layers[1].stepped(x)
         for stage in self.layers[2:]:
             x = stage(x)
         return (refine(self.neck, x) if fast else self.neck(x),)
@@ -240,7 +247,8 @@ class TinyViTEncoder(nn.Module):
         empty = kept(self, lambda: self._maps(torch.zeros_like(x[:1])), x.shape[1:], x.dtype, weights=weights)
         near = x.narrow(dim, 0, STRIDE * seen + REACH)
         x = self._convolved(near.contiguous(memory_format=torch.channels_last))
-        for block, before in zip(self.layers[1].blocks, empty):
+        for block, before in zip(self.layers[1].blocks, empty[:-1], strict=True):
+            assert isinstance(block, Block)
             end = -(-seen // block.window) * block.window  # of the windows that the picture reaches
             x = block(continued(x, before, dim, seen=seen, end=end + block.window))  # the convolution looks beyond
             seen = min(end + 1, before.shape[dim])

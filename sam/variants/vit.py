@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..attention import SCORES_AT_ONCE, attend, attend_in_windows, in_windows, soft_mean
-from ..layers import LayerNorm2d, convolve, linear, on_cpu_without_grad
+from ..layers import LayerNorm2d, Layers, convolve, linear, on_cpu_without_grad
 from ..precision import has_tiles
 from ..registry import Parts, Variant, standard_parts
 
@@ -43,8 +43,8 @@ def _relative(table: Tensor, size: int) -> Tensor:
 
 
 def _offsets(q: Tensor, rows: Tensor, columns: Tensor) -> tuple[Tensor, Tensor]:
-    """(B, heads, h, w, size) each from `q` (B, heads, N, d): a query's bias for rows and for columns of keys, to be added."""
-    grid = q.unflatten(2, (len(rows), len(columns)))
+    """(B, heads, h, w, size) each from `q` (B, heads, N, d): a query's bias for rows and columns of keys."""
+    grid = torch.unflatten(q, 2, (len(rows), len(columns)))
     return torch.einsum("bnhwc,hkc->bnhwk", grid, rows), torch.einsum("bnhwc,wkc->bnhwk", grid, columns)
 
 
@@ -68,7 +68,7 @@ class Attention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B, size, size, C) from (B, size, size, C)."""
         side = self.size
-        qkv = self.qkv(x).flatten(1, 2).unflatten(2, (3, self.heads, -1))  # (B, N, 3, heads, d)
+        qkv = torch.unflatten(self.qkv(x).flatten(1, 2), 2, (3, self.heads, -1))  # (B, N, 3, heads, d)
         q, k, v = qkv.permute(2, 0, 3, 1, 4)  # (B, heads, N, d) each
         tables = self._tables()
         # The bias of a global block is 64 MiB a head (4096 x 4096), so the heads come in slices.
@@ -85,7 +85,7 @@ class Attention(nn.Module):
     def on_cpu(self, x: Tensor, *, windowed: bool) -> Tensor:
         """(B, h, w, C) from (B, h, w, C): the same in pieces that stay in cache; what fills windows is not computed."""
         d = x.shape[-1] // self.heads
-        qkv = linear(x, self.qkv).unflatten(3, (3, self.heads, d))
+        qkv = torch.unflatten(linear(x, self.qkv), 3, (3, self.heads, d))
         if windowed:
             fill = self.qkv.bias.view(3, self.heads, d)  # what the plain form makes of zeros
             mixed = attend_in_windows(self._attend, qkv, fill, self.size, room=self._width(d) - d)
@@ -94,8 +94,8 @@ class Attention(nn.Module):
             if _fused_is_faster(x.dtype):
                 mixed = self._attend_all(each).transpose(1, 2)  # (B, N, heads, d)
             else:
-                mixed = torch.stack([self._attend_rows(*one) for one in zip(*each.contiguous())])
-            mixed = mixed.unflatten(1, x.shape[1:3])
+                mixed = torch.stack([self._attend_rows(*one) for one in zip(*each.contiguous(), strict=True)])
+            mixed = torch.unflatten(mixed, 1, x.shape[1:3])
         return linear(mixed.flatten(3), self.proj)
 
     def _width(self, d: int) -> int:
@@ -109,7 +109,7 @@ class Attention(nn.Module):
         is. Scores are scaled by d^-0.5 later, the bias is not.
         """
         side, scale = self.size, d**0.5
-        queries, keys = (x.unflatten(2, (side, side)) for x in (q, k))
+        queries, keys = (torch.unflatten(x, 2, (side, side)) for x in (q, k))
         one = torch.eye(side, dtype=k.dtype)
         rows, columns = slice(d, d + side), slice(d + side, d + 2 * side)
         queries[..., rows], queries[..., columns] = _offsets(q[..., :d], *(scale * table for table in self._tables()))
@@ -137,7 +137,7 @@ class Attention(nn.Module):
         return F.scaled_dot_product_attention(q, k, v, scale=d**-0.5)[..., :d]
 
     def _attend_rows(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        """(N, heads, d) from (heads, N, d): some rows of queries of one head at a time, so that scores stay in cache."""
+        """(N, heads, d) from (heads, N, d): some rows of queries of a head at a time: scores stay in cache."""
         side, (heads, count, d) = self.size, q.shape
         by_row, by_column = (x[0] for x in _offsets(q[None], *self._tables()))  # (heads, h, w, size)
         out = q.new_empty(count, heads, d)
@@ -191,7 +191,7 @@ class Block(nn.Module):
     def on_cpu(self, x: Tensor) -> Tensor:
         """The same, written into `x`."""
         x += self.attn.on_cpu(self.norm1(x), windowed=bool(self.window))
-        for tokens in x.view(-1, x.shape[-1]).split(_TOKENS_AT_ONCE):
+        for tokens in torch.split(x.view(-1, x.shape[-1]), _TOKENS_AT_ONCE):
             tokens += linear(linear(self.norm2(tokens), self.mlp.lin1, act="gelu"), self.mlp.lin2)
         return x
 
@@ -199,6 +199,7 @@ class Block(nn.Module):
 def refine(neck: nn.Sequential, x: Tensor) -> Tensor:
     """The neck of the encoders on channels-last (B, C, h, w): two convolutions, each with its norm."""
     narrow, norm1, conv, norm2 = neck
+    assert isinstance(narrow, nn.Conv2d) and isinstance(conv, nn.Conv2d)
     return norm2(convolve(norm1(convolve(x, narrow)), conv))
 
 
@@ -220,7 +221,7 @@ class ViTEncoder(nn.Module):
         self.img_size = image_size
         self.patch_embed = PatchEmbed(dim)
         self.pos_embed = nn.Parameter(torch.zeros(1, grid, grid, dim))
-        self.blocks = nn.ModuleList(
+        self.blocks = Layers(
             Block(dim, heads, window=0 if i in global_blocks else WINDOW, grid=grid) for i in range(depth)
         )
         self.neck = nn.Sequential(
@@ -239,7 +240,8 @@ class ViTEncoder(nn.Module):
         return (self.neck(x.permute(0, 3, 1, 2)),)
 
     def _on_cpu(self, x: Tensor) -> Tensor:
-        patches = x.unflatten(3, (-1, PATCH)).unflatten(2, (-1, PATCH)).permute(0, 2, 4, 1, 3, 5)  # (B, h, w, 3, ..)
+        patches = torch.unflatten(torch.unflatten(x, 3, (-1, PATCH)), 2, (-1, PATCH))
+        patches = patches.permute(0, 2, 4, 1, 3, 5)  # (B, h, w, 3, PATCH, PATCH)
         kernel = self.patch_embed.proj
         x = linear(patches.flatten(3), kernel.weight.flatten(1), kernel.bias) + self.pos_embed
         for block in self.blocks:

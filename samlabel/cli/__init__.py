@@ -7,13 +7,16 @@ conversion, a check that failed, weights that may run code.
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 from types import FrameType
 from typing import Annotated
 
 import typer
 
 from .. import __version__
-from ..errors import SamlabelError
+from ..errors import SamlabelError, brief, cause, reason
+from ..libraries import guarded_torch
+from ._console import say, say_traceback, tamed_libraries
 from .annotate import annotate
 from .bench import bench
 from .check import check
@@ -26,7 +29,7 @@ from .formats import formats
 from .generate import generate
 from .merge import merge
 from .models import app as models_app
-from .models import detectors, models
+from .models import detectors
 from .split import split
 from .stats import stats
 from .view import view
@@ -36,7 +39,8 @@ INTERRUPTED, TERMINATED = 130, 143  # exit codes, 128 and the signal's number, a
 app = typer.Typer(
     name="samlabel",
     help="Turn folders of photos into segmentation labels: COCO, YOLO, SA-1B and more.",
-    epilog="Exit codes: 0 done, 1 failure, 2 usage, 3 finished but some images failed, 4 refused: a lossy conversion, a failed check, untrusted weights.",
+    epilog="Exit codes: 0 done, 1 failure, 2 usage, 3 finished but some images failed, "
+    "4 refused: a lossy conversion, a failed check, untrusted weights.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -88,7 +92,11 @@ def main(args: list[str] | None = None) -> None:
             stream.reconfigure(errors="backslashreplace")
     words = list(sys.argv[1:] if args is None else args)
     debug = "--debug" in words
-    sys.exit(_run([word for word in words if word != "--debug"], debug=debug))
+    if debug:
+        sys.excepthook = say_traceback
+    with tamed_libraries(), guarded_torch():
+        code = _run([word for word in words if word != "--debug"], debug=debug)
+    sys.exit(code)
 
 
 def _run(words: list[str], *, debug: bool) -> int:
@@ -119,15 +127,18 @@ def _run(words: list[str], *, debug: bool) -> int:
             return _usage(error)
         if debug:
             raise
-        reason = f"{error.strerror}: {error.filename}" if isinstance(error, OSError) and error.strerror else str(error)
-        hint = "" if isinstance(error, OSError) else "; --debug shows where, please report it"
-        _say(f"{type(error).__name__}: {reason}{hint}")
+        if isinstance(error, OSError):
+            _say(f"{error.filename}: {reason(error)}" if error.filename is not None else reason(error))
+        elif isinstance(error, (MemoryError, RecursionError)):
+            _say(cause(error))
+        else:
+            _say(f"{type(error).__name__}: {brief(error)}; --debug shows where, please report it")
         return 1
 
 
 def _usage(error: Exception) -> int:
     context = getattr(error, "ctx", None)
-    if type(error).__name__ == "NoArgsIsHelpError":
+    if type(error).__name__ == "NoArgsIsHelpError" and context is not None:
         typer.echo(context.get_help(), err=True)
     else:
         path = context.command_path if context is not None else "samlabel"
@@ -136,7 +147,7 @@ def _usage(error: Exception) -> int:
 
 
 def _say(message: str) -> None:
-    print("samlabel: error: " + " ".join(message.split()), file=sys.stderr)
+    say("samlabel: error: " + " ".join(message.split()), err=True)
 
 
 def _end_on_sigterm() -> None:
@@ -146,7 +157,5 @@ def _end_on_sigterm() -> None:
     def end(number: int, frame: FrameType | None) -> None:
         raise SystemExit(TERMINATED)
 
-    try:
+    with suppress(ValueError):  # not the main thread
         signal.signal(signal.SIGTERM, end)
-    except ValueError:  # not the main thread
-        pass

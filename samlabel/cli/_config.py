@@ -93,7 +93,8 @@ def read_table(path: Path, name: str) -> dict[str, Any]:
     for key, value in content.items():
         if key != name or not isinstance(value, dict):
             raise UsageError(f"{path}: {key!r} is not known here; settings stand in a table [{name}]")
-    return content.get(name, {})
+    table: dict[str, Any] = content.get(name, {})
+    return table
 
 
 def _kinds() -> dict[str, set[type]]:

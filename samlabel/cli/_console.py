@@ -1,20 +1,81 @@
-"""Results on stdout, progress on stderr: a bar on a terminal, plain lines elsewhere."""
+"""Results on stdout, progress on stderr: a bar on a terminal, plain lines elsewhere.
+
+All that the commands print goes through here, where text of strangers loses its power over terminals and CI logs.
+"""
 
 from __future__ import annotations
 
 import csv
-import json
+import logging
+import re
 import sys
 import time
-from collections.abc import Iterable, Sequence
+import traceback
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from ..select import WEAK_SCORE
+from ..text import line, printable, to_json, without_commands
 
 if TYPE_CHECKING:
     from ..run import Event, Summary
 
 _LINE_SECONDS = 5.0  # off a terminal: one line in this time, so that a log of 50,000 photos stays short
+
+
+_COLOURS = re.compile(r"\x1b\[[0-9;]*m")  # ultralytics paints its warnings
+
+
+def say(text: object = "", *, err: bool = False) -> None:
+    """One line on stdout, or on stderr; a line feed inside `text` is shown as `\\n`."""
+    print(line(text), file=sys.stderr if err else sys.stdout, flush=err)
+
+
+def say_annotation(level: str, message: str, *, file: str, title: str) -> None:
+    """An annotation that GitHub shows at `file`; the one line of ours that is a command to a CI system.
+
+    https://docs.github.com/actions/reference/workflow-commands-for-github-actions
+    """
+
+    def encoded(text: str) -> str:
+        text = text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+        return without_commands(printable(text))
+
+    where, what = (encoded(value).replace(":", "%3A").replace(",", "%2C") for value in (file, title))
+    print(f"::{level} file={where},title={what}::{encoded(message)}")
+
+
+def say_traceback(_: type[BaseException], error: BaseException, __: TracebackType | None) -> None:
+    """The traceback of `error` on stderr; a `sys.excepthook`."""
+    for part in "".join(traceback.format_exception(error)).rstrip("\n").split("\n"):
+        say(part, err=True)
+
+
+class _Record(logging.LogRecord):
+    """A record whose message is one harmless line, whichever library's handler prints it."""
+
+    def getMessage(self) -> str:
+        return line(_COLOURS.sub("", super().getMessage()))
+
+
+@contextmanager
+def tamed_libraries() -> Iterator[None]:
+    """Inside, what libraries log or warn of is printed as `say` prints."""
+
+    def show(message: Warning | str, category: type[Warning], *_: object, **__: object) -> None:
+        say(f"{category.__name__}: {message}", err=True)
+
+    factory, shown = logging.getLogRecordFactory(), warnings.showwarning
+    logging.setLogRecordFactory(_Record)
+    warnings.showwarning = show
+    try:
+        yield
+    finally:
+        logging.setLogRecordFactory(factory)
+        warnings.showwarning = shown
 
 
 class Progress:
@@ -48,9 +109,9 @@ class Progress:
 
     def _line(self, text: str) -> None:
         if self._bar is not None:
-            self._bar.console.print(text, markup=False, highlight=False)
+            self._bar.console.print(line(text), markup=False, highlight=False, emoji=False)
         else:
-            print(text, file=sys.stderr, flush=True)
+            say(text, err=True)
 
     def _show(self, event: Event) -> None:
         if self._bar is None:
@@ -74,42 +135,47 @@ class Progress:
 def print_summary(summary: Summary) -> None:
     """The end of a run for people: what there is, what was left out, where it lies."""
     before = f", {summary.resumed} from an earlier run" if summary.resumed else ""
-    print(
+    say(
         f"{summary.annotated + summary.resumed} of {summary.images} images labelled{before}: "
         f"{summary.objects} objects in {summary.seconds:.1f} s"
     )
     if summary.categories:
-        print("  " + ", ".join(f"{name} {count}" for name, count in summary.categories.items()))
+        say("  " + ", ".join(f"{name} {count}" for name, count in summary.categories.items()))
     elif summary.outputs:
-        print("  nothing was found: try a lower --conf or, without a detector, --pred-iou-thresh")
+        say("  nothing was found: try a lower --conf or, without a detector, --pred-iou-thresh")
     if summary.dropped:
-        print("  dropped: " + ", ".join(f"{reason} {count}" for reason, count in summary.dropped.items()))
+        say("  dropped: " + ", ".join(f"{reason} {count}" for reason, count in summary.dropped.items()))
     if 2 * summary.weak >= summary.objects > 0:
-        print(
+        say(
             f"  {summary.weak} of {summary.objects} objects scored under {WEAK_SCORE}; "
             f"a larger detector may find more: `samlabel detectors`"
         )
     for name, path in summary.outputs.items():
         lost = ", ".join(f"{code} {count}" for code, count in summary.losses[name].items())
-        print(f"  {name}: {path}" + (f" (not in this format: {lost})" if lost else ""))
+        say(f"  {name}: {path}" + (f" (not in this format: {lost})" if lost else ""))
     if summary.human:
-        print(f"  {summary.human} images have a person's labels, which were kept")
-    for path in summary.kept:
-        print(f"  your edited file was kept: {path}")
+        say(f"  {summary.human} images have a person's labels, which were kept")
+    for edited in summary.kept:
+        say(f"  your edited file was kept: {edited}")
     if summary.conflicts:
-        print(f"  {len(summary.conflicts)} conflicts with what a person made, see {summary.output / 'conflicts.jsonl'}")
+        say(f"  {len(summary.conflicts)} conflicts with what a person made, see {summary.output / 'conflicts.jsonl'}")
         print_table(
             ("image", "conflict", "what"), [(one.path, one.kind, one.message) for one in summary.conflicts[:20]]
         )
     if summary.failed:
-        print(f"  {summary.failed} failed, see {summary.output / 'failed.jsonl'}; the next run tries them again")
+        say(f"  {summary.failed} failed, see {summary.output / 'failed.jsonl'}; the next run tries them again")
         shown = summary.failures
         print_table(("image", "stage", "reason"), [(one.path, one.stage, one.reason) for one in shown])
 
 
 def print_json(value: Any) -> None:
     """One JSON document on stdout."""
-    print(json.dumps(value, indent=1, ensure_ascii=False))
+    print(to_json(value, indent=1))
+
+
+def print_row(cells: Iterable[object]) -> None:
+    """Cells on a line of stdout, with tabs between them."""
+    print("\t".join(line(cell) for cell in cells))
 
 
 def print_table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
@@ -117,7 +183,7 @@ def print_table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     rows = list(rows)
     if not rows or not sys.stdout.isatty():
         for row in rows:
-            print("\t".join(str(cell) for cell in row))
+            print_row(row)
         return
     from rich.console import Console
     from rich.table import Table
@@ -125,7 +191,7 @@ def print_table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
 
     table = Table(*head, box=None, pad_edge=False, header_style="bold")
     for row in rows:
-        table.add_row(*(Text(str(cell)) for cell in row))
+        table.add_row(*(Text(line(cell)) for cell in row))
     Console().print(table)
 
 

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import sys
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TextIO
 
-from ..errors import UsageError
+from ..errors import SamlabelError, UsageError
+from ..files import open_log
+from ..text import to_json
 
 if TYPE_CHECKING:
     from ..run import Event, Summary
+
+_UTC = timezone(timedelta())  # `datetime.UTC` is of Python 3.11
 
 
 class Log:
@@ -26,9 +29,9 @@ class Log:
     def __enter__(self) -> Log:
         if self._target is not None:
             try:
-                self._stream = sys.stderr if str(self._target) == "-" else self._target.open("a", encoding="utf-8")
-            except OSError as error:
-                raise UsageError(f"--log {self._target}: cannot be written: {error.strerror}") from error
+                self._stream = sys.stderr if str(self._target) == "-" else open_log(self._target)
+            except SamlabelError as error:
+                raise UsageError(f"--log {error}") from error
         self._write("start")
         return self
 
@@ -51,6 +54,6 @@ class Log:
 
     def _write(self, event: str, **values: Any) -> None:
         if self._stream is not None:
-            now = datetime.now(timezone.utc).isoformat(timespec="milliseconds")
-            self._stream.write(json.dumps({"time": now, "event": event, **values}) + "\n")
+            now = datetime.now(_UTC).isoformat(timespec="milliseconds")
+            self._stream.write(to_json({"time": now, "event": event, **values}) + "\n")
             self._stream.flush()

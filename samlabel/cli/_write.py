@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ._console import print_json
+from ._console import print_json, say
 from ._dataset import find
 from ._dataset import image_root as own_root
 
@@ -35,6 +35,9 @@ Images = Annotated[
 ImageRoot = Annotated[
     Path | None,
     typer.Option(metavar="DIR", help="Folder of the pictures.", show_default="the one that the labels came from"),
+]
+FollowLinks = Annotated[
+    bool, typer.Option("--follow-links", help="Read what links and folders in data.yaml lead to outside the dataset.")
 ]
 AllowLossy = Annotated[bool, typer.Option("--allow-lossy", help="Go on where the format cannot hold everything.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace labels that are at DST.")]
@@ -65,6 +68,7 @@ class Opened:
     noted: Path | None  # the folder of the pictures that an annotate run noted, whatever the format
     skipped: Lenient | None  # what is broken and left out, where that was asked for
     pictures: bool  # whether those inside label files are wanted
+    follow_links: bool  # whether what it reads may lie outside the dataset
 
     @property
     def told(self) -> str:
@@ -75,12 +79,23 @@ class Opened:
         import converters
 
         return converters.read(
-            self.labels, self.format, image_root=self.image_root, lenient=self.skipped, pictures=self.pictures
+            self.labels,
+            self.format,
+            image_root=self.image_root,
+            lenient=self.skipped,
+            pictures=self.pictures,
+            follow_links=self.follow_links,
         )
 
 
 def opened(
-    source: Path, format: str | None, image_root: Path | None = None, *, lenient: bool = False, pictures: bool = True
+    source: Path,
+    format: str | None,
+    image_root: Path | None = None,
+    *,
+    lenient: bool = False,
+    pictures: bool = True,
+    follow_links: bool = False,
 ) -> Opened:
     """The dataset at `source`, not read yet."""
     import converters
@@ -88,7 +103,7 @@ def opened(
     labels, noted = find(source, format)
     name, why = (format, "as told") if format else converters.detect_format(labels)
     root = own_root(name, noted) if image_root is None else image_root
-    return Opened(labels, name, why, root, noted, converters.Lenient() if lenient else None, pictures)
+    return Opened(labels, name, why, root, noted, converters.Lenient() if lenient else None, pictures, follow_links)
 
 
 def write(
@@ -126,4 +141,5 @@ def show(receipt: Receipt, *, as_json: bool) -> None:
     if as_json:
         print_json(receipt.to_dict())
     else:
-        print("\n".join(receipt.lines()))
+        for line in receipt.lines():
+            say(line)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -82,6 +82,25 @@ def annotate(
         typer.Option(
             help="Keep these classes only, by name or number; repeat it or separate by commas.",
             show_default="all",
+            rich_help_panel=_MODELS,
+        ),
+    ] = None,
+    class_map: Annotated[
+        Path | None,
+        typer.Option(
+            "--map",
+            metavar="FILE",
+            help="Your own classes, from YAML or JSON (old: new) or CSV (old,new); classes not named are left out.",
+            show_default="none",
+            rich_help_panel=_MODELS,
+        ),
+    ] = None,
+    rename: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="OLD=NEW",
+            help="Rename a class of the detector; two of one name become one; OLD= leaves it out.",
+            show_default="none",
             rich_help_panel=_MODELS,
         ),
     ] = None,
@@ -165,6 +184,14 @@ def annotate(
             rich_help_panel=_OUTPUT,
         ),
     ] = None,
+    follow_links: Annotated[
+        bool,
+        typer.Option(
+            "--follow-links",
+            help="Read what links lead to outside the dataset of --accept or labels:; those of IMAGES always are.",
+            rich_help_panel=_OUTPUT,
+        ),
+    ] = False,
     update: Annotated[
         bool,
         typer.Option("--update", help="Redo only what a changed setting touches.", rich_help_panel=_OUTPUT),
@@ -182,7 +209,7 @@ def annotate(
         int | None,
         typer.Option(
             min=1,
-            help="Pictures worked on at the same time, each on its part of the cores.",
+            help="Images worked on at the same time; the labels do not depend on it.",
             show_default="one a core, at most 4; 1 on a GPU",
             rich_help_panel=_JOB,
         ),
@@ -219,7 +246,7 @@ def annotate(
     from ..annotate import auto_annotate
     from ..errors import UsageError
 
-    given = {
+    given: dict[str, Any] = {
         "points_per_side": points_per_side,
         "points_per_batch": points_per_batch,
         "stability_score_offset": stability_score_offset,
@@ -230,8 +257,8 @@ def annotate(
         "crop_n_points_downscale_factor": crop_n_points_downscale_factor,
         "min_mask_region_area": min_mask_region_area,
     }
-    both = {"pred_iou_thresh": pred_iou_thresh, "stability_score_thresh": stability_score_thresh}
-    both = {name: value for name, value in both.items() if value is not None}
+    asked = {"pred_iou_thresh": pred_iou_thresh, "stability_score_thresh": stability_score_thresh}
+    both: dict[str, Any] = {name: value for name, value in asked.items() if value is not None}
     thresholds, grid = replace(THRESHOLDS, min_area=min_area), replace(GRID, **given)
     if detector == "none":
         grid = replace(grid, **both)
@@ -267,12 +294,15 @@ def annotate(
             overwrite=overwrite,
             update=update,
             accept=accept,
+            follow_links=follow_links,
             max_failures=0 if fail_fast else max_failures,
             workers=workers,
             max_pixels=max_pixels,
             trust_weights=trust_sha256 or trust_weights,
             dtype=dtype,
             backend=backend,
+            class_map=class_map,
+            rename=rename or (),
             progress=tell,
         )
         log_file.end(summary)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ._console import print_json, print_table, split
+from ._console import print_json, print_table, say, split
 from ._models import Backend
 
 if TYPE_CHECKING:
@@ -59,12 +59,12 @@ def bench(
         head += [f"{name}: ms an image", f"{name}: ms for 10 prompts"]
     print_table(head, [_cells(row, ways) for row in rows])
     gpu = f", {about['gpu']}" if about["gpu"] else ""
-    print(
+    say(
         f"an image of {SIZE[1]}x{SIZE[0]}, medians; {about['threads']} threads on {about['cores']} cores{gpu}, "
         f"torch {about['torch']}"
     )
     if any(row.weights == "random" for row in rows):
-        print("random weights take the time of trained ones and find nothing")
+        say("random weights take the time of trained ones and find nothing")
 
 
 def _cells(row: Row, ways: list[str]) -> list[str]:

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ..errors import FormatError, UnknownName, UsageError
-from ._console import print_json
+from ._console import print_json, say, say_annotation
 from ._dataset import find
-from ._write import opened
+from ._write import FollowLinks, opened
 
 if TYPE_CHECKING:
     from ..check import Report
@@ -30,8 +29,15 @@ def check(
     ] = None,
     images: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="Folder of the pictures.", show_default="the one that the labels came from"),
+        typer.Option(
+            "--images",
+            "--image-root",
+            metavar="DIR",
+            help="Folder of the images.",
+            show_default="the one that the labels came from",
+        ),
     ] = None,
+    follow_links: FollowLinks = False,
     min_area: Annotated[int, typer.Option(help="Masks with fewer pixels are tiny.")] = 4,
     duplicate_iou: Annotated[float, typer.Option(help="Objects that overlap so much are one.")] = 0.95,
     max_imbalance: Annotated[float, typer.Option(help="Most objects of a class for one of the rarest.")] = 100.0,
@@ -47,7 +53,7 @@ def check(
     output: Annotated[str, typer.Option(metavar="text|json|sarif|github", help="How findings are printed.")] = "text",
     as_json: Annotated[bool, typer.Option("--json", help="The same as --output json.")] = False,
 ) -> None:
-    """Check structure, references, geometry, masks, duplicates, class balance and pictures; exit 4 when a gate fails."""
+    """Check structure, references, geometry, masks, duplicates, class balance and images; exit 4 when a gate fails."""
     from ..check import Limits
     from ..check import check as run
 
@@ -59,10 +65,10 @@ def check(
     try:
         source = opened(dataset, format)
         labels, format, images = source.labels, source.format, images or source.image_root
-        print(source.told, file=sys.stdout if output == "text" else sys.stderr)
+        say(source.told, err=output != "text")
     except FormatError:  # a format that nobody knows is told by the check itself
         labels, _ = find(dataset, format)
-    report = run(labels, format=format, image_root=images, limits=limits)
+    report = run(labels, format=format, image_root=images, limits=limits, follow_links=follow_links)
     if output == "json":
         print_json(report.to_json())
     elif output == "sarif":
@@ -93,28 +99,20 @@ def _whole(code: str, text: str) -> int:
 def _print_text(report: Report) -> None:
     for one in report.findings[:SHOWN]:
         place = f"{one.image or report.dataset}" + (f" object {one.object}" if one.object else "")
-        print(f"{one.severity}: {one.code}: {place}: {one.message}")
+        say(f"{one.severity}: {one.code}: {place}: {one.message}")
     if len(report.findings) > SHOWN:
-        print(f"... and {len(report.findings) - SHOWN} more; --json has all")
+        say(f"... and {len(report.findings) - SHOWN} more; --json has all")
     counted = ", ".join(f"{code} {count}" for code, count in sorted(report.counts.items())) or "nothing wrong"
-    print(f"{report.images} images, {report.objects} objects: {counted}")
-    print("failed: " + ", ".join(report.failed) if report.failed else "passed")
+    say(f"{report.images} images, {report.objects} objects: {counted}")
+    say("failed: " + ", ".join(report.failed) if report.failed else "passed")
 
 
 def _print_github(report: Report, labels: Path) -> None:
-    """https://docs.github.com/actions/reference/workflow-commands-for-github-actions"""
     levels = {"error": "error", "warning": "warning", "note": "notice"}
     for one in report.findings:
         place = f"{one.image}{f' object {one.object}' if one.object else ''}: " if one.image else ""
-        message = _escaped(f"{place}{one.message}")
-        print(f"::{levels[one.severity]} file={_escaped(str(labels), inside=True)},title={one.code}::{message}")
-    print("failed: " + ", ".join(report.failed) if report.failed else "passed")
-
-
-def _escaped(text: str, *, inside: bool = False) -> str:
-    """What a file name holds must not start another workflow command."""
-    text = text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
-    return text.replace(":", "%3A").replace(",", "%2C") if inside else text
+        say_annotation(levels[one.severity], f"{place}{one.message}", file=str(labels), title=one.code)
+    say("failed: " + ", ".join(report.failed) if report.failed else "passed")
 
 
 def _sarif(report: Report, labels: Path) -> dict[str, Any]:

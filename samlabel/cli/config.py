@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from ..text import to_json
 from ._config import PREFIX, Given, keys_of, layers
-from ._console import print_json
+from ._console import print_json, say
 
 app = typer.Typer(help="Settings of samlabel annotate from a file and the environment.", no_args_is_help=True)
 
@@ -35,12 +35,12 @@ def show(
     if as_json:
         print_json({word: {"value": one.value, "from": one.origin} for word, one in rows.items()})
         return
-    print("[annotate]")
+    say("[annotate]")
     for word, one in rows.items():
         if one.value is None:
-            print(f"# {word} is not set")
+            say(f"# {word} is not set")
         else:
-            print(f"{word} = {_toml(one.value)}  # {one.origin}")
+            say(f"{word} = {_toml(one.value)}  # {one.origin}")
 
 
 def _default(parameter: Any) -> Any:
@@ -54,4 +54,4 @@ def _default(parameter: Any) -> Any:
 
 def _toml(value: Any) -> str:
     """JSON's text, numbers, booleans and lists of text are TOML too."""
-    return json.dumps(value if isinstance(value, (bool, int, float, list)) else str(value), ensure_ascii=False)
+    return to_json(value if isinstance(value, (bool, int, float, list)) else str(value))

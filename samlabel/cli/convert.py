@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from ._write import LenientFlag, Option, opened, show, write
+from ._write import FollowLinks, LenientFlag, Option, opened, show, write
 
 
 def convert(
@@ -32,6 +32,7 @@ def convert(
         Path | None,
         typer.Option(metavar="DIR", help="Folder of the pictures.", show_default="the one that the labels came from"),
     ] = None,
+    follow_links: FollowLinks = False,
     allow_lossy: Annotated[
         bool, typer.Option("--allow-lossy", help="Go on where the format cannot hold everything.")
     ] = False,
@@ -85,7 +86,7 @@ def convert(
     chosen = {name: value for name, value in given.items() if value is not None}
     options = {**chosen, **converters.parsed_options(to, option or ())}
     pictures = not dry_run and converters.wants_pictures(to, images, options)
-    dataset = opened(source, from_, image_root, lenient=lenient, pictures=pictures)
+    dataset = opened(source, from_, image_root, lenient=lenient, pictures=pictures, follow_links=follow_links)
     receipt = write(
         dataset,
         target,

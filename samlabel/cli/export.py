@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from ._console import print_json
+from ._console import print_json, say
 
 
 def export(
@@ -44,8 +44,9 @@ def export(
     if as_json:
         print_json(asdict(made) | {"encoder": str(made.encoder), "decoder": str(made.decoder)})
         return
-    print(f"{made.encoder}\n{made.decoder}")
-    print(
+    say(made.encoder)
+    say(made.decoder)
+    say(
         f"{made.bytes / 1e6:.1f} MB; checked against torch: largest difference {made.error:.1e}, "
         f"mean IoU of masks {made.mask_iou:.4f}"
     )

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from ._console import print_json
+from ._console import print_json, say
 
 
 def fetch(
@@ -26,4 +26,5 @@ def fetch(
     if as_json:
         print_json({"file": str(path), "sha256": sha256})
     else:
-        print(f"{path}\nsha256 {sha256}")
+        say(path)
+        say(f"sha256 {sha256}")

@@ -11,10 +11,11 @@ from typing import Annotated
 import typer
 
 from ..types import Dataset, ImageRecord
-from ._console import print_json, split
+from ._console import print_json, say, split
 from ._write import (
     AllowLossy,
     DryRun,
+    FollowLinks,
     From,
     ImageRoot,
     Images,
@@ -70,6 +71,7 @@ def filter_(
     images: Images = None,
     image_root: ImageRoot = None,
     option: Option = None,
+    follow_links: FollowLinks = False,
     lenient: LenientFlag = False,
     allow_lossy: AllowLossy = False,
     overwrite: Overwrite = False,
@@ -86,7 +88,7 @@ def filter_(
         split(classes) if classes else None, split(without), min_area, max_area, min_score, unscored, crowds
     )
     names = read_class_map(map_, rename or ())
-    dataset = opened(source, from_, image_root, lenient=lenient)
+    dataset = opened(source, from_, image_root, lenient=lenient, follow_links=follow_links)
 
     seen: Counter[str] = Counter()
 
@@ -104,11 +106,12 @@ def filter_(
         overwrite=overwrite,
         dry_run=dry_run,
         option=option,
+        note=f"{limits} {names} {drop_empty}",
     )
     if as_json:
         print_json({"source_images": seen["images"], "source_objects": seen["objects"], **receipt.to_dict()})
         return
-    print(f"stay    {receipt.images_in} of {seen['images']} images, {receipt.objects_in} of {seen['objects']} objects")
+    say(f"stay    {receipt.images_in} of {seen['images']} images, {receipt.objects_in} of {seen['objects']} objects")
     show(receipt, as_json=False)
 
 

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from ..select import GRID, OWN
-from ._console import print_json, print_table
+from ._console import print_json, print_table, say
 from ._models import PANEL as _MODELS
 from ._models import Backend, Device, Dtype
 
 _GRID, _BEYOND = "As in amg.py", "Beyond amg.py"
 
 
-def _grid(help: str, panel: str = _GRID, *, show_default: str | bool = True) -> typer.models.OptionInfo:
+def _grid(help: str, panel: str = _GRID, *, show_default: str | bool = True) -> Any:  # as `typer.Option`
     return typer.Option(help=help, rich_help_panel=panel, show_default=show_default)
 
 
@@ -132,12 +131,12 @@ def generate(
             form="coco_rle" if convert_to_rle else output_form,
             detector=boxes,
             overwrite=overwrite,
-            progress=None if quiet else lambda line: print(line, file=sys.stderr, flush=True),
+            progress=None if quiet else lambda line: say(line, err=True),
         )
     if as_json:
         print_json(asdict(made) | {"output": str(made.output)})
     else:
         before = f", {made.present} were there already" if made.present else ""
-        print(f"{made.images} images, {made.masks} masks in {made.output}{before}")
+        say(f"{made.images} images, {made.masks} masks in {made.output}{before}")
         print_table(("image", "stage", "reason"), [(one.path, one.stage, one.reason) for one in made.failed])
     raise typer.Exit(made.exit_code)

@@ -9,7 +9,20 @@ import typer
 
 from ..errors import UsageError
 from ..types import Dataset
-from ._write import AllowLossy, DryRun, From, Images, Json, LenientFlag, Option, Overwrite, opened, show, write
+from ._write import (
+    AllowLossy,
+    DryRun,
+    FollowLinks,
+    From,
+    Images,
+    Json,
+    LenientFlag,
+    Option,
+    Overwrite,
+    opened,
+    show,
+    write,
+)
 
 
 def merge(
@@ -39,6 +52,7 @@ def merge(
     ] = None,
     images: Images = None,
     option: Option = None,
+    follow_links: FollowLinks = False,
     lenient: LenientFlag = False,
     allow_lossy: AllowLossy = False,
     overwrite: Overwrite = False,
@@ -54,11 +68,14 @@ def merge(
 
     if len(sources) < 2:
         raise UsageError("merge joins two datasets or more; for one there is samlabel convert")
-    roots: list[Path | None] = list(image_root or [None])
+    roots: list[Path | None] = [*image_root] if image_root else [None]
     if len(roots) not in (1, len(sources)):
         raise UsageError(f"{len(roots)} --image-root for {len(sources)} datasets; wanted one, or one for each")
     roots = roots * len(sources) if len(roots) == 1 else roots
-    found = [opened(source, from_, root, lenient=lenient) for source, root in zip(sources, roots)]
+    found = [
+        opened(source, from_, root, lenient=lenient, follow_links=follow_links)
+        for source, root in zip(sources, roots, strict=True)
+    ]
     names = read_class_map(map_, rename or ())
 
     def all_of_them() -> Dataset:
@@ -79,6 +96,7 @@ def merge(
             overwrite=overwrite,
             dry_run=dry_run,
             option=option,
+            note=f"{names}",
         ),
         as_json=as_json,
     )

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ._console import print_json, print_table
+from ._console import print_json, print_row, print_table, say
 
 if TYPE_CHECKING:
     from ..weights import Checkpoint
@@ -68,8 +67,8 @@ def pull(
 
     for one in [checkpoint(name) for name in names]:
         if not quiet and not offline and weights.state(one) != "pulled":
-            print(f"{one.name}: {one.size / 1e6:.1f} MB, {one.licence}, {one.url}", file=sys.stderr)
-        print(weights.pull(one, mirror=mirror, offline=offline, progress=None if quiet else _Said()))
+            say(f"{one.name}: {one.size / 1e6:.1f} MB, {one.licence}, {one.url}", err=True)
+        say(weights.pull(one, mirror=mirror, offline=offline, progress=None if quiet else _Said()))
 
 
 @app.command()
@@ -84,10 +83,10 @@ def verify(names: _Names = None) -> None:
     faults = 0
     for one in chosen:
         try:
-            print(f"{one.name}\tsound\t{weights.verify(one)}")
+            print_row((one.name, "sound", weights.verify(one)))
         except WeightsError as error:
             faults += 1
-            print(f"{one.name}\t{weights.state(one)}\t{error}")
+            print_row((one.name, weights.state(one), error))
     raise typer.Exit(1 if faults else 0)
 
 
@@ -97,7 +96,7 @@ def where(name: Annotated[str | None, typer.Argument(metavar="VARIANT")] = None)
     from .. import weights
     from ..segmenters.sam import checkpoint
 
-    print(weights.cache_folder() if name is None else weights.where(checkpoint(name)))
+    say(weights.cache_folder() if name is None else weights.where(checkpoint(name)))
 
 
 class _Said:
@@ -109,7 +108,7 @@ class _Said:
     def __call__(self, done: int, total: int) -> None:
         if done == total or time.monotonic() - self._last > 5:
             self._last = time.monotonic()
-            print(f"  {done / 1e6:.1f} of {total / 1e6:.1f} MB", file=sys.stderr, flush=True)
+            say(f"  {done / 1e6:.1f} of {total / 1e6:.1f} MB", err=True)
 
 
 def _file_of(checkpoint: Checkpoint | None) -> dict[str, object]:

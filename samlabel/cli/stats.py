@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from ..errors import UsageError
-from ._console import print_json, print_table
-from ._write import From, ImageRoot, Json, LenientFlag, Source, opened
+from ._console import print_json, print_table, say
+from ._write import FollowLinks, From, ImageRoot, Json, LenientFlag, Source, opened
 
 
 def stats(
@@ -23,6 +24,7 @@ def stats(
     pictures: Annotated[
         bool, typer.Option("--pictures/--no-pictures", help="Compare the photos, to find those that look alike.")
     ] = True,
+    follow_links: FollowLinks = False,
     lenient: LenientFlag = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the drawing.")] = False,
     as_json: Json = False,
@@ -33,25 +35,26 @@ def stats(
     from ..datasets import collect
     from ..datasets.plot import FORMATS, as_png, as_svg
     from ..errors import OutputExists
+    from ..files import OutputFolder
+    from ..lock import Lock
 
     if plot is not None and plot.suffix.lower() not in FORMATS:
         raise UsageError(f"{plot}: wanted a name that ends in {' or '.join(FORMATS)}")
     if plot is not None and plot.exists() and not overwrite:
         raise OutputExists(f"{plot} exists already; choose another place, or --overwrite")
-    dataset = opened(source, from_, image_root, lenient=lenient)
-    found = collect(dataset(), image_root=image_root, pictures=pictures)
+    dataset = opened(source, from_, image_root, lenient=lenient, follow_links=follow_links)
+    with Lock(plot) if plot is not None else nullcontext():
+        found = collect(dataset(), image_root=image_root, pictures=pictures)
+        if plot is not None:
+            drawing = as_png(found) if plot.suffix.lower() == ".png" else as_svg(found).encode("utf-8")
+            OutputFolder(plot.parent).write(plot.name, drawing, durable=True)
     skipped = dataset.skipped or Lenient()
-    if plot is not None:
-        from ..ledger import replacing
-
-        drawing = as_png(found) if plot.suffix.lower() == ".png" else as_svg(found).encode("utf-8")
-        with replacing(plot) as out:
-            out.write(drawing)
     if as_json:
         print_json({"source": str(source), "format": dataset.format, **found.to_dict(), **skipped.to_dict()})
         return
-    print(dataset.told)
-    print("\n".join([*found.lines(), *skipped.lines()]))
+    say(dataset.told)
+    for line in (*found.lines(), *skipped.lines()):
+        say(line)
     print_table(
         ("class", "objects", "images", "median area"),
         [(c.name, c.objects, c.images, "" if c.median_area is None else f"{c.median_area:.0f}") for c in found.classes],

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import asdict, replace
 from itertools import chain, islice
 from pathlib import Path
@@ -10,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ._console import print_json, print_table
-from ._write import opened
+from ._console import print_json, print_table, say
+from ._write import FollowLinks, opened
 
 if TYPE_CHECKING:
     from ..types import Dataset
@@ -24,11 +23,18 @@ def view(
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the pictures and index.html.")],
     images: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="Folder of the pictures.", show_default="the one that the labels came from"),
+        typer.Option(
+            "--images",
+            "--image-root",
+            metavar="DIR",
+            help="Folder of the images.",
+            show_default="the one that the labels came from",
+        ),
     ] = None,
     format: Annotated[
         str | None, typer.Option("--from", help="Format of DATASET.", show_default="told from the files")
     ] = None,
+    follow_links: FollowLinks = False,
     limit: Annotated[int | None, typer.Option(help="Most images shown.", show_default="all")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
@@ -38,13 +44,15 @@ def view(
     from ..view import write_view
 
     source = opened(dataset, format)
-    found, own = _with_root(converters.read(source.labels, source.format, pictures=True), images or source.noted)
-    print(source.told, file=sys.stderr if as_json else sys.stdout)
+    found, own = _with_root(
+        converters.read(source.labels, source.format, pictures=True, follow_links=follow_links), images or source.noted
+    )
+    say(source.told, err=as_json)
     report = write_view(found, out, image_root=own, limit=limit)
     if as_json:
         print_json({**asdict(report), "index": str(report.index)})
     else:
-        print(f"{report.images} images, {report.objects} objects, {report.failed} without a picture: {report.index}")
+        say(f"{report.images} images, {report.objects} objects, {report.failed} without a picture: {report.index}")
         print_table(("why",), [(reason,) for reason in report.failures])
     raise typer.Exit(3 if report.failed else 0)
 
@@ -55,4 +63,4 @@ def _with_root(dataset: Dataset, candidate: Path | None) -> tuple[Dataset, Path 
     first = list(islice(records, 1))
     folders = [folder for folder in (candidate, dataset.image_root) if folder is not None]
     fitting = [folder for folder in folders if first and (folder / first[0].path).exists()]
-    return replace(dataset, records=chain(first, records)), (fitting or folders or [None])[0]
+    return replace(dataset, records=chain(first, records)), next(iter(fitting or folders), None)

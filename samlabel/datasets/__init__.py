@@ -1,8 +1,8 @@
 """Work on whole datasets, one image at a time: count, narrow, rename classes, join, divide.
 
 Each takes a `Dataset` and gives one whose records are read when they are asked for, so that operations chain.
-A dataset read with `converters.read(path, lenient=converters.Lenient())` goes through all of them without what is broken in
-its files, which is counted there.
+A dataset read with `converters.read(path, lenient=converters.Lenient())` goes through all of them without what is
+broken in its files, which is counted there.
 """
 
 from __future__ import annotations

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
+
+from ..decoders import open_header
+from ..images import MAX_PIXELS
 
 BITS = 128
 NEAR = 8  # bits that two hashes of one photo may differ in: saved again, resized, a little brighter
@@ -21,7 +25,12 @@ def picture_hash(file: Path) -> int | None:
     from PIL import Image, ImageOps
 
     try:
-        with Image.open(file) as image:
+        if not file.is_file():  # a pipe would wait for its writer
+            return None
+        with file.open("rb") as stream:
+            image = open_header(stream)
+            if image is None or image.width * image.height > MAX_PIXELS:
+                return None
             image.draft("L", (72, 72))
             grey = ImageOps.exif_transpose(image).convert("L")
             wide = np.asarray(grey.resize((9, 8), Image.Resampling.BOX), dtype=np.int16)
@@ -47,7 +56,7 @@ def groups_of_like(hashes: Mapping[str, int | None]) -> list[list[str]]:
 
     known = [(number, value) for number, name in enumerate(names) if (value := hashes[name]) is not None]
     edges = [round(BITS * band / _BANDS) for band in range(_BANDS + 1)]
-    for low, high in zip(edges, edges[1:]):
+    for low, high in pairwise(edges):
         buckets: dict[int, list[tuple[int, int]]] = {}
         for number, value in known:
             buckets.setdefault((value >> low) & ((1 << (high - low)) - 1), []).append((number, value))

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UsageError
+from ..reach import Reach
 from ..types import Category, Dataset, ImageRecord
 from .records import Records
 
@@ -60,7 +61,7 @@ def merge(datasets: Sequence[Dataset], *, names: Sequence[str] = ()) -> Dataset:
         if waiting is not None:
             yield waiting
 
-    return Dataset(categories, Records(records), root, extra)
+    return Dataset(categories, Records(records), root, extra, Reach.joined(d.images_in().reach for d in datasets))
 
 
 def _join_images(one: ImageRecord, other: ImageRecord) -> ImageRecord:
@@ -101,7 +102,7 @@ def _join_fields(datasets: Sequence[Dataset], labels: Sequence[str]) -> tuple[di
     joined: dict[str, Any] = {}
     licences: dict[int, dict[str, Any]] = {}
     tables: list[dict[int, int]] = []
-    for dataset, label in zip(datasets, labels):
+    for dataset, label in zip(datasets, labels, strict=True):
         fields, table = dict(dataset.extra), {}
         listed = fields.get("licenses")
         if isinstance(listed, list) and all(isinstance(one, dict) and isinstance(one.get("id"), int) for one in listed):

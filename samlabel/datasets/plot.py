@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from html import escape
 
+from ..text import printable
 from .stats import Stats
 
 FORMATS = (".svg", ".png")
@@ -94,7 +95,7 @@ def _bars(title: str, rows: list[tuple[str, int, str]], top: int) -> Iterator[_T
     for place, (name, count, note) in enumerate(rows):
         y = top + 24 + _ROW * place
         width = _BAR * count / most
-        plain = "".join(sign if sign.isprintable() else " " for sign in name)
+        plain = printable(name)
         yield _Text(_LEFT - 8, y + 14, plain if len(plain) <= 28 else plain[:27] + "…", before=True)
         yield _Bar(_LEFT, y + 3, width, _ROW - 6)
         yield _Text(_LEFT + width + 6, y + 14, note, colour=_FAINT)

@@ -35,12 +35,12 @@ def plan(dataset: Dataset, shares: Mapping[str, float], *, seed: int = 0, image_
     (iterative stratification, Sechidis et al. 2011); chance decides the order, by `seed` and the paths alone.
     """
     check_shares(shares)
-    root = image_root or dataset.image_root
+    files = dataset.images_in(image_root)
     classes: dict[str, Counter[int]] = {}
     hashes: dict[str, int | None] = {}
     for record in dataset.records:
         classes[record.path] = Counter(a.category_id for a in record.annotations)
-        hashes[record.path] = picture_hash(root / record.path) if root is not None else None
+        hashes[record.path] = picture_hash(files.find(record.path)) if files.root is not None else None
     groups = groups_of_like(hashes)
     part_of = _deal(groups, classes, shares, seed)
     joined = [group for group in groups if len(group) > 1]
@@ -65,8 +65,8 @@ def _deal(
     groups: list[list[str]], classes: Mapping[str, Counter[int]], shares: Mapping[str, float], seed: int
 ) -> dict[str, str]:
     totals: Counter[int] = Counter()
-    for counts in classes.values():
-        totals.update(counts)
+    for count in classes.values():
+        totals.update(count)
 
     def chance(group: list[str]) -> bytes:
         return hashlib.sha256(f"{seed}\0{min(group)}".encode("utf-8", "surrogatepass")).digest()

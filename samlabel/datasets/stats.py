@@ -17,6 +17,7 @@ from .narrow import area_of
 
 SMALL, LARGE = 32**2, 96**2  # pixels: COCO's small, medium and large objects, https://cocodataset.org/#detection-eval
 EXAMPLES = 10
+_MARKS = ("min", "lower quartile", "median", "upper quartile", "max")
 
 
 @dataclass
@@ -99,7 +100,7 @@ def collect(dataset: Dataset, *, image_root: Path | None = None, pictures: bool 
     per_image = array("l")
     sizes: Counter[str] = Counter()
     hashes: dict[str, int | None] = {}
-    root = image_root or dataset.image_root
+    files = dataset.images_in(image_root)
     for record in dataset.records:
         stats.images += 1
         stats.empty_images += not record.annotations
@@ -112,8 +113,8 @@ def collect(dataset: Dataset, *, image_root: Path | None = None, pictures: bool 
         for number in {a.category_id for a in record.annotations}:
             counts[number].images += 1
         _find_repeated(stats, record)
-        if pictures and root is not None:
-            hashes[record.path] = picture_hash(root / record.path)
+        if pictures and files.root is not None:
+            hashes[record.path] = picture_hash(files.find(record.path))
     _summarise(stats, counts, areas, per_image)
     stats.image_sizes = dict(sizes.most_common(10))
     stats.pictures_compared = sum(value is not None for value in hashes.values())
@@ -156,7 +157,7 @@ def _summarise(
         stats.small, stats.large = int((every < SMALL).sum()), int((every >= LARGE).sum())
         stats.medium = stats.objects - stats.small - stats.large
         marks = np.quantile(every, (0, 0.25, 0.5, 0.75, 1)).tolist()
-        stats.areas = dict(zip(("min", "lower quartile", "median", "upper quartile", "max"), marks))
+        stats.areas = dict(zip(_MARKS, marks, strict=True))
         sides = np.floor(np.log2(np.maximum(np.sqrt(every), 1))).astype(int)
         bins = np.bincount(sides)
         first = int(np.flatnonzero(bins)[0])

@@ -93,6 +93,7 @@ def load(
     max_det: int = 300,
     classes: Sequence[str | int] | None = None,
     trust_weights: bool | str = False,
+    follow_links: bool = False,
 ) -> Detector:
     """The detector that `spec` names, ready to detect; `none` has nothing to load and is refused here.
 
@@ -100,7 +101,7 @@ def load(
     nano's 0.48 and 0.5),
     `imgsz` the longest side the model sees, `max_det` the most boxes an image, `classes` the names or numbers to keep
     (None keeps all), `trust_weights` whether a file that can run code may be opened: True, or the SHA-256 of the one
-    that may.
+    that may, `follow_links` whether links in a dataset of labels may lead out of it.
     """
     name, what = parse(spec)
     if name == NO_DETECTOR:
@@ -113,9 +114,11 @@ def load(
             raise UsageError(f"{option} is {count}; wanted 1 or more")
     make = found()[name].load().load
     takes = inspect.signature(make).parameters
-    more: dict[str, Any] = {"trust_weights": trust_weights} if "trust_weights" in takes else {}
+    permits = {"trust_weights": trust_weights, "follow_links": follow_links}
+    more: dict[str, Any] = {name: value for name, value in permits.items() if name in takes}
     more |= {option: value for option, value in (("conf", conf), ("iou", iou)) if value is not None}
-    return make(what, device=device, imgsz=imgsz, max_det=max_det, classes=classes, **more)
+    detector: Detector = make(what, device=device, imgsz=imgsz, max_det=max_det, classes=classes, **more)
+    return detector
 
 
 def fetch(spec: str) -> tuple[Path, str]:
@@ -124,8 +127,8 @@ def fetch(spec: str) -> tuple[Path, str]:
     The one place where detectors reach the network. Raises UsageError for a detector without published weights.
     """
     name, what = parse(spec)
-    module = found()[name].load() if name != NO_DETECTOR else None
-    if what is None or not hasattr(module, "fetch"):
+    module: Any = found()[name].load() if name != NO_DETECTOR else None
+    if what is None or module is None or not hasattr(module, "fetch"):
         raise UsageError(f"{spec}: nothing to fetch; wanted ultralytics:MODEL or torchvision:MODEL")
-    path = module.fetch(what)
+    path: Path = module.fetch(what)
     return path, hash_file(path)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import math
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from ..errors import FormatError
+from ..reach import Reach
 from ..types import Box, Size
 
 
@@ -44,8 +45,8 @@ class BoxFile:
     def category_of(self, number: int) -> int:
         return number + 1 - self.first_number
 
-    def keys(self) -> Iterable[str]:
-        return self.rows.keys()
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.rows)
 
     def has(self, key: str) -> bool:
         return key in self.rows
@@ -118,7 +119,7 @@ def read_coco(path: Path) -> BoxFile:
     )
 
 
-def read_yolo(folder: Path) -> BoxFile:
+def read_yolo(folder: Path, reach: Reach) -> BoxFile:
     """Boxes of YOLO label files, one line `class cx cy w h [score]` an object, parts of width and height.
 
     Names come from data.yaml (here or up to two folders above) or classes.txt; a polygon line gives its box.
@@ -130,7 +131,7 @@ def read_yolo(folder: Path) -> BoxFile:
         for file in sorted(folder.rglob("*.txt"))
         if file != listing
     }
-    names = _yolo_names(folder)
+    names = _yolo_names(folder, reach)
     if names is None:
         highest = max((row.category_id for file in files.values() for row in _yolo_rows(file, (1, 1), None)), default=1)
         names = {category_id: f"class {category_id - 1}" for category_id in range(1, highest + 1)}
@@ -145,13 +146,15 @@ def read_yolo(folder: Path) -> BoxFile:
     )
 
 
-def _yolo_names(folder: Path) -> dict[int, str] | None:
+def _yolo_names(folder: Path, reach: Reach) -> dict[int, str] | None:
     import yaml
 
+    reach = reach.plus(folder, folder.parent, folder.parent.parent)
     for home in (folder, folder.parent, folder.parent.parent):
         for file in (home / "data.yaml", home / "dataset.yaml"):
             if not file.is_file():
                 continue
+            reach.check(file)
             try:
                 listed = yaml.safe_load(file.read_text(encoding="utf-8"))["names"]
                 pairs = listed.items() if isinstance(listed, dict) else enumerate(listed)
@@ -160,7 +163,7 @@ def _yolo_names(folder: Path) -> dict[int, str] | None:
                 reason = " ".join(str(error).split())
                 raise FormatError(f"{file}: no readable list 'names' ({reason})") from error
         if (home / "classes.txt").is_file():
-            lines = (home / "classes.txt").read_text(encoding="utf-8-sig").splitlines()
+            lines = reach.check(home / "classes.txt").read_text(encoding="utf-8-sig").splitlines()
             return {index: line.strip() for index, line in enumerate(lines, start=1) if line.strip()}
     return None
 

@@ -16,6 +16,7 @@ import numpy as np
 from ..errors import FormatError, UsageError
 from ..images import hash_file
 from ..protocols import Image
+from ..reach import Reach
 from ..types import Category, Detections
 from ._batches import inside
 from ._boxes import BoxFile, read_coco, read_voc, read_yolo
@@ -40,7 +41,7 @@ class LabelsDetector:
         self._conf = conf
         self._max_det = max_det
         self._by_name: dict[str, list[str]] = defaultdict(list)
-        for key in source.keys():
+        for key in source:
             self._by_name[PurePosixPath(key).name].append(key)
         self._owner: dict[str, str] = {}  # which image took a label
         self._without: list[str] = []
@@ -85,7 +86,7 @@ class LabelsDetector:
 
     def remarks(self) -> list[str]:
         """What a person should know after the run: images without labels, labels without image, odd sizes."""
-        unused = [key for key in self._source.keys() if key not in self._owner]
+        unused = [key for key in self._source if key not in self._owner]
         lines = [
             _remark(self._without, "image has no entry in the labels", "images have no entry in the labels"),
             _remark(unused, "label matched no image", "labels matched no image"),
@@ -129,34 +130,40 @@ def load(
     imgsz: int = 640,
     max_det: int = 300,
     classes: Sequence[str | int] | None = None,
+    follow_links: bool = False,
 ) -> LabelsDetector:
     """The boxes in `what`: a COCO JSON file, a folder of YOLO .txt files, or a folder of VOC .xml files.
 
     A box without a score is a fact, so `conf` judges only those that have one, and `max_det` keeps the best of an
-    image only where all have one; `device`, `iou` and `imgsz` mean nothing here. `classes` are names or the dataset's own numbers.
+    image only where all have one; `device`, `iou` and `imgsz` mean nothing here. `classes` are names or the dataset's
+    own numbers. LeadsOutside where a file is a link out of the dataset, unless `follow_links`.
     """
     if not what:
         raise UsageError("the labels detector needs a dataset; write labels:boxes.json or labels:FOLDER")
-    source = open_boxes(Path(what).expanduser())
+    source = open_boxes(Path(what).expanduser(), follow_links=follow_links)
     keep = chosen(classes, source.class_numbers)
     keep = frozenset(source.category_of(number) for number in keep)
     return LabelsDetector(source, keep=keep, conf=conf, max_det=max_det)
 
 
-def open_boxes(path: Path) -> BoxFile:
+def open_boxes(path: Path, *, follow_links: bool = False) -> BoxFile:
     """The box dataset at `path`, its kind told by what lies there."""
     if not path.exists():
         raise UsageError(f"{path}: no such file or folder of labels")
+    reach = Reach.of(path, follow_links=follow_links)
     if path.is_file():
         if path.suffix.lower() == ".json":
             return read_coco(path)
         raise FormatError(f"{path}: wanted a COCO .json file, or a folder of YOLO .txt or VOC .xml files")
     for inner in ("labels", "Annotations"):  # the root of a YOLO or a VOC dataset
         if (path / inner).is_dir():
-            path = path / inner
+            path = reach.check(path / inner)
             break
+    for file in path.rglob("*"):
+        if file.suffix in (".txt", ".xml"):
+            reach.check(file)
     if any(path.rglob("*.xml")):
         return read_voc(path)
     if any(path.rglob("*.txt")):
-        return read_yolo(path)
+        return read_yolo(path, reach)
     raise FormatError(f"{path}: no .txt (YOLO) and no .xml (Pascal VOC) file in this folder")

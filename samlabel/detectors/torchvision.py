@@ -6,6 +6,8 @@ torch's cache, where `samlabel fetch` brings them; loading downloads nothing. ht
 
 from __future__ import annotations
 
+import hashlib
+import io
 import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,12 +17,15 @@ from pathlib import Path
 from typing import Any
 
 from ..devices import resolve_device
-from ..errors import UnknownName, UsageError, WeightsError
+from ..errors import UnknownName, UsageError, WeightsError, brief
+from ..files import OutputFolder
 from ..images import hash_file
+from ..lock import Lock
 from ..protocols import Image
 from ..types import Category, Detections
 from ._batches import inside, same_size
 from ._classes import chosen
+from ._trust import check_digest
 
 REQUIRES = ("torchvision",)
 
@@ -87,11 +92,13 @@ def load(
     imgsz: int = 640,
     max_det: int = 300,
     classes: Sequence[str | int] | None = None,
+    trust_weights: bool | str = False,
 ) -> TorchvisionDetector:
     """The model `what`: a name of torchvision's, or NAME@FILE.
 
     `imgsz` is the longest side the model sees; SSD models keep their own. Class names come from the weights'
     metadata; a file may hold `{"model": state_dict, "names": [...]}`, else its classes are "class 1" and so on.
+    No file of these can run code; where `trust_weights` is a SHA-256, NAME@FILE is opened only if it has that.
     """
     from torchvision.models import detection as family
     from torchvision.models import get_model, get_model_weights, list_models
@@ -107,8 +114,8 @@ def load(
     names = {i: text for i, text in enumerate(published.meta["categories"]) if i and text != "N/A"}
     if at:
         path = Path(file).expanduser()
-        model, names = _from_file(name, path, names)
-        weights = hash_file(path)
+        content, weights = _bytes(path, trust_weights)
+        model, names = _from_file(name, path, content, names)
     else:
         weights = published.url.rpartition("/")[2]
         kept = _cached(published.url)
@@ -138,18 +145,21 @@ def fetch(what: str) -> Path:
         raise UnknownName("torchvision model", what, known)
     url = get_model_weights(what).DEFAULT.url
     kept = _cached(url)
-    if not kept.is_file():
-        log.warning("downloading %s into %s", url, kept.parent)
-        try:
-            kept.parent.mkdir(parents=True, exist_ok=True)
-            torch.hub.download_url_to_file(url, str(kept), hash_prefix=_hash_prefix(kept), progress=False)
-        except Exception as error:  # urllib, ssl and torch.hub each raise their own
-            reason = " ".join(str(error).split())
-            raise WeightsError(
-                f"weights of {what} could not be downloaded from {url} ({reason}); fetch them and "
-                f"write torchvision:{what}@FILE"
-            ) from error
-    _check_hash(kept)
+    folder = OutputFolder(kept.parent)
+    with Lock(kept, wait=True):
+        if not kept.is_file():
+            log.warning("downloading %s into %s", url, kept.parent)
+            with folder.private_folder(kept.name) as work:
+                file = str(folder.path / work / kept.name)
+                try:
+                    torch.hub.download_url_to_file(url, file, hash_prefix=_hash_prefix(kept), progress=False)
+                except Exception as error:  # urllib, ssl and torch.hub each raise their own
+                    raise WeightsError(
+                        f"weights of {what} could not be downloaded from {url} ({brief(error)}); fetch them and "
+                        f"write torchvision:{what}@FILE"
+                    ) from error
+                folder.rename(f"{work}/{kept.name}", kept.name)
+        _check_hash(kept)
     return kept
 
 
@@ -184,11 +194,22 @@ def _plain_weights_only() -> Iterator[None]:
             os.environ["TORCH_FORCE_WEIGHTS_ONLY_LOAD"] = before
 
 
-def _from_file(name: str, path: Path, published: dict[int, str]) -> tuple[Any, dict[int, str]]:
-    """Model `name` with as many classes as `path` holds, and their names."""
+def _bytes(path: Path, trust: bool | str) -> tuple[bytes, str]:
+    """What a weights file holds, and its SHA-256."""
+    if not path.is_file():
+        raise WeightsError(f"{path}: no such weights file")
+    content = path.read_bytes()
+    sha256 = hashlib.sha256(content).hexdigest()
+    if isinstance(trust, str):
+        check_digest(path, sha256, trust)
+    return content, sha256
+
+
+def _from_file(name: str, path: Path, content: bytes, published: dict[int, str]) -> tuple[Any, dict[int, str]]:
+    """Model `name` with as many classes as the `content` of `path` has, and their names."""
     from torchvision.models import get_model
 
-    state, listed = _read(path)
+    state, listed = _read(path, content)
     state_of = {key: tuple(value.shape) for key, value in state.items()}
     plain = get_model(name, weights=None, weights_backbone=None)
     count = _class_count(plain, state_of, path)
@@ -207,18 +228,16 @@ def _from_file(name: str, path: Path, published: dict[int, str]) -> tuple[Any, d
     return model, {i: f"class {i}" for i in range(1, count)}
 
 
-def _read(path: Path) -> tuple[dict[str, Any], list[str]]:
+def _read(path: Path, data: bytes) -> tuple[dict[str, Any], list[str]]:
     """State dict and class names (empty where there are none) of a checkpoint, with no code run."""
     import torch
 
-    if not path.is_file():
-        raise WeightsError(f"{path}: no such weights file")
     try:
         if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
+            from safetensors.torch import load
 
-            return load_file(path), []
-        content = torch.load(path, map_location="cpu", weights_only=True)
+            return load(data), []
+        content = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except Exception as error:  # pickle, zip and safetensors each raise their own
         reason = " ".join(str(error).split())[:200]
         raise WeightsError(f"{path}: cannot be read as plain weights ({reason})") from error
@@ -237,7 +256,9 @@ def _class_count(plain: Any, shapes: Mapping[str, tuple[int, ...]], path: Path) 
 
     usual = 2 if isinstance(plain, KeypointRCNN) else 91
     for key, value in plain.state_dict().items():
-        if key in shapes and shapes[key] and any(part in key for part in CLASS_PARAMETERS):
-            if shapes[key][0] != value.shape[0] and shapes[key][0] * usual % value.shape[0] == 0:
-                return max(2, shapes[key][0] * usual // value.shape[0])
+        if not shapes.get(key) or not any(part in key for part in CLASS_PARAMETERS):
+            continue
+        ours, plain_size = shapes[key][0], int(value.shape[0])
+        if ours != plain_size and ours * usual % plain_size == 0:
+            return max(2, ours * usual // plain_size)
     return usual

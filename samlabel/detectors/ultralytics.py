@@ -9,8 +9,9 @@ Published weights are named like files; `samlabel fetch` brings them into samlab
 from __future__ import annotations
 
 import contextlib
+import importlib
 import logging
-import os
+import re
 from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
 from pathlib import Path
@@ -19,31 +20,38 @@ from typing import Any
 import numpy as np
 
 from ..errors import MissingDependency, SamlabelError, UnknownName, UsageError, WeightsError
+from ..files import OutputFolder
 from ..images import hash_file
+from ..lock import Lock
 from ..protocols import Image
 from ..types import Category, Detections
 from ..workers import same_threads
 from ._batches import inside, same_size
 from ._classes import chosen
-from ._trust import check_trust, note_of
+from ._offline import offline, quiet_import, replaced, warm_up
+from ._trust import Copy, note, private_copy
 
 REQUIRES = ("ultralytics",)
 
 log = logging.getLogger("samlabel")
 
+FATAL = 4  # of ONNX Runtime's levels
+# ViT-B/32, https://github.com/openai/CLIP: the name of its folder there
+CLIP_SHA256 = "40d365715913c9da98579312b702a82c18be219cc2a73407c4526f58eba950af"
 BOX_TASKS = ("detect", "segment", "pose", "obb")
 
 
 class UltralyticsDetector:
     """A loaded ultralytics model; a category's id is the model's class index plus 1."""
 
-    def __init__(self, model: Any, path: Path, *, keep: frozenset[int], options: dict[str, Any]) -> None:
+    def __init__(self, model: Any, path: Path, copy: Copy, *, keep: frozenset[int], options: dict[str, Any]) -> None:
         self.name = f"ultralytics:{path.name}"
-        self.weights = hash_file(path) if path.is_file() else None  # exports may be folders
+        self.weights = copy.sha256
+        self._copy = copy  # some runtimes read it again
         self.categories = tuple(Category(index + 1, str(model.names[index])) for index in sorted(keep))
         self._model = model
         self._options = options
-        self._together = path.suffix == ".pt" and _on_gpu(options["device"])
+        self._together = copy.path.suffix == ".pt" and _on_gpu(options["device"])
         if len(keep) < len(model.names):
             self._options = {**options, "classes": sorted(keep)}
 
@@ -86,28 +94,6 @@ def load(
     """
     if not what:
         raise UsageError("the ultralytics detector needs a model; write ultralytics:yolo11n.pt or a path to a file")
-    ultralytics = _import()
-    path = _file(what)
-    check_trust(path, trust_weights)
-    try:
-        # An export without metadata does not say its task; boxes are what we came for.
-        model = _model_class(ultralytics, path)(str(path), **({} if path.suffix == ".pt" else {"task": "detect"}))
-        known = _as_mapping(model.names)
-    except (ImportError, ModuleNotFoundError) as error:
-        raise MissingDependency(f"{path}: a package is missing to run it ({_one_line(error)})") from error
-    except SamlabelError:
-        raise
-    except Exception as error:  # ultralytics raises whatever its many backends raise
-        raise WeightsError(f"{path}: ultralytics cannot load it ({_one_line(error)})") from error
-    if model.task not in BOX_TASKS:
-        raise WeightsError(f"{path}: a model for {model.task!r} finds no boxes; wanted one for {', '.join(BOX_TASKS)}")
-    try:
-        keep = chosen(classes, known)
-    except UnknownName:
-        if not (hasattr(model, "set_classes") and classes and all(isinstance(name, str) for name in classes)):
-            raise
-        known = _set_vocabulary(model, [str(name) for name in classes])
-        keep = frozenset(known)
     options = {
         "conf": conf,
         "iou": iou,
@@ -117,54 +103,91 @@ def load(
         "verbose": False,
         "save": False,
     }
-    return UltralyticsDetector(model, path, keep=keep, options=options)
+    with offline() as ultralytics:
+        path = _file(what)
+        copy = private_copy(path, trust_weights, suffix=_suffix(path))
+        model, known = _open(ultralytics, path, copy)
+        try:
+            keep = chosen(classes, known)
+        except UnknownName:
+            if not (hasattr(model, "set_classes") and classes and all(isinstance(name, str) for name in classes)):
+                raise
+            known = _set_vocabulary(model, [str(name) for name in classes])
+            keep = frozenset(known)
+        with _said_of(path, copy):
+            # An export may know one size alone; to a .pt any will do.
+            warm_up(model, {**options, "imgsz": 32} if copy.path.suffix == ".pt" else options)
+    return UltralyticsDetector(model, path, copy, keep=keep, options=options)
+
+
+def _open(ultralytics: Any, path: Path, copy: Copy) -> tuple[Any, dict[int, str]]:
+    """The model in `copy`, which is what `path` held, and its class names."""
+    _prepare_runtime(_suffix(copy.path))
+    # Exports of older versions do not say that they are RT-DETR, whose boxes are laid out otherwise.
+    kind = ultralytics.RTDETR if "rtdetr" in path.name.lower() else ultralytics.YOLO
+    with _said_of(path, copy):
+        # An export without metadata does not say its task; boxes are what we came for.
+        more = {} if copy.path.suffix == ".pt" or kind is ultralytics.RTDETR else {"task": "detect"}
+        model = kind(str(copy.path), **more)
+        known = _as_mapping(model.names)
+    if model.task not in BOX_TASKS:
+        raise WeightsError(
+            f"{path}: a model for {model.task!r} finds no boxes; expected one for {', '.join(BOX_TASKS)}"
+        )
+    return model, known
 
 
 def fetch(what: str) -> Path:
-    """The published weights `what` in samlabel's cache, downloaded unless they are there; notes their SHA-256.
+    """The published weights `what` in samlabel's cache, downloaded unless they are there; trusts their content.
 
-    ultralytics publishes no hashes, so the note holds what arrived: a file that changes later is not trusted.
+    ultralytics publishes no hashes, so what arrived first is trusted: a file that changes later is not.
     """
-    _import()
-    path, name = Path(what), _published_name(what)
+    with quiet_import():
+        path, name = Path(what), _published_name(what)
     if path.parent != Path() or name is None:
         raise _no_such_file(what)
     target = _cached(name)
-    if not target.exists():
-        _download(name, target)
-    note = note_of(target)
-    if not note.exists():
-        note.write_text(hash_file(target) + "\n", encoding="utf-8")
+    with Lock(target, wait=True):
+        if not target.exists():
+            _download(name, target)
+        note(target, hash_file(target))
     return target
 
 
-def _import() -> Any:
-    with quiet_import():
-        try:
-            import ultralytics
-        except ImportError as error:
-            message = f"ultralytics cannot be imported ({error}); install it with: pip install ultralytics"
-            raise MissingDependency(message) from error
-    return ultralytics
-
-
 @contextlib.contextmanager
-def quiet_import() -> Iterator[None]:
-    """Import ultralytics without its side effects on us.
+def _said_of(path: Path, copy: Copy) -> Iterator[None]:
+    """What goes wrong inside as an error of ours that names `path`, not its copy."""
 
-    It would log to stdout, where our results go; install packages when one is missing; report usage over the
-    network; and set OMP_NUM_THREADS=1, which takes all cores but one from torch if torch comes second.
-    """
-    import torch  # noqa: F401  first, so that it sees the machine's own thread count
+    def reason(error: Exception) -> str:
+        return _one_line(str(error).replace(str(copy.path), str(path))) or type(error).__name__
 
-    threads = os.environ.get("OMP_NUM_THREADS")
-    for name, value in (("YOLO_VERBOSE", "false"), ("YOLO_AUTOINSTALL", "false"), ("YOLO_OFFLINE", "true")):
-        os.environ.setdefault(name, value)
     try:
         yield
-    finally:
-        if threads is None:
-            os.environ.pop("OMP_NUM_THREADS", None)
+    except SamlabelError:
+        raise
+    except ImportError as error:
+        raise MissingDependency(f"{path}: a package is missing to run it ({reason(error)})") from error
+    except Exception as error:  # ultralytics raises whatever its many backends raise
+        raise WeightsError(f"{path}: ultralytics cannot load it ({reason(error)})") from error
+
+
+def _prepare_runtime(suffix: str) -> None:
+    """Import what will run an export before ultralytics does, so that it reports to nobody."""
+    from sam import telemetry
+
+    with contextlib.suppress(ImportError):  # ultralytics says it better
+        if suffix == ".onnx":
+            # Its warnings quote names from the file, and go past Python to stderr.
+            telemetry.import_onnxruntime().set_default_logger_severity(FATAL)
+        elif suffix == "_openvino_model":
+            with telemetry.quiet_openvino():
+                pass
+
+
+def _suffix(path: Path) -> str:
+    """The end of a model's name that tells ultralytics its kind: `.pt`, `_openvino_model`, `_edgetpu.tflite`."""
+    found = re.search(r"(_edgetpu|_qnn)?\.[a-z0-9]+$|_[a-z0-9]+_model$", path.name.lower())
+    return found[0] if found else ""
 
 
 def _file(what: str) -> Path:
@@ -215,22 +238,19 @@ def _download(name: str, target: Path) -> None:
     from ultralytics.utils.downloads import attempt_download_asset
 
     log.warning("downloading %s from github.com/ultralytics/assets into %s", name, target.parent)
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        attempt_download_asset(target)
-    except Exception as error:  # requests, ssl and ultralytics each raise their own
-        raise WeightsError(_no_download(name, target, _one_line(error))) from error
-    if not target.exists():
-        raise WeightsError(_no_download(name, target, "nothing arrived"))
+    folder = OutputFolder(target.parent)
+    with folder.private_folder(name) as work:
+        try:
+            attempt_download_asset(folder.path / work / name)
+        except Exception as error:  # requests, ssl and ultralytics each raise their own
+            raise WeightsError(_no_download(name, target, _one_line(str(error)) or type(error).__name__)) from error
+        if folder.kind(f"{work}/{name}") != "file":
+            raise WeightsError(_no_download(name, target, "nothing arrived"))
+        folder.rename(f"{work}/{name}", name)
 
 
 def _no_download(name: str, target: Path, reason: str) -> str:
     return f"{name} could not be downloaded ({reason}); fetch it elsewhere and put it at {target}, or give its path"
-
-
-def _model_class(ultralytics: Any, path: Path) -> Any:
-    # Exports of older versions do not say that they are RT-DETR, whose boxes are laid out otherwise.
-    return ultralytics.RTDETR if "rtdetr" in path.name.lower() else ultralytics.YOLO
 
 
 def _as_mapping(names: Any) -> dict[int, str]:
@@ -241,12 +261,44 @@ def _as_mapping(names: Any) -> dict[int, str]:
 def _set_vocabulary(model: Any, names: list[str]) -> dict[int, str]:
     """Make `names` the classes of an open-vocabulary model, which needs its text encoder."""
     try:
-        model.set_classes(names)
+        with _fetched_encoders():
+            model.set_classes(names)
+    except SamlabelError:
+        raise
     except Exception as error:  # the text encoder is a package and a download of its own
+        reason = _one_line(str(error)) or type(error).__name__
         raise MissingDependency(
-            f"new class names need the model's text encoder, which could not be used ({_one_line(error)})"
+            f"new class names need the model's text encoder, which could not be used ({reason})"
         ) from error
     return dict(enumerate(names))
+
+
+@contextlib.contextmanager
+def _fetched_encoders() -> Iterator[None]:
+    """Inside, text encoders are found among what was fetched; ultralytics looks in the current folder and downloads."""
+    copies = []
+
+    def find(file: str | Path, *_: object, **__: object) -> str:
+        kept = _cached(Path(file).name)
+        if not kept.is_file():
+            raise WeightsError(
+                f"{kept.name} is not here and nothing is downloaded unasked: samlabel fetch ultralytics:{kept.name}"
+            )
+        copies.append(private_copy(kept, False, suffix=kept.suffix))
+        return str(copies[-1].path)
+
+    def find_clip(size: str, *args: Any, download_root: str, **kwargs: Any) -> Any:
+        kept = Path(download_root) / f"{size.replace('/', '-')}.pt"
+        if not kept.is_file() or hash_file(kept) != CLIP_SHA256:
+            raise WeightsError(f"the text encoder {kept} is not here and nothing is downloaded unasked; put it there")
+        return load_clip(size, *args, download_root=download_root, **kwargs)
+
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(replaced("ultralytics.utils.downloads", "attempt_download_asset", find))
+        with contextlib.suppress(ImportError):
+            load_clip = importlib.import_module("clip").load
+            stack.enter_context(replaced("clip", "load", find_clip))
+        yield
 
 
 def _on_gpu(device: str | None) -> bool:
@@ -255,5 +307,5 @@ def _on_gpu(device: str | None) -> bool:
     return torch.cuda.is_available() if not device else device != "cpu"
 
 
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__
+def _one_line(text: str) -> str:
+    return " ".join(text.split())[:200]

@@ -83,7 +83,9 @@ def _sew(
             at = stop
             line = rings.y[first + edge] + inset
             for x, hole in sorted(holes):
-                top = rings.seams[hole][0]
+                seam = rings.seams[hole]
+                assert seam is not None, "a hole has a seam"
+                top = seam[0]
                 door = np.array([[x + inside, line], [x + inside, rings.y[top] - inset]])
                 walk += [door, (hole, top), door[::-1]]
         walk.append(_span(points, at, origin + turn))
@@ -95,13 +97,15 @@ def _sew(
         for step in (points - np.roll(points, 1, axis=0), np.roll(points, -1, axis=0) - points)
     )
     straight = (before_x * after_y == before_y * after_x) & (before_x * after_x + before_y * after_y > 0)
-    return points[~straight]
+    corners_left: np.ndarray = points[~straight]
+    return corners_left
 
 
 def _without_repeats(points: np.ndarray) -> np.ndarray:
     """The points of a closed contour that differ from the one before."""
     before = np.roll(points, 1, axis=0)
-    return points[(points[:, 0] != before[:, 0]) | (points[:, 1] != before[:, 1])]
+    moved: np.ndarray = points[(points[:, 0] != before[:, 0]) | (points[:, 1] != before[:, 1])]
+    return moved
 
 
 def _span(points: np.ndarray, first: int, stop: int) -> np.ndarray:
@@ -119,7 +123,7 @@ def join_parts(parts: list[np.ndarray], *, candidates: int = 4000) -> np.ndarray
     ends = [np.arange(0, len(part), every) for part in parts]
     owner = np.repeat(np.arange(len(parts)), [len(e) for e in ends])
     index = np.concatenate(ends)
-    where = np.concatenate([part[e] for part, e in zip(parts, ends)])
+    where = np.concatenate([part[e] for part, e in zip(parts, ends, strict=True)])
     x, y = np.ascontiguousarray(where.T)  # numpy is slow along an axis of two
     best = np.full(len(where), np.inf)
     best_from = np.zeros(len(where), dtype=np.int64)

@@ -54,6 +54,8 @@ def trace(mask: Mask) -> Rings:
     corner_on = np.concatenate((on[left], on[right]))
     is_right = np.arange(len(corner_x)) >= np.count_nonzero(left)
     pinch = np.concatenate((pinch_left[left], pinch_right[right]))
+    # Masks of millions of runs are traced: what is not needed any more goes before more is made.
+    del column, on, after, meets, partner, runs_on, left, right, pinch_left, pinch_right
 
     # Along a row of corners, edges run from the 1st to the 2nd, 3rd to 4th...; along a column likewise. At a shared
     # corner the order of the two decides who is joined; "on first" joins the two diagonal pixels.
@@ -61,13 +63,17 @@ def trace(mask: Mask) -> Rings:
     by_column = np.argsort((corner_x * (height + 1) + corner_y) * 2 + ~corner_on)
     beside = np.empty_like(by_column)
     beside[by_column[0::2]], beside[by_column[1::2]] = by_column[1::2], by_column[0::2]
+    del by_column
     edge_of = np.empty_like(by_row)
     edge_of[by_row] = np.arange(len(by_row)) // 2
     lefts, rights = by_row[0::2], by_row[1::2]
     edge_on = corner_on[lefts]
     starts, ends = np.where(edge_on, lefts, rights), np.where(edge_on, rights, lefts)
 
-    order, bounds = _cycles(edge_of[beside[ends]])
+    following = edge_of[beside[ends]]
+    del beside, edge_of
+    order, bounds = _cycles(following)
+    del following
     edge_y = corner_y[lefts]
     start, end, walked_y = corner_x[starts][order], corner_x[ends][order], edge_y[order]
     # Twice-counted shoelace over horizontal edges: positive when the foreground is inside.

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from ..types import Box, Mask, Size
-
-REACH = 10  # a polygon that leaves its image by more than ten of its sides can only be a mistake
+from .polygons import REACH
+from .raster import CROSSINGS_MAX, check_crossings, outlines_to_counts
 
 
 class PolygonMask(Mask):
@@ -38,14 +38,9 @@ class PolygonMask(Mask):
         return [np.frombuffer(points).reshape(-1, 2) for points in self.packed]
 
     @property
-    def counts(self) -> bytes:  # type: ignore[override]
+    def counts(self) -> bytes:
         if self._counts is None:
-            from pycocotools import mask as coco
-
-            height, width = self.size
-            rings = [np.frombuffer(points) for points in self.packed]
-            rle = coco.frPyObjects(rings, height, width)
-            object.__setattr__(self, "_counts", (coco.merge(rle) if len(rle) > 1 else rle[0])["counts"])
+            object.__setattr__(self, "_counts", outlines_to_counts(self.polygons, self.size))
         assert self._counts is not None
         return self._counts
 
@@ -73,7 +68,8 @@ class PolygonMask(Mask):
 def polygon_masks(packed: Sequence[Sequence[bytes]], size: Size) -> list[PolygonMask] | None:
     """Masks of many objects' polygons at once; None when any breaks a rule, so that the slow reader can say which.
 
-    The rules are those of `polygons_to_mask`: x y pairs, three points or more, finite, not far outside the image.
+    The rules are those of `polygons_to_mask`: x y pairs, three points or more, finite, not far outside the image, and
+    not across more of it than any object.
     """
     flat = [points for polygons in packed for points in polygons]
     lengths = np.array([len(points) for points in flat], dtype=np.int64)
@@ -90,7 +86,16 @@ def polygon_masks(packed: Sequence[Sequence[bytes]], size: Size) -> list[Polygon
     if not (low.min() >= -reach and high.max() <= reach):  # NaN is within nothing
         return None
     extents = np.concatenate((low, high), axis=1).tolist()
-    return [PolygonMask(polygons, size, tuple(extent)) for polygons, extent in zip(packed, extents)]
+    masks = [
+        PolygonMask(tuple(polygons), size, tuple(extent)) for polygons, extent in zip(packed, extents, strict=True)
+    ]
+    if counts.max() * size[1] > CROSSINGS_MAX:
+        try:
+            for mask in masks:
+                check_crossings(mask.polygons, size)
+        except ValueError:
+            return None
+    return masks
 
 
 def is_sewn(mask: PolygonMask) -> bool:

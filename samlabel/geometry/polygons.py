@@ -3,33 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from .contours import join_parts, sew_parts
 from .outline import trace
+from .raster import outlines_to_counts
+from .rle import pack
 from .runs import check_size
 
 if TYPE_CHECKING:
     from ..types import Mask, Size
 
+REACH = 10  # a polygon that leaves its image by more than ten of its sides can only be a mistake
 
-def polygons_to_mask(polygons: Sequence[Sequence[float]], size: Size) -> Mask:
+
+def polygons_to_mask(polygons: Sequence[Sequence[float] | np.ndarray], size: Size) -> Mask:
     """The union of flat `x0 y0 x1 y1 ...` polygons by pycocotools' rule; an empty mask for no polygon.
 
-    Raises ValueError for fewer than three points, an odd count, a number that is not finite, or a point so far
-    outside the image (ten times its longest side) that it can only be a mistake.
+    Raises ValueError for fewer than three points, an odd count, a number that is not finite, a point so far outside
+    the image (ten times its longest side) that it can only be a mistake, or edges that cross more columns of the image
+    than any object's (CROSSINGS_MAX).
     """
-    from pycocotools import mask as coco
-
     from ..types import Mask
 
     check_size(size)
     height, width = int(size[0]), int(size[1])
     if not len(polygons):
-        return Mask.from_pixels(np.zeros((height, width), dtype=bool))
-    reach = 10 * max(height, width) + 1000  # rleFrPoly allocates by perimeter; 1e9 px would take gigabytes
+        return Mask((height, width), pack(np.array([height * width])))
+    reach = REACH * max(height, width) + 1000
     rings = []
     for number, polygon in enumerate(polygons):
         try:
@@ -42,9 +46,8 @@ def polygons_to_mask(polygons: Sequence[Sequence[float]], size: Size) -> Mask:
             raise ValueError(f"polygon {number} holds a number that is not finite")
         if np.abs(ring).max() > reach:
             raise ValueError(f"polygon {number} reaches {np.abs(ring).max():g}, far outside a {width}x{height} image")
-        rings.append(ring)
-    rle = coco.merge(coco.frPyObjects(rings, height, width))
-    return Mask((height, width), rle["counts"])
+        rings.append(ring.reshape(-1, 2))
+    return Mask((height, width), outlines_to_counts(rings, (height, width)))
 
 
 def count_parts_and_holes(mask: Mask) -> tuple[int, int]:
@@ -91,7 +94,7 @@ def simplify(points: np.ndarray, tolerance: float) -> np.ndarray:
     closed = np.concatenate((points, points[:1]))
     keep = np.append(_fixed(points), True)
     anchors = np.flatnonzero(keep).tolist()
-    stack = list(zip(anchors[:-1], anchors[1:]))
+    stack = list(pairwise(anchors))
     while stack:
         first, last = stack.pop()
         if last - first < 2:
@@ -123,8 +126,8 @@ def _fixed(points: np.ndarray) -> np.ndarray:
 def simplify_to(points: np.ndarray, *, max_points: int | None, tolerance: float) -> np.ndarray:
     """The closed outline (K, 2) simplified by `tolerance`, and further while it has more than `max_points` corners.
 
-    Seams keep their corners. Where these are more than half of `max_points` they do not count, for what is left would be
-    too few to give the outline any shape: it is over the budget then.
+    Seams keep their corners. Where these are more than half of `max_points` they do not count, for what is left would
+    be too few to give the outline any shape: it is over the budget then.
     """
     found = simplify(points, tolerance) if tolerance > 0 else points
     if max_points is None or len(found) <= max_points:

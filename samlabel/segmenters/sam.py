@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ImageError, UnknownName, UsageError, WeightsError
+from ..files import OutputFolder
 from ..images import hash_file
+from ..lock import Lock
 from ..memory import is_out_of_memory, release
 from ..select import Grid
 from ..types import Annotation, Box, Mask
@@ -37,7 +39,12 @@ class SamSegmenter:
         self.dtype = str(model.dtype).removeprefix("torch.")
         self.backend = model.backend
         self._model = model
-        self._grid = grid
+        self.grid = grid
+
+    @property
+    def device(self) -> str:
+        """The kind of device the model is on: cpu, cuda, ..."""
+        return self._model.device.type
 
     @property
     def most_at_once(self) -> int:
@@ -98,7 +105,7 @@ class SamSegmenter:
         """Annotations of category 1 for everything that a grid of points finds, or for `boxes` (N, 4) XYXY."""
         from sam import SamAutomaticMaskGenerator
 
-        grid, found = self._grid, None
+        grid, found = self.grid, None
         while found is None:
             try:
                 with _our_errors():
@@ -186,12 +193,20 @@ def load_and_describe(
 
 
 def export(variant: str, folder: Path, *, checkpoint: str | Path | None = None, **options: Any) -> Any:
-    """`sam.export` of a variant; see there for `options` and what comes back. Raises WeightsError."""
+    """`sam.export` of a variant to a folder that is made; see there for `options` and what comes back.
+
+    Older files there are replaced once the new ones were checked. Raises WeightsError, and then nothing was written,
+    and UsageError at once where another command writes there.
+    """
     import sam
 
     file = _file(variant, checkpoint)
-    with _our_errors():
-        return sam.export(sam.load(variant, checkpoint=file), folder, **options)
+    out = OutputFolder(folder)
+    with _our_errors(), Lock(folder), out.private_folder(variant) as work:
+        made = sam.export(sam.load(variant, checkpoint=file), out.path / work, **options)
+        for name in made.files:
+            out.rename(f"{work}/{name}", name)
+    return replace(made, encoder=Path(folder) / made.encoder.name, decoder=Path(folder) / made.decoder.name)
 
 
 def variants() -> list[dict[str, Any]]:

@@ -10,6 +10,8 @@ from typing import Annotated
 
 import typer
 
+from ..errors import PlantedLibrary
+from ..libraries import guarded_torch
 from .detector.recipe import DetectorRecipe
 from .recipe import SEGMENTER
 
@@ -162,4 +164,9 @@ def _show(log: Iterator[Mapping[str, float]], steps: int) -> None:
 
 
 if __name__ == "__main__":
-    app()
+    try:
+        with guarded_torch():
+            app()
+    except PlantedLibrary as error:
+        typer.echo(f"error: {error}", err=True)
+        raise SystemExit(error.exit_code) from None

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from sam.variants.nano import IMAGE_SIZE, build
+from sam.mask_decoder import MaskDecoder
+from sam.variants.nano import IMAGE_SIZE, NanoPromptEncoder, build
 
 from .losses import around, iou_loss, mask_losses
 from .prompts import corrective_points, noisy_boxes, random_points
+
+Features = tuple[Tensor, tuple[Tensor, ...], Tensor]  # embedding, finer features, positions
+Prompts = tuple[Tensor | None, Tensor | None, Tensor | None]  # boxes, coords, labels
 
 
 class Nano(nn.Module):
@@ -17,9 +23,11 @@ class Nano(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.image_encoder, self.prompt_encoder, self.mask_decoder = build()
+        encoder, prompts, decoder = build()
+        assert isinstance(prompts, NanoPromptEncoder) and isinstance(decoder, MaskDecoder)
+        self.image_encoder, self.prompt_encoder, self.mask_decoder = encoder, prompts, decoder
 
-    def loss(self, batch: dict, *, boxes: float, generator: torch.Generator) -> dict[str, Tensor]:
+    def loss(self, batch: dict[str, Any], *, boxes: float, generator: torch.Generator) -> dict[str, Tensor]:
         pixels = batch["pixels"]
         side = pixels.shape[-1]
         embedding, fine2, fine4, fine8 = self.image_encoder(pixels)
@@ -35,7 +43,7 @@ class Nano(nn.Module):
         return self._masks(image, batch, corner * 16.0, boxes, generator)
 
     def _masks(
-        self, image: tuple, batch: dict, corner: Tensor, box_share: float, generator: torch.Generator
+        self, image: Features, batch: dict[str, Any], corner: Tensor, box_share: float, generator: torch.Generator
     ) -> dict[str, Tensor]:
         side = batch["pixels"].shape[-1]
         target = F.avg_pool2d(batch["masks"][:, None].float() / 255, 2)[:, 0]  # (N, s, s), stride 2
@@ -84,7 +92,7 @@ class Nano(nn.Module):
         return losses
 
     def _prompts(
-        self, by_box: Tensor, with_box: tuple, with_point: tuple, corner: Tensor, side: int
+        self, by_box: Tensor, with_box: Prompts, with_point: Prompts, corner: Tensor, side: int
     ) -> tuple[Tensor, Tensor]:
         """Tokens and drawn map of one (boxes, coords, labels) where `by_box` (N, 1, 1), of the other elsewhere.
 
@@ -100,7 +108,7 @@ class Nano(nn.Module):
         (box_tokens, box_drawn), (point_tokens, point_drawn) = both
         return torch.where(by_box, box_tokens, point_tokens), torch.where(by_box[..., None], box_drawn, point_drawn)
 
-    def _decode(self, image: tuple, sparse: Tensor, dense: Tensor) -> tuple[Tensor, Tensor]:
+    def _decode(self, image: Features, sparse: Tensor, dense: Tensor) -> tuple[Tensor, Tensor]:
         embedding, fine, position = image
         logits, predicted = self.mask_decoder.all_masks(
             image_embedding=embedding, image_pe=position, sparse=sparse, dense=dense, high_res=fine

@@ -12,6 +12,7 @@ import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.distributed as distributed
@@ -30,7 +31,8 @@ from .recipe import Recipe
 
 def matrices_of(model: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
     """Weights that Muon moves, and all others: tokens, vectors, and the layers that give the results."""
-    matrices, others = [], []
+    matrices: list[nn.Parameter] = []
+    others: list[nn.Parameter] = []
     for name, p in model.named_parameters():
         plain = p.ndim < 2 or name.endswith(("_token.weight", "_tokens.weight")) or "embed" in name or ".out." in name
         (others if plain else matrices).append(p)
@@ -118,9 +120,9 @@ def _share(
         muon.load_state_dict(state["muon"])
     photos = read_photos(data, "train.json")
     while step < recipe.steps:
-        side, until = recipe.window, recipe.steps - recipe.whole
-        if recipe.on_whole_photos(step):
-            side, until = IMAGE_SIZE, recipe.steps
+        side, until = IMAGE_SIZE, recipe.steps
+        if recipe.window is not None and not recipe.on_whole_photos(step):
+            side, until = recipe.window, recipe.steps - recipe.whole
         windows = Windows(
             photos,
             side=side,
@@ -150,15 +152,15 @@ def _share(
 
 def _step(
     model: Nano,
-    average: dict,
+    average: dict[str, Tensor],
     optimisers: tuple[torch.optim.AdamW, Muon],
-    batch: dict,
+    batch: dict[str, Any],
     step: int,
     recipe: Recipe,
     *,
     rank: int,
     processes: int,
-) -> dict:
+) -> dict[str, float]:
     started = time.perf_counter()
     generator = torch.Generator().manual_seed((recipe.seed * 1_000_003 + step) * 64 + rank)
     optimiser, muon = optimisers
@@ -174,7 +176,7 @@ def _step(
         losses = model.loss(batch, boxes=recipe.boxes, generator=generator)
     total = losses["masks"] + losses.get("iou", 0.0)
     model.zero_grad(set_to_none=False)
-    total.backward()
+    torch.autograd.backward(total)
     mean_gradients(model.parameters(), processes)
     norm = nn.utils.clip_grad_norm_(model.parameters(), 5.0)
     if norm.isfinite():
@@ -198,4 +200,5 @@ def export(checkpoint: Path, segmenter: Path) -> None:
 
     model = sam.load("nano", seed=0)
     model.load_state_dict(torch.load(checkpoint, weights_only=True)["average"])
-    sam.save(model, segmenter, half=True)
+    with segmenter.open("wb") as file:
+        sam.save(model, file, half=True)

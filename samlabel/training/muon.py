@@ -6,6 +6,8 @@ https://arxiv.org/abs/2502.16982, so that learning rate and weight decay mean wh
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, distributed
 
@@ -19,13 +21,14 @@ def orthogonal(matrix: Tensor, *, rounds: int = 5) -> Tensor:
     for _ in range(rounds):
         square = x @ x.T
         x = a * x + (b * square + c * square @ square) @ x
-    return (x.T if tall else x).float()
+    near: Tensor = (x.T if tall else x).float()
+    return near
 
 
 class Muon:
     """Moves weights of two or more dimensions, each taken as a matrix (out, rest)."""
 
-    def __init__(self, weights: list[Tensor], *, momentum: float = 0.95, decay: float = 0.02) -> None:
+    def __init__(self, weights: Sequence[Tensor], *, momentum: float = 0.95, decay: float = 0.02) -> None:
         self.weights, self.momentum, self.decay = weights, momentum, decay
         self.buffers = [torch.zeros_like(w) for w in weights]
 
@@ -33,7 +36,7 @@ class Muon:
         return self.buffers
 
     def load_state_dict(self, buffers: list[Tensor]) -> None:
-        for mine, theirs in zip(self.buffers, buffers):
+        for mine, theirs in zip(self.buffers, buffers, strict=True):
             mine.copy_(theirs)
 
     @torch.no_grad()
@@ -55,6 +58,6 @@ class Muon:
         if processes > 1:
             flat = torch.cat(moves)
             distributed.all_reduce(flat)
-            moves = list(flat.split([len(m) for m in moves]))
-        for weight, move in zip(self.weights, moves):
+            moves = list(torch.split(flat, [len(m) for m in moves]))
+        for weight, move in zip(self.weights, moves, strict=True):
             weight.mul_(1 - lr * self.decay).sub_(move.view(weight.shape), alpha=lr)

@@ -83,7 +83,7 @@ def window_of(photo: Photo, *, side: int, canvas: int, most_masks: int, rng: np.
     out_w, out_h = max(1, min(side, round((right - left) * scale))), max(1, min(side, round((bottom - top) * scale)))
     area = (left, top, right, bottom)
     pixels = np.full((side, side, 3), PAD, np.uint8)
-    pixels[:out_h, :out_w] = image.resize((out_w, out_h), Image.Resampling.BILINEAR, box=area)
+    pixels[:out_h, :out_w] = np.asarray(image.resize((out_w, out_h), Image.Resampling.BILINEAR, box=area))
 
     candidates = []
     for a in photo.annotations:
@@ -100,7 +100,7 @@ def window_of(photo: Photo, *, side: int, canvas: int, most_masks: int, rng: np.
         decoded = coco.decode(candidates[i]["segmentation"])
         mask = Image.fromarray(decoded * 255).resize((out_w, out_h), Image.Resampling.BILINEAR, box=area)
         masks.append(np.zeros((side, side), np.uint8))
-        masks[-1][:out_h, :out_w] = mask
+        masks[-1][:out_h, :out_w] = np.asarray(mask)
     sample = Sample(
         pixels,
         np.stack(masks) if masks else np.zeros((0, side, side), np.uint8),

@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -20,6 +20,7 @@ from .photos import tight_box
 if TYPE_CHECKING:
     from sam import Sam
 
+Item = TypeVar("Item")
 SMALLEST = 400  # pixels
 
 
@@ -52,7 +53,7 @@ def instances(data: Path, *, limit: int | None = None) -> Iterator[tuple[dict[st
         yield image, pixels, [coco.decode(a["segmentation"]).astype(bool) for a in found[image["id"]]]
 
 
-def spread(items: list, limit: int | None) -> list:
+def spread(items: list[Item], limit: int | None) -> list[Item]:
     """At most `limit` of the items, evenly spread, because neighbours come from one source."""
     return items if limit is None else items[:: -(-len(items) // limit)]
 
@@ -95,7 +96,9 @@ def baselines(data: Path, *, sample: int = 70) -> dict[str, Scores]:
     for image, pixels, truths in instances(data):
         source = image["source"]
         for truth in truths:
-            x0, y0, x1, y1 = (int(v) for v in tight_box(truth))
+            tight = tight_box(truth)
+            assert tight is not None, "a judged mask has pixels"
+            x0, y0, x1, y1 = (int(v) for v in tight)
             box = np.zeros(truth.shape, bool)
             box[y0:y1, x0:x1] = True
             scores["filled box"].add(source, iou(box, truth))
@@ -108,9 +111,9 @@ def baselines(data: Path, *, sample: int = 70) -> dict[str, Scores]:
             guess = np.zeros(truth.shape, np.uint8)
             cv2.setRNGSeed(0)
             area = (x0, y0, x1 - x0, y1 - y0)
-            bgr, models = pixels[:, :, ::-1].copy(), [np.zeros((1, 65)) for _ in range(2)]
+            bgr, behind, before = pixels[:, :, ::-1].copy(), np.zeros((1, 65)), np.zeros((1, 65))
             try:
-                cv2.grabCut(bgr, guess, area, *models, 5, cv2.GC_INIT_WITH_RECT)
+                cv2.grabCut(bgr, guess, area, behind, before, 5, cv2.GC_INIT_WITH_RECT)
                 cut = (guess == cv2.GC_FGD) | (guess == cv2.GC_PR_FGD)
             except cv2.error:  # a box over the whole photo leaves no background to learn from
                 cut = box
@@ -157,7 +160,7 @@ def report(data: Path, *, checkpoint: Path | None = None, limit: int | None = No
     reached = measure(model, data, limit=limit)
     columns = {**(baselines(data) if compare else {}), "nano": reached["box"]}
     columns |= {"nano + click": reached["refined"], "nano, 1 click": reached["click"]}
-    sources = sorted(k for k in reached["box"].values if k != "all") + ["all"]
+    sources = [*sorted(k for k in reached["box"].values if k != "all"), "all"]
     lines = ["Mean IoU of masks prompted by the true box (last column: by one click, best of three)", ""]
     lines.append("| source | instances | " + " | ".join(columns) + " |")
     lines.append("|---" * (len(columns) + 2) + "|")

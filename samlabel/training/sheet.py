@@ -14,7 +14,8 @@ import numpy as np
 
 from ..overlay import category_colour, draw
 from ..types import Annotation
-from .quality import instances, iou, spread, tight_box
+from .photos import tight_box
+from .quality import instances, iou, spread
 
 if TYPE_CHECKING:
     from PIL.Image import Image as Picture

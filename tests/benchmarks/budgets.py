@@ -1,8 +1,8 @@
 """What a budget of points costs: `python -m tests.benchmarks.budgets SAMLABEL_DATA/photos/val.json`.
 
-Writes the labels as YOLO rows, and as COCO polygons, within each budget into a temporary folder, and prints the mean and
-the lowest mask IoU as the format's usual reader fills them (ultralytics, pycocotools), the share of masks at 0.95 or
-more, points an object, and the size of the labels. No test collects this.
+Writes the labels as YOLO rows, and as COCO polygons, within each budget into a temporary folder, and prints the mean
+and the lowest mask IoU as the format's usual reader fills them (ultralytics, pycocotools), the share of masks at 0.95
+or more, points an object, and the size of the labels. No test collects this.
 """
 
 from __future__ import annotations

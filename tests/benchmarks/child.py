@@ -34,7 +34,7 @@ class Child:
         environment |= {"OMP_NUM_THREADS": str(threads)} if threads else {}
         environment["PYTHONPATH"] = os.pathsep.join([str(ROOT), *paths])
         environment |= {"YOLO_OFFLINE": "true", "YOLO_AUTOINSTALL": "false", "YOLO_VERBOSE": "false"}
-        self._errors = tempfile.TemporaryFile("w+")
+        self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115  closed by __exit__, as the process that writes it is
         self._process = subprocess.Popen(
             [sys.executable, "-m", "tests.benchmarks.child", json.dumps({**side, "threads": threads})],
             stdin=subprocess.PIPE,

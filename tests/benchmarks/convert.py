@@ -244,7 +244,7 @@ def ratios(found: dict[str, list[Run]]) -> Iterator[tuple[str, str, float, float
     for peer in found:
         for ours in found:
             if ours.startswith("samlabel") and not peer.startswith("samlabel"):
-                pairs = list(zip(found[ours], found[peer]))
+                pairs = list(zip(found[ours], found[peer], strict=True))
                 time = statistics.median([theirs.seconds / mine.seconds for mine, theirs in pairs])
                 work = statistics.median([theirs.processor / mine.processor for mine, theirs in pairs])
                 memory = statistics.median([theirs.peak / mine.peak for mine, theirs in pairs])

@@ -162,7 +162,7 @@ def yolo(folder: Path) -> Path:
                 layer.momentum = 0.03
         seen.clear()
         net.eval()(pixels)
-        for branch, out in zip(head.cv3, seen):
+        for branch, out in zip(head.cv3, seen, strict=True):
             last = branch[-1]
             factor = 1 / out.std((0, 2, 3)).clamp(min=1e-6)  # (80,)
             last.weight.mul_(factor[:, None, None, None])

@@ -34,7 +34,7 @@ def svg(charts: Sequence[Chart]) -> str:
 def _drawn(chart: Chart) -> str:
     wide, high = WIDTH - 2 * EDGE, HEIGHT - 2 * EDGE
     most_x, most_y = max(chart.x), 1.1 * max(chart.y) or 1
-    places = [(EDGE + wide * x / most_x, EDGE + high * (1 - y / most_y)) for x, y in zip(chart.x, chart.y)]
+    places = [(EDGE + wide * x / most_x, EDGE + high * (1 - y / most_y)) for x, y in zip(chart.x, chart.y, strict=True)]
     line = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
     bottom = EDGE + high
     parts = [
@@ -43,7 +43,7 @@ def _drawn(chart: Chart) -> str:
         f'<text x="{EDGE}" y="{EDGE - 16}">{escape(chart.up)}</text>',
         f'<text x="{EDGE + wide / 2}" y="{HEIGHT - 14}" text-anchor="middle">{escape(chart.across)}</text>',
     ]
-    for (x, y), across, up in zip(places, chart.x, chart.y):
+    for (x, y), across, up in zip(places, chart.x, chart.y, strict=True):
         parts.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3" fill="#1f6fb4"/>')
         parts.append(f'<text x="{x:.1f}" y="{y - 8:.1f}" text-anchor="middle">{up:.3g}</text>')
         parts.append(f'<text x="{x:.1f}" y="{bottom + 16}" text-anchor="middle">{across:g}</text>')

@@ -1,4 +1,4 @@
-"""How near each faster way comes to float32: `python -m tests.benchmarks.precision DATA [--photos 40] [--seeded vit_b]`.
+"""Distance of each faster way to float32: `python -m tests.benchmarks.precision DATA [--photos 40] [--seeded vit_b]`.
 
 DATA holds photos/val.json. Masks of nano for true boxes of photos spread over all sources; for the variants named by
 `--seeded` the same with seeded weights, whose masks are blobs without a meaning (`material.seeded`), on fewer photos.

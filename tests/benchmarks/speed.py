@@ -184,8 +184,8 @@ def _alike(mine: list[str], theirs: list[str], size: tuple[int, int]) -> str:
 
     if len(mine) != len(theirs):
         return f"{len(mine)} masks for {len(theirs)}, {len(set(mine) & set(theirs))} of them bit for bit"
-    same = sum(a == b for a, b in zip(mine, theirs))
-    pairs = [[{"size": list(size), "counts": one.encode()} for one in pair] for pair in zip(mine, theirs)]
+    same = sum(a == b for a, b in zip(mine, theirs, strict=True))
+    pairs = [[{"size": list(size), "counts": one.encode()} for one in pair] for pair in zip(mine, theirs, strict=True)]
     ious = [float(coco.iou([a], [b], [0])[0, 0]) for a, b in pairs] or [1.0]
     return f"{same} of {len(theirs)} masks (mean IoU {statistics.mean(ious):.4f}, lowest {min(ious):.4f}) bit for bit"
 
@@ -213,11 +213,12 @@ def report(stage: Stage, peer: str, found: dict[str, Any]) -> dict[str, Any]:
         )
     for name, problem in found["problems"].items():
         print(f"  {name}: not measured: {problem}")
-    for mine, target in zip(("ours", "ours bf16"), row["targets"]):
+    for mine, target in zip(("ours", "ours bf16"), row["targets"], strict=True):
         for theirs in ("peer", "peer, our allocator"):
             if mine in runs and theirs in runs:
                 ratios, cpu = (
-                    [b[key] / a[key] for a, b in zip(runs[mine], runs[theirs])] for key in ("seconds", "cpu")
+                    [b[key] / a[key] for a, b in zip(runs[mine], runs[theirs], strict=True)]
+                    for key in ("seconds", "cpu")
                 )
                 row[f"{theirs} / {mine}"] = ratios
                 goal = f"  (wanted {target})" if target and theirs == "peer" else ""
@@ -242,8 +243,9 @@ def _limit(row: dict[str, Any], runs: dict[str, Any], found: dict[str, Any]) -> 
             least = row["operations"] / found["rate"][dtype]
             took = statistics.median(one["seconds"] for one in runs[name])
             print(
-                f"  {name}: {row['operations'] / 1e9:.0f} G operations at the machine's {found['rate'][dtype] / 1e9:.0f} "
-                f"G a second are {1000 * least:.0f} ms; it takes {took / least:.1f} times that"
+                f"  {name}: {row['operations'] / 1e9:.0f} G operations at the machine's "
+                f"{found['rate'][dtype] / 1e9:.0f} G a second are {1000 * least:.0f} ms; "
+                f"it takes {took / least:.1f} times that"
             )
 
 
@@ -251,11 +253,12 @@ def _table(rows: list[dict[str, Any]]) -> list[str]:
     """The targets that were missed, after a table of the medians."""
     missed = []
     print(
-        f"\n{'stage':16} {'peer':17} {'fp32':>6} {'wanted':>7} {'same alloc.':>12} {'bf16':>6} {'wanted':>7} {'same alloc.':>12}"
+        f"\n{'stage':16} {'peer':17} {'fp32':>6} {'wanted':>7} {'same alloc.':>12} "
+        f"{'bf16':>6} {'wanted':>7} {'same alloc.':>12}"
     )
     for row in rows:
         cells = []
-        for mine, target in zip(("ours", "ours bf16"), row["targets"]):
+        for mine, target in zip(("ours", "ours bf16"), row["targets"], strict=True):
             plain, alike = (row.get(f"{theirs} / {mine}") for theirs in ("peer", "peer, our allocator"))
             middle = statistics.median(plain) if plain else None
             cells += [

@@ -42,7 +42,7 @@ def test_yolo_rows_of_real_masks_fill_nearly_their_own_pixels_in_ultralytics(pho
         label = (tmp_path / "labels" / record.path).with_suffix(".txt")
         rows = label.read_text(encoding="utf-8").splitlines()
         assert len(rows) == len(record.annotations)
-        for row, annotation in zip(rows, record.annotations):
+        for row, annotation in zip(rows, record.annotations, strict=True):
             truth = annotation.mask.to_pixels()
             for whole, scores in found.items():
                 scores.append(iou(truth, as_ultralytics_fills_it(row, record.size, whole=whole)))

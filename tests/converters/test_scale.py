@@ -1,4 +1,4 @@
-"""What large sets need: memory that does not grow with the images, quick ways that equal the plain ones, known traps."""
+"""What large sets need: memory that does not grow with images, quick ways that equal the plain ones, known traps."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def test_rows_of_many_polygons_are_those_of_each_alone(decimals: int, size: tupl
     assert masks is not None
     found = _yolo_rows.polygon_rows(masks, list(range(30)), size)
     assert found == [row for n, mask in enumerate(masks) for row in _yolo_rows.polygon_rows([mask], [n], size)]
-    for number, (mask, row) in enumerate(zip(masks, found)):
+    for number, (mask, row) in enumerate(zip(masks, found, strict=True)):
         if row is not None:
             index, *words = row.split(" ")
             shares = mask.polygons[0] / (size[1], size[0])

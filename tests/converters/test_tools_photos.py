@@ -100,7 +100,7 @@ def test_voc_counts_every_real_mask_that_another_one_cuts(hundred: Path, tmp_pat
     pairs = [
         (a.mask, b.mask)
         for record in converters.read(hundred).records
-        for a, b in zip(record.annotations, got[record.path].annotations)
+        for a, b in zip(record.annotations, got[record.path].annotations, strict=True)
     ]
     assert len(pairs) == receipt.objects_out
     assert sum(one != other for one, other in pairs) == receipt.losses["mask-changed"]

@@ -54,7 +54,7 @@ def loaded_masks(folder: Path) -> dict[str, list[tuple[str, np.ndarray]]]:
         names = [dataset.data["names"][c] for c in classes]
         crops = [m[top : top + height, left : left + width] for m in masks[: len(names)]]
         key = Path(item["im_file"]).relative_to(folder / "images").as_posix()
-        found[key] = list(zip(names, crops))
+        found[key] = list(zip(names, crops, strict=True))
     return found
 
 
@@ -87,7 +87,7 @@ def test_ultralytics_loads_each_object_with_its_own_pixels_and_name(case: str, t
     for record in dataset.records:
         found = loaded.get(record.path) or loaded[record.path.replace("a.png", "a_png.png")]
         assert len(found) == len(record.annotations)
-        for annotation, (name, pixels) in zip(record.annotations, found):
+        for annotation, (name, pixels) in zip(record.annotations, found, strict=True):
             assert name == names[annotation.category_id]
             if len(annotation.mask.to_polygons()) == 1:
                 assert np.array_equal(pixels, annotation.mask.to_pixels())

@@ -1,4 +1,4 @@
-"""YOLO folders as other tools lay them out: where labels are found, lists, pose labels, and labels that nobody reads."""
+"""YOLO folders as other tools lay them out: where labels are found, lists, pose labels, labels that nobody reads."""
 
 from __future__ import annotations
 

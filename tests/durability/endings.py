@@ -28,7 +28,7 @@ def random_kills(base: Path, count: int, seed: int = 7) -> Counts:
         folder = world.start(job, "killed")
         whole = _seconds(world, job) if counts["jobs"] % 8 < len(jobs) else whole  # noqa: F821  measured above
         for attempt in range(12):
-            child = start_child(lambda job=job: do(job, folder))
+            child = start_child(lambda job=job, folder=folder: do(job, folder))
             if attempt < 11:
                 time.sleep(rng.uniform(0, whole))
                 os.kill(child, signal.SIGKILL)

@@ -89,20 +89,29 @@ def do(job: str, folder: Path) -> int:
 
 def annotate(folder: Path, *words: str) -> int:
     """Exit code of `samlabel annotate`, in this process."""
-    from samlabel.cli import main
-
     line = ["annotate", str(folder / "photos"), "--out", str(folder / "out"), "--device", "cpu", "--quiet"]
     for name in FORMATS:
         line += ["--format", name]
+    return command(folder, *line, *words)
+
+
+def command(folder: Path, *words: str) -> int:
+    """Exit code of a command that is started in `folder`, in this process."""
+    from samlabel.cli import main
+
+    before = os.getcwd()
+    os.chdir(folder)
     try:
-        main([*line, *words])
+        main(list(words))
     except SystemExit as end:
         return int(end.code or 0)
+    finally:
+        os.chdir(before)
     raise AssertionError("the command line ends with SystemExit")
 
 
 def labels(out: Path) -> dict[str, bytes]:
-    """Every file of an output but the hidden ones; the manifest without timings."""
+    """Every file of an output but the hidden ones; the manifest without the environment."""
     found = {}
     for file in sorted(out.rglob("*")):
         name = file.relative_to(out).as_posix()
@@ -110,7 +119,7 @@ def labels(out: Path) -> dict[str, bytes]:
             found[name] = file.read_bytes()
     if "manifest.json" in found:
         says = json.loads(found["manifest.json"])
-        found["manifest.json"] = json.dumps({**says, "last_run": None, "environment": None}).encode()
+        found["manifest.json"] = json.dumps({**says, "environment": None}).encode()
     return found
 
 

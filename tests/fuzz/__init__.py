@@ -1,1 +1,1 @@
-"""Damaged, hostile and generated label files: `python -m tests.fuzz --inputs 20000` counts what readers make of them."""
+"""Damaged, hostile and generated label files: `python -m tests.fuzz --inputs 20000` counts what becomes of them."""

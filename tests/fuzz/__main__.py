@@ -1,24 +1,31 @@
-"""Read, refuse and convert thousands of damaged and made-up label files, and print how many of each."""
+"""Read, refuse and convert thousands of damaged, made-up and exploding label files, and print how many of each."""
 
 from __future__ import annotations
 
 import argparse
 import os
 import random
+import shutil
 import sys
 import tempfile
 import time
 import traceback
 from collections import Counter
 from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from pathlib import Path
 
-from . import generated
+import converters
+from samlabel.check import check
+
+from . import bombs, generated
+from .child import in_child
 from .damage import damaged
-from .judge import Hung, judge
+from .judge import Hung, judge, only_below
 from .seeds import label_files, lay_out, titles
 
 SHARE = 100  # inputs of a piece of work: small enough to be spread over the processors
+EACH_BOMB = 50  # a bomb comes with so many other inputs: it takes a process of its own, and a second
 SHOWN = 20  # faults that are printed
 DATA = Path(os.environ["SAMLABEL_DATA"]) if "SAMLABEL_DATA" in os.environ else None
 
@@ -67,18 +74,54 @@ def make_up(kind: str, count: int, turn: int, home: Path) -> Found:
     return found
 
 
+def explode(kind: str, count: int, turn: int, home: Path) -> Found:
+    """Lay out `count` bombs of one kind and read or convert each in a process of its own, with limits."""
+    found: Found = (Counter(), [])
+    for number in range(count):
+        seed = turn * SHARE + number
+        folder = home / "bomb"
+        name = bombs.lay_out(kind, seed, folder)
+        what, fault = in_child(partial(use_bomb, folder, name, home, random.Random(f"{kind} {seed}")))
+        found[0][what] += 1
+        if fault:
+            found[1].append(f"bomb {kind}, seed {seed}: {fault[:4000]}")
+        shutil.rmtree(folder)
+        shutil.rmtree(home / "target", ignore_errors=True)
+    return found
+
+
+def use_bomb(path: Path, name: str | None, home: Path, rng: random.Random) -> None:
+    """Check a bomb, or convert it to a format that writes no pictures: these take as long as they are large."""
+    to = rng.choice(["", *(one for one in converters.names() if one not in ("png", "voc"))])
+    with only_below(home, Path(tempfile.gettempdir())):
+        if to:
+            converters.convert(
+                path, home / "target", from_=name, to=to, allow_lossy=True, images="none", lenient=rng.random() < 0.3
+            )
+        else:
+            check(path, format=name)
+
+
 def work(task: tuple[str, str, int, int]) -> tuple[str, Counter[str], list[str]]:
     """Kind of the task, what came of it, and the faults."""
     kind, what, count, turn = task
     with tempfile.TemporaryDirectory(prefix="samlabel-fuzz-") as folder:
-        return kind, *(make_up if kind == "made up" else mutate)(what, count, turn, Path(folder))
+        return kind, *WORK[kind](what, count, turn, Path(folder))
+
+
+WORK = {"made up": make_up, "damaged": mutate, "bombs": explode}
 
 
 def plan(inputs: int) -> list[tuple[str, str, int, int]]:
-    """Pieces of work that make `inputs` inputs: a third made up, the rest spread evenly over the sound datasets."""
+    """Pieces of work: `inputs` inputs, a third made up, the rest spread evenly over the sound datasets; and bombs."""
     tasks = []
     third = inputs // 3
-    for kind, total, whats in (("made up", third, list(generated.DATASETS)), ("damaged", inputs - third, titles(DATA))):
+    kinds = (
+        ("made up", third, list(generated.DATASETS)),
+        ("damaged", inputs - third, titles(DATA)),
+        ("bombs", inputs // EACH_BOMB, list(bombs.KINDS)),
+    )
+    for kind, total, whats in kinds:
         for place, what in enumerate(whats):
             left = total // len(whats) + (place < total % len(whats))
             for turn in range(-(-left // SHARE)):

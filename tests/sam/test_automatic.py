@@ -29,7 +29,7 @@ def test_the_same_masks_in_the_same_order_as_the_original(name, drawn_model, pic
     golden = GOLDEN[name]["records"]
     assert len(golden) >= 5
     assert len(records) == len(golden)
-    for ours, theirs in zip(records, golden):
+    for ours, theirs in zip(records, golden, strict=True):
         assert ours["point_coords"] == [pytest.approx(theirs["point_coords"][0])]
         assert ours["crop_box"] == theirs["crop_box"]
         assert ours["predicted_iou"] == pytest.approx(theirs["predicted_iou"], abs=1e-5)
@@ -44,7 +44,8 @@ def test_most_golden_masks_come_back_bit_for_bit(drawn_model, picture):
     for name, options in CASES.items():
         records = SamAutomaticMaskGenerator(drawn_model, output_mode="coco_rle", **options).generate(picture)
         same += [
-            ours["segmentation"] == theirs["segmentation"] for ours, theirs in zip(records, GOLDEN[name]["records"])
+            ours["segmentation"] == theirs["segmentation"]
+            for ours, theirs in zip(records, GOLDEN[name]["records"], strict=True)
         ]
     assert np.mean(same) > 0.99  # all of them on the machine that made the file
 
@@ -52,7 +53,7 @@ def test_most_golden_masks_come_back_bit_for_bit(drawn_model, picture):
 def test_bbox_counts_whole_pixels_where_the_original_is_one_short(drawn_model, picture):
     name = "defaults of a small grid"
     records = SamAutomaticMaskGenerator(drawn_model, output_mode="coco_rle", **CASES[name]).generate(picture)
-    for ours, theirs in zip(records, GOLDEN[name]["records"]):
+    for ours, theirs in zip(records, GOLDEN[name]["records"], strict=True):
         assert ours["bbox"] == coco.toBbox(ours["segmentation"]).tolist()
         x, y, width, height = theirs["bbox"]
         assert ours["bbox"] == pytest.approx([x, y, width + 1, height + 1], abs=1)
@@ -64,7 +65,7 @@ def test_output_modes_hold_the_same_masks(drawn_model, picture):
     packed = SamAutomaticMaskGenerator(drawn_model, output_mode="coco_rle", **options).generate(picture)
     runs = SamAutomaticMaskGenerator(drawn_model, output_mode="uncompressed_rle", **options).generate(picture)
     assert len(pixels) == len(packed) == len(runs) > 3
-    for a, b, c in zip(pixels, packed, runs):
+    for a, b, c in zip(pixels, packed, runs, strict=True):
         assert a["segmentation"].shape == picture.shape[:2]
         assert np.array_equal(a["segmentation"], coco.decode(b["segmentation"]).astype(bool))
         counts = np.array(c["segmentation"]["counts"])
@@ -183,7 +184,7 @@ def test_crops_of_a_layer_cover_the_image():
     assert layers == [0] + [1] * 4 + [2] * 16
     for layer in range(3):
         seen = np.zeros((150, 220), dtype=int)
-        for (x0, y0, x1, y1), of in zip(boxes, layers):
+        for (x0, y0, x1, y1), of in zip(boxes, layers, strict=True):
             if of == layer:
                 seen[y0:y1, x0:x1] += 1
         assert seen.min() >= 1

@@ -100,7 +100,7 @@ def both(drawn_model, monkeypatch):
 def _assert_same(records, masks, scores, boxes):
     assert len(records) == len(masks) >= 5
     same_pixels = 0
-    for ours, mask, score, box in zip(records, masks, scores, boxes):
+    for ours, mask, score, box in zip(records, masks, scores, boxes, strict=True):
         assert ours["predicted_iou"] == pytest.approx(float(score), abs=1e-6)
         differ = (ours["segmentation"] != np.asarray(mask)).sum()
         assert differ <= ON_EDGE

@@ -54,7 +54,7 @@ def assert_same_masks(logits: np.ndarray, frame: Frame, threshold: float) -> Non
     wanted = plain(logits, frame)
     found = list(rle_masks(logits, frame, threshold=threshold, offset=1.0))
     assert len(found) == len(logits)
-    for one, values in zip(found, wanted):
+    for one, values in zip(found, wanted, strict=True):
         pixels = values > threshold
         differs = rle.to_pixels(one.runs, one.size) != pixels
         if SAME_BITS:

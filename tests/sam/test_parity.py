@@ -47,7 +47,7 @@ PROMPTS = {
     "five boxes": {"boxes": [[10 * i, 5 * i, 100 + 20 * i, 80 + 10 * i] for i in range(5)]},
     "a box and points": {"boxes": BOX, "point_coords": [[[60, 70], [100, 30]]], "point_labels": [[1, 0]]},
     "a point and a mask": {"point_coords": [[[60, 70]]], "point_labels": [[1]], "mask_input": _mask_input(1)},
-    "two boxes, two masks": {"boxes": BOX + [[90, 80, 210, 140]], "mask_input": _mask_input(2)},
+    "two boxes, two masks": {"boxes": [*BOX, [90, 80, 210, 140]], "mask_input": _mask_input(2)},
 }
 
 

@@ -40,11 +40,11 @@ def test_an_embedding_is_a_value_that_knows_its_image(nano, embedding, picture):
 
 def test_a_batch_of_images_of_different_sizes_embeds_like_each_alone(nano, picture):
     images = [picture, picture[:40, :30], Image.fromarray(picture[:, :100])]
-    for together, image in zip(nano.embed_batch(images), images):
+    for together, image in zip(nano.embed_batch(images), images, strict=True):
         alone = nano.embed(image)
         assert together.size == alone.size
         assert together.input_size == alone.input_size
-        for a, b in zip((together.features, *together.high_res), (alone.features, *alone.high_res)):
+        for a, b in zip((together.features, *together.high_res), (alone.features, *alone.high_res), strict=True):
             torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-4)
     assert nano.embed_batch([]) == []
 

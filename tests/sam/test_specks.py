@@ -42,7 +42,7 @@ def test_what_is_small_goes_and_all_else_stays(rows, wanted):
 
 
 def test_of_many_islands_alike_none_is_small():
-    islands = drawn(["#.#.#.#.#.#.#"] + ["............."] + ["#.#.#.#.#.#.#"])
+    islands = drawn(["#.#.#.#.#.#.#", ".............", "#.#.#.#.#.#.#"])
     assert (without_specks(islands, 0.1) == islands).all()
 
 
@@ -67,11 +67,11 @@ def plainly(inside: np.ndarray, share: float) -> np.ndarray:
     for region in regions(~inside, diagonal=False):
         at_border = any(y in (0, height - 1) or x in (0, width - 1) for y, x in region)
         if len(region) < share * area and not at_border:
-            inside[tuple(zip(*region))] = True
+            inside[tuple(zip(*region, strict=True))] = True
     islands, area = regions(inside, diagonal=True), inside.sum()
     for region in islands:
         if len(region) < share * area and len(region) < max(map(len, islands)):
-            inside[tuple(zip(*region))] = False
+            inside[tuple(zip(*region, strict=True))] = False
     return inside
 
 
@@ -82,7 +82,7 @@ def test_many_maps_at_once_are_what_each_is_alone_by_the_plain_way(smooth, share
     logits = torch.nn.functional.avg_pool2d(noise, smooth, stride=1, padding=smooth // 2)
     found = without_specks(logits, share, threshold=0.05)
     assert (found != logits).any()
-    for before, after in zip(logits.flatten(0, 1).numpy(), found.flatten(0, 1).numpy()):
+    for before, after in zip(logits.flatten(0, 1).numpy(), found.flatten(0, 1).numpy(), strict=True):
         assert ((after > 0.05) == plainly(before > 0.05, share)).all()
 
 

@@ -62,13 +62,11 @@ def test_a_summary_counts_images_objects_and_classes(annotate: Any, tmp_path: Pa
 def test_weak_labels_are_reported_with_what_to_do(
     scores: tuple[float, ...], told: bool, annotate: Any, fakes: ModuleType, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    class Unsure(fakes.Detector):
-        left = list(scores)
+    left = list(scores)
 
+    class Unsure(fakes.Detector):
         def detect(self, images: Any) -> Any:
-            return [
-                replace(found, scores=[self.left.pop(0) for _ in range(len(found))]) for found in super().detect(images)
-            ]
+            return [replace(found, scores=[left.pop(0) for _ in range(len(found))]) for found in super().detect(images)]
 
     print_summary(annotate(detector=Unsure()))
     line = "2 of 3 objects scored under 0.55; a larger detector may find more: `samlabel detectors`"

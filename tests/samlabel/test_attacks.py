@@ -163,7 +163,8 @@ def test_entities_of_xml_are_not_expanded(tmp_path: Path) -> None:
     (tmp_path / "boxes").mkdir()
     lines = "".join(f'<!ENTITY e{i + 1} "{f"&e{i};" * 10}">' for i in range(9))
     (tmp_path / "boxes" / "a.xml").write_text(
-        f'<?xml version="1.0"?><!DOCTYPE a [<!ENTITY e0 "ha">{lines}]><annotation><filename>&e9;</filename></annotation>'
+        f'<?xml version="1.0"?><!DOCTYPE a [<!ENTITY e0 "ha">{lines}]>'
+        "<annotation><filename>&e9;</filename></annotation>"
     )
     with pytest.raises(SamlabelError):
         load(f"labels:{tmp_path / 'boxes'}")

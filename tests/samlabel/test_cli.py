@@ -48,15 +48,15 @@ def test_the_version_is_the_package_s(run: Any) -> None:
     "command", ["annotate", "convert", "view", "generate", "export", "models", "detectors", "formats"]
 )
 def test_help_shows_every_option_with_its_default(run: Any, command: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    import importlib
     import inspect
 
-    import samlabel.cli
-
+    module = importlib.import_module(f"samlabel.cli.{'models' if command == 'detectors' else command}")
     monkeypatch.setenv("COLUMNS", "200")
     monkeypatch.setenv("TERMINAL_WIDTH", "200")
     code, out, _ = run(command, "--help")
     assert code == 0
-    for name, one in inspect.signature(getattr(samlabel.cli, command)).parameters.items():
+    for name, one in inspect.signature(getattr(module, command)).parameters.items():
         if isinstance(one.default, (int, float, str)) and not isinstance(one.default, bool) and one.default != "":
             line = out[out.index("--" + name.replace("_", "-")) :]
             assert f"[default: {one.default}]" in " ".join(line.replace("│", " ").split()), name

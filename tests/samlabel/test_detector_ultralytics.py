@@ -38,7 +38,9 @@ def test_a_trained_yolo_finds_each_shape_with_its_own_name(tiny_yolo: Path) -> N
         (found,) = detector.detect([image(seed)])
         for kind, box in draw_shapes(seed)[1]:
             wanted += 1
-            right += any(int(c) == kind + 1 and iou(b, box) > 0.6 for b, c in zip(found.boxes, found.category_ids))
+            right += any(
+                int(c) == kind + 1 and iou(b, box) > 0.6 for b, c in zip(found.boxes, found.category_ids, strict=True)
+            )
     assert right >= 0.85 * wanted, f"{right} of {wanted} drawn shapes found"
 
 
@@ -178,7 +180,7 @@ def test_a_fetched_file_is_trusted_until_it_changes(
 def test_importing_the_detector_keeps_threads_and_stdout(tmp_path: Path) -> None:
     code = (
         "import os, torch; before = torch.get_num_threads()\n"
-        "from samlabel.detectors.ultralytics import quiet_import\n"
+        "from samlabel.detectors._offline import quiet_import\n"
         "with quiet_import():\n    import ultralytics\n"
         "assert 'OMP_NUM_THREADS' not in os.environ and torch.get_num_threads() == before"
     )

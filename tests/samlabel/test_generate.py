@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -13,8 +14,9 @@ import pytest
 from PIL import Image
 from pycocotools import mask as coco
 
-from samlabel import generate as module
+from samlabel.errors import OutputExists
 from samlabel.generate import COLUMNS, generate, names
+from samlabel.select import GRID, Grid
 from samlabel.types import Annotation, Mask
 
 
@@ -22,8 +24,16 @@ class Rings:
     """Finds a ring with a hole, a pixel, and its prompt boxes; stands in for `SamSegmenter`."""
 
     name = "rings"
+    device = "cpu"
+
+    def __init__(self, grid: Grid = GRID, *, fails: dict[str, Exception] | None = None, **named: str) -> None:
+        self.grid, self._fails = grid, fails or {}
+        for name, value in named.items():  # dtype, weights, ...
+            setattr(self, name, value)
 
     def generate(self, image: Any, embedding: Any = None, *, boxes: Any = None) -> Any:
+        if image.path in self._fails:
+            raise self._fails[image.path]
         if boxes is not None:
             for x0, y0, x1, y1 in boxes.astype(int).tolist():
                 pixels = np.zeros(image.size, bool)
@@ -119,14 +129,18 @@ def test_a_second_run_does_only_what_is_missing(photos: Path, tmp_path: Path) ->
     assert (out / "a" / "0.png").read_bytes() != b"mine"
 
 
-def test_a_run_that_breaks_leaves_no_half_folder(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(*_: Any) -> None:
-        raise OSError("disk full")
+class Breaking(Rings):
+    """Its second mask is one that cannot be written."""
 
-    monkeypatch.setattr(module, "write_atomically", broken)
-    with pytest.raises(OSError, match="disk full"):
-        generate(photos, tmp_path / "out", Rings())
-    assert not (tmp_path / "out" / "a").exists()
+    def generate(self, image: Any, embedding: Any = None, *, boxes: Any = None) -> Any:
+        found = list(super().generate(image, embedding, boxes=boxes))
+        yield from [found[0], replace(found[0], crop_box=None)]
+
+
+def test_a_run_that_breaks_leaves_no_half_folder(photos: Path, tmp_path: Path) -> None:
+    with pytest.raises(AssertionError):
+        generate(photos, tmp_path / "out", Breaking())
+    assert [one.name for one in (tmp_path / "out").iterdir()] == [".samlabel"]
 
 
 def test_pictures_that_would_share_a_name_keep_their_suffix() -> None:
@@ -145,6 +159,101 @@ def test_a_broken_picture_is_named_and_the_others_are_done(photos: Path, tmp_pat
     assert [one.path for one in done.failed] == ["broken.png"]
 
 
+@pytest.mark.parametrize(
+    ("stage", "models"),
+    [
+        ("segment", lambda fakes: (Rings(fails={"cursed.png": RuntimeError("a shape that no layer takes")}), None)),
+        ("detect", lambda fakes: (Rings(), fakes.Detector())),
+    ],
+    ids=["the segmenter", "the detector"],
+)
+def test_an_image_that_a_model_cannot_take_is_named_and_the_others_are_done(
+    photos: Path, tmp_path: Path, fakes: ModuleType, stage: str, models: Any
+) -> None:
+    fakes.draw(photos / "cursed.png")
+    segmenter, detector = models(fakes)
+    done = generate(photos, tmp_path / "out", segmenter, detector=detector)
+    assert (done.images, done.exit_code) == (3, 3)
+    assert [(one.path, one.stage, one.reason) for one in done.failed] == [
+        ("cursed.png", stage, "a shape that no layer takes")
+    ]
+
+
+def _files(folder: Path) -> dict[str, bytes]:
+    return {str(file.relative_to(folder)): file.read_bytes() for file in sorted(folder.rglob("*")) if file.is_file()}
+
+
+DENSE = Grid(points_per_side=64)
+
+
+class TestOtherSettings:
+    @pytest.mark.parametrize(
+        ("differs", "other"),
+        [
+            ("grid.points_per_side was 32, is 64", lambda photos, fakes: (photos, Rings(DENSE), {})),
+            ("segmenter.name was rings, is discs", lambda photos, fakes: (photos, Rings(name="discs"), {})),
+            ("segmenter.weights was None, is 12ab", lambda photos, fakes: (photos, Rings(weights="12ab"), {})),
+            ("segmenter.dtype was None, is bfloat16", lambda photos, fakes: (photos, Rings(dtype="bfloat16"), {})),
+            ("form was png, is coco_rle", lambda photos, fakes: (photos, Rings(), {"form": "coco_rle"})),
+            ("form was png, is sa1b", lambda photos, fakes: (photos, Rings(), {"form": "sa1b"})),
+            ("detector was none", lambda photos, fakes: (photos, Rings(), {"detector": fakes.Detector()})),
+            ("images was ../photos, is ../photos/deep", lambda photos, fakes: (photos / "deep", Rings(), {})),
+        ],
+        ids=["grid", "model", "weights", "dtype", "form", "sa1b", "detector", "images"],
+    )
+    def test_masks_of_other_settings_are_refused_and_stay(
+        self, photos: Path, tmp_path: Path, fakes: ModuleType, differs: str, other: Any
+    ) -> None:
+        out = tmp_path / "out"
+        generate(photos, out, Rings())
+        before = _files(out)
+        data, segmenter, options = other(photos, fakes)
+        with pytest.raises(OutputExists, match=differs) as refused:
+            generate(data, out, segmenter, **options)
+        assert "--overwrite" in str(refused.value) and "another --output" in str(refused.value)
+        assert _files(out) == before
+
+    def test_masks_whose_settings_nobody_noted_are_refused(self, photos: Path, tmp_path: Path) -> None:
+        (tmp_path / "out" / "a").mkdir(parents=True)
+        with pytest.raises(OutputExists, match="settings that nothing here notes"):
+            generate(photos, tmp_path / "out", Rings())
+        assert _files(tmp_path / "out") == {}
+
+    def test_overwrite_makes_all_of_them_anew_and_the_next_run_continues(self, photos: Path, tmp_path: Path) -> None:
+        out = tmp_path / "out"
+        generate(photos, out, Rings())
+        (out / "a" / "0.png").write_bytes(b"old")
+        assert generate(photos, out, Rings(DENSE), overwrite=True).images == 3
+        assert (out / "a" / "0.png").read_bytes() != b"old"
+        assert generate(photos, out, Rings(DENSE)).present == 3
+
+    def test_an_overwrite_that_is_cut_off_leaves_no_mask_of_the_old_settings(
+        self, photos: Path, tmp_path: Path
+    ) -> None:
+        out = tmp_path / "out"
+        generate(photos, out, Rings(), form="coco_rle")
+        with pytest.raises(KeyError):  # a mistake in code, of no one image
+            generate(photos, out, Rings(DENSE, fails={"zzz.png": KeyError("x")}), form="coco_rle", overwrite=True)
+        done = generate(photos, out, Rings(DENSE), form="coco_rle")
+        assert (done.images, done.present) == (1, 2)
+
+    def test_overwrite_is_refused_where_old_masks_would_stay_beside_new_ones(
+        self, photos: Path, tmp_path: Path
+    ) -> None:
+        out = tmp_path / "out"
+        generate(photos, out, Rings())
+        before = _files(out)
+        with pytest.raises(OutputExists, match="leave 2 of them beside the new ones"):
+            generate(photos / "a.png", out, Rings(DENSE), overwrite=True)
+        assert _files(out) == before
+
+    def test_a_folder_that_was_emptied_takes_other_settings(self, photos: Path, tmp_path: Path) -> None:
+        out = tmp_path / "out"
+        generate(photos / "a.png", out, Rings(), form="coco_rle")
+        (out / "a.json").unlink()
+        assert generate(photos / "a.png", out, Rings(DENSE)).images == 1
+
+
 class TestCommand:
     @pytest.fixture
     def run(self, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Any:
@@ -155,7 +264,7 @@ class TestCommand:
 
         def load(variant: Any, *, checkpoint: Any, device: str, grid: Any, **_: Any) -> Rings:
             grids.append((variant, checkpoint, grid))
-            return Rings()
+            return Rings(grid)
 
         monkeypatch.setattr("samlabel.segmenters.sam.load", load)
 
@@ -230,6 +339,12 @@ class TestCommand:
         code, _, err, _ = run(*(word.format(photos=photos) for word in words))
         assert code == 2 and says in err and err.count("\n") == 1
 
+    def test_other_settings_are_one_line_and_exit_code_2(self, run: Any, photos: Path, tmp_path: Path) -> None:
+        out = str(tmp_path / "out")
+        assert run(str(photos), "--out", out)[0] == 0
+        code, _, err, _ = run(str(photos), "--out", out, "--points-per-side", "4", "--quiet")
+        assert code == 2 and "grid.points_per_side was 32, is 4" in err and err.count("\n") == 1
+
     def test_json_is_a_summary(self, run: Any, photos: Path, tmp_path: Path) -> None:
         code, said, _, _ = run(str(photos), "--out", str(tmp_path / "out"), "--json", "--quiet")
         assert code == 0
@@ -238,7 +353,6 @@ class TestCommand:
 
 def test_the_bundled_model_generates(photos: Path, tmp_path: Path) -> None:
     from samlabel.segmenters.sam import load
-    from samlabel.select import Grid
 
     grid = Grid(points_per_side=3, pred_iou_thresh=0.0, stability_score_thresh=0.0, max_masks=2)
     done = generate(photos / "a.png", tmp_path / "out", load("nano", grid=grid), form="coco_rle")

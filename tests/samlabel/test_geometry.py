@@ -116,7 +116,8 @@ def test_one_inset_contour_gives_the_same_mask_back(pixels: np.ndarray) -> None:
 
 
 def test_one_inset_contour_of_any_random_mask_is_exact_and_fills_its_own_pixels_in_opencv() -> None:
-    cv2 = pytest.importorskip("cv2")
+    import cv2
+
     for pixels in random_masks(200, seed=2):
         mask = Mask.from_pixels(pixels)
         contours = geometry.mask_to_contours(mask, inset=INSET)

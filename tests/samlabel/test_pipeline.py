@@ -2,17 +2,21 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Generator
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, get_origin, get_type_hints
 
 import pytest
 
 from samlabel.errors import SamlabelError
-from samlabel.images import Decoded, Failed, decode, scan
+from samlabel.images import Decoded, Encoded, Failed, encoded, scan
 from samlabel.ledger import Labelled
-from samlabel.pipeline import Models, label, read_ahead
+from samlabel.pipeline import Clock, Models, Waits, label, pixels_of, read_ahead
 from samlabel.select import Thresholds
+from samlabel.workers import in_order
 
 
 def run(folder: Path, models: Models, *, batch: int = 1) -> list[Labelled | Failed]:
@@ -92,11 +96,11 @@ def test_reading_ahead_is_bounded_and_ends_with_its_reader(
     fakes.draw(tmp_path / "a.png")
     decoded: list[str] = []
 
-    def counting(root: Path, path: str, *, max_pixels: int) -> Decoded:
+    def counting(root: Path, path: str, *, max_pixels: int) -> Encoded:
         decoded.append(path)
-        return decode(root, "a.png", max_pixels=max_pixels)
+        return encoded(root, "a.png", max_pixels=max_pixels)
 
-    monkeypatch.setattr("samlabel.pipeline.decode", counting)
+    monkeypatch.setattr("samlabel.pipeline.encoded", counting)
     before = threading.active_count()
     stream = read_ahead(tmp_path, (f"{i}.png" for i in range(1000)), ahead=2)
     next(stream)
@@ -130,9 +134,69 @@ def test_the_pictures_in_memory_do_not_grow_with_their_number(tmp_path: Path, fa
 
 
 def test_a_fault_in_the_reading_thread_reaches_the_caller(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(*_: object, **__: object) -> Decoded:
+    def broken(*_: object, **__: object) -> Encoded:
         raise KeyError("a mistake of ours")
 
-    monkeypatch.setattr("samlabel.pipeline.decode", broken)
+    monkeypatch.setattr("samlabel.pipeline.encoded", broken)
     with pytest.raises(KeyError, match="a mistake of ours"):
         list(read_ahead(tmp_path, ["a.png"]))
+
+
+def test_seconds_by_stage_add_up_as_floats() -> None:
+    clock = Clock()
+    for stage in ("embed", "segment", "embed"):
+        with clock.of(stage):
+            pass
+    assert type(clock.seconds) is dict and list(clock.seconds) == ["embed", "segment"]
+    assert all(isinstance(value, float) and value > 0 for value in clock.seconds.values())
+
+
+@pytest.mark.parametrize("function", [read_ahead, in_order], ids=lambda function: function.__name__)
+def test_what_works_ahead_promises_a_caller_that_it_can_be_closed(function: Any) -> None:
+    assert get_origin(get_type_hints(function)["return"]) is Generator
+
+
+@pytest.mark.parametrize("at_once", [0, 2])
+@pytest.mark.parametrize("batch", [1, 4])
+def test_images_in_memory_together_stay_below_max_pixels(
+    tmp_path: Path, fakes: ModuleType, at_once: int, batch: int
+) -> None:
+    """An image that needs all the room there is waits for the others, and is not refused because of them."""
+    sizes = [(20, 20)] * 5 + [(40, 40)] + [(20, 20)] * 3 + [(40, 40)] * 2
+    for number, size in enumerate(sizes):
+        fakes.draw(tmp_path / f"{number:02}.png", (1, 1, 8, 8, fakes.RED), size=size)
+    lock, alive, most = threading.Lock(), 0, 0
+
+    def counted(images: Any) -> Any:
+        nonlocal alive, most
+        for image in images:
+            if isinstance(image, Decoded):
+                with lock:
+                    alive += pixels_of(image)
+                    most = max(most, alive)
+                image = replace(image, release=partial(let_go, image))
+            yield image
+            del image
+
+    def let_go(image: Decoded) -> None:
+        nonlocal alive
+        with lock:
+            alive -= pixels_of(image)
+        image.release()
+
+    source = scan(tmp_path)
+    images = read_ahead(source.root, source.paths, threads=2, max_pixels=1600)
+    models = Models(fakes.Detector(), fakes.Segmenter())
+    found = list(label(counted(images), models, Thresholds(), batch=batch, at_once=at_once))
+    assert [type(one) for one in found] == [Labelled] * len(sizes)
+    assert 1600 <= most <= 1600
+
+
+def test_an_image_beyond_max_pixels_fails_alone(tmp_path: Path, fakes: ModuleType) -> None:
+    fakes.draw(tmp_path / "a.png", size=(20, 20))
+    fakes.draw(tmp_path / "b.png", size=(50, 50))
+    fakes.draw(tmp_path / "c.png", size=(20, 20))
+    found = [
+        one for one in read_ahead(tmp_path, ["a.png", "b.png", "c.png"], max_pixels=900) if not isinstance(one, Waits)
+    ]
+    assert [isinstance(one, Failed) for one in found] == [False, True, False]

@@ -74,7 +74,7 @@ def test_many_boxes_are_taken_some_at_a_time_and_get_the_same_masks(
     monkeypatch.setattr(model, "predict", lambda e, *, boxes: sizes.append(len(boxes)) or real(e, boxes=boxes))
     chunked = [one.mask for one in segmenter.segment(embedding, DETECTIONS)]
     assert max(sizes) == most and sum(sizes) == 5
-    assert [a.iou(b) > 0.999 or a == b for a, b in zip(whole, chunked) if a and b] == [True] * 5
+    assert [a.iou(b) > 0.999 or a == b for a, b in zip(whole, chunked, strict=True) if a and b] == [True] * 5
 
 
 def test_no_logits_and_no_masks_of_the_size_of_the_image_are_made(

@@ -1,8 +1,10 @@
-"""Pulling checkpoints from a server on this machine that serves them whole, cut, slow, changed, with and without ranges."""
+"""Pulling checkpoints from a server on this machine: whole, cut, slow, changed, with and without ranges."""
 
 from __future__ import annotations
 
 import hashlib
+import os
+import signal
 import threading
 import time
 from collections.abc import Iterator
@@ -307,3 +309,41 @@ class TestCommand:
         run("models", "pull", "vit_b", "--quiet")
         code, _, err = run(*words)
         assert code == 1 and str(weights.cache_folder() / "drawn.pth") in err  # found; not a model, and said so
+
+
+def test_two_pulls_at_once_are_served_by_one_download(server: Server, checkpoint: Checkpoint) -> None:
+    server.mode = "slow"
+    found: list[Path] = []
+    pulls = [threading.Thread(target=lambda: found.append(weights.pull(checkpoint))) for _ in range(3)]
+    for pull in pulls:
+        pull.start()
+    for pull in pulls:
+        pull.join()
+    assert found == [weights.where(checkpoint)] * 3 and found[0].read_bytes() == CONTENT
+    assert len(server.requests) == 1
+    assert sorted(file.name for file in found[0].parent.iterdir()) == [checkpoint.file]
+
+
+def test_a_pull_takes_over_from_one_that_failed(server: Server, checkpoint: Checkpoint) -> None:
+    server.mode = "missing"
+    with pytest.raises(WeightsError, match="404"):
+        weights.pull(checkpoint)
+    server.mode = "whole"
+    assert weights.pull(checkpoint).read_bytes() == CONTENT
+
+
+@pytest.mark.skipif(os.name != "posix", reason="there is no such limit elsewhere")
+def test_a_full_disk_names_its_folder_and_the_bytes_that_are_free(server: Server, checkpoint: Checkpoint) -> None:
+    import resource
+
+    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
+    try:
+        with pytest.raises(WeightsError, match=r"\(\d+ bytes free\).*the same command continues there") as caught:
+            weights.pull(checkpoint)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, before)
+    assert str(weights.where(checkpoint).parent) in str(caught.value)
+    assert weights.pull(checkpoint).read_bytes() == CONTENT

@@ -85,7 +85,7 @@ def test_narrow_keeps_what_the_limits_admit_and_every_image(limits: dict, left: 
     for _ in range(2):
         assert [len(r.annotations) for r in found.records] == left
     kept = [r.path for r in narrow(SET, Limits(**limits), drop_empty=True).records]
-    assert kept == [path for path, count in zip(("a.png", "b.png", "c.png"), left) if count]
+    assert kept == [path for path, count in zip(("a.png", "b.png", "c.png"), left, strict=True) if count]
 
 
 def test_narrow_drops_classes_that_no_object_can_have_and_refuses_unknown_ones() -> None:

@@ -1,0 +1,48 @@
+"""A process of its own for an input that may take all memory, or never come to an end."""
+
+from __future__ import annotations
+
+import os
+import resource
+import sys
+import traceback
+from collections.abc import Callable
+
+from samlabel.errors import SamlabelError
+
+MEMORY = 10**9  # bytes that an input below 10 MB may take
+ADDRESSES = 5 << 30  # what is not bounded ends here, and not the machine
+SECONDS = 60  # of one processor; three times what an input may take, for machines that are shared
+
+
+def in_child(work: Callable[[], object]) -> tuple[str, str]:
+    """ "read", "refused" or "FAULTY" for what `work` does in a fork of this process, and what is wrong with it."""
+    receive, send = os.pipe()
+    child = os.fork()
+    if not child:
+        os.close(receive)
+        code, said = 1, ""
+        try:
+            resource.setrlimit(resource.RLIMIT_AS, (ADDRESSES, ADDRESSES))
+            resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+            resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS))
+            work()
+            code = 0
+        except SamlabelError as error:
+            code, said = (3, str(error)) if "\n" not in str(error) and str(error) else (1, f"message {str(error)!r}")
+        except BaseException:
+            said = "".join(traceback.format_exc(limit=-4))
+        finally:
+            os.write(send, said.encode("utf-8", "replace")[:4000])
+            os._exit(code)
+    os.close(send)
+    with os.fdopen(receive, "rb") as pipe:
+        said = pipe.read().decode("utf-8", "replace")
+    _, status, usage = os.wait4(child, 0)
+    code = os.waitstatus_to_exitcode(status)
+    peak = usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    if code not in (0, 3):
+        return "FAULTY", said or f"it ended with the code {code}"
+    if peak > MEMORY:
+        return "FAULTY", f"{peak} bytes of memory; {said}"
+    return ("read" if code == 0 else "refused"), ""
