@@ -1,8 +1,8 @@
 """A layer below the run that counts every call that changes the disk, and makes one of them go wrong.
 
 Calls by name (open for writing, rename, remove, mkdir, link, ...) are seen by an audit hook of the interpreter, so
-none can slip by; writes to an open file by a raw file of our own below Python's buffers, or where `os.write` is called.
-Only for a process of its own.
+none can slip by; writes to an open file by a raw file of our own below Python's buffers, and by `os.write`. Only for
+a process of its own.
 """
 
 from __future__ import annotations
