@@ -1,6 +1,6 @@
 # Every target prints the plain commands it runs, so that they can be typed without make.
 #
-#   make demo                      annotate two photos and a drawn picture, then make overlays to look at
+#   make demo                      label two photos and a drawn image, then make overlays to look at
 #   make test                      run the tests
 #   make lint                      check format, style and types; under a minute
 #   make check                     lint and test: what a change must pass
@@ -44,15 +44,15 @@ venv: .venv/installed
 demo: .venv/installed
 	rm -rf $(DEMO)
 	$(BIN)/python examples/draw_picture.py $(DEMO)/drawings/shapes.png
-	$(BIN)/samlabel annotate "$(ASSETS)" --out $(DEMO)/photos --detector labels:examples/demo_boxes.json $(FORMATS)
-	$(BIN)/samlabel annotate $(DEMO)/drawings --out $(DEMO)/drawn $(FORMATS)
+	$(BIN)/samlabel annotate "$(ASSETS)" --out $(DEMO)/photos $(FORMATS)
+	$(BIN)/samlabel annotate $(DEMO)/drawings --out $(DEMO)/drawn --detector none $(FORMATS)
 	for run in photos drawn; do $(BIN)/samlabel view $(DEMO)/$$run --out $(DEMO)/$$run/view || exit; done
 	@echo
 	@echo "Labels:   $(DEMO)/photos/coco/annotations.json  $(DEMO)/photos/yolo/  $(DEMO)/photos/sa1b/"
 	@echo "Overlays: open $(DEMO)/photos/view/index.html and $(DEMO)/drawn/view/index.html in a browser"
 
 test: .venv/installed-test
-	$(BIN)/python -m pytest -m "not photos"
+	$(BIN)/python -m pytest -n 2 -m "not photos"
 
 lint: .venv/installed-lint
 	$(BIN)/python -m ruff format --check .

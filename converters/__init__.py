@@ -1,14 +1,14 @@
 """Label formats, one file each: read them, write them, convert between them with a receipt.
 
 A format module has KEEPS (words of FEATURES that survive a round trip), `recognise(path)` (why the files are of
-this format, or None), `read(path) -> Dataset` and `write(dataset, path) -> WriteReport`; further options of the
-last two are keyword-only; OPTIONS says in a line what those of `write` do. Others bring formats through the entry
-point group `samlabel.formats`.
+this format, or None), `read(path) -> Dataset`, `write(dataset, path) -> WriteReport` and `existing(path)` (the label
+file that a write would replace, or None); further options of `read` and `write` are keyword-only; OPTIONS says in a
+line what those of `write` do. Others bring formats through the entry point group `samlabel.formats`.
 """
 
 from __future__ import annotations
 
-from ._convert import convert, note_images, read, transfer, wants_pictures, write
+from ._convert import begun, convert, note_images, read, transfer, wants_pictures, write
 from ._lenient import SKIPPED, Lenient
 from ._measure import MaskIou
 from ._registry import FormatInfo, OptionInfo, detect_format, formats, get, names, options_of, parsed_options
@@ -26,6 +26,7 @@ __all__ = [
     "OptionInfo",
     "Receipt",
     "WriteReport",
+    "begun",
     "convert",
     "detect_format",
     "formats",

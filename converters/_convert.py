@@ -5,19 +5,21 @@ from __future__ import annotations
 import inspect
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from samlabel.errors import LossyConversion, UsageError, about
+from samlabel.files import OutputFolder
+from samlabel.lock import Lock
 from samlabel.reach import HIDDEN, NOTE, Reach, note_for
 from samlabel.types import Dataset, ImageRecord
 
-from ._files import inside, write_text
 from ._lenient import Lenient
 from ._measure import MaskIou, down
 from ._parts import Part, in_parts
-from ._registry import check_place, checked_options, detect_format, get
+from ._registry import check_place, checked_options, detect_format, existing, get
 from ._report import NOTED, REFUSED, Receipt, WriteReport
 from ._watch import Passing, Watch
 
@@ -123,7 +125,7 @@ def note_images(folder: Path, dataset: Dataset) -> None:
     files = dataset.images_in()
     noted = note_for(folder, files.reach, files.root) if files.root is not None else None
     if noted is not None:
-        write_text(inside(folder, f"{HIDDEN}/{NOTE}"), noted)
+        OutputFolder(folder).write(f"{HIDDEN}/{NOTE}", noted)
 
 
 def convert(
@@ -193,12 +195,51 @@ def transfer(
     skipped: Sequence[Lenient] = (),
     measure: str = "auto",
     images: str | None = None,
+    note: str = "",
     **options: Any,
 ) -> Receipt:
     """The dataset that `source()` opens, written at `target`, and `receipt` filled in; see `convert` for the rest.
 
-    `source` is called again where its records cannot be iterated twice; `skipped` is what its readers left out.
+    `source` is called again where its records cannot be iterated twice; `skipped` is what its readers left out. The
+    target is locked meanwhile: UsageError at once where another command writes there. What the same command left
+    unfinished there is replaced unasked; `note` says what it does to the records on the way.
     """
+    with nullcontext() if dry_run else Lock(target) as lock:
+        return _transfer(
+            source,
+            Path(target),
+            lock,
+            to=to,
+            receipt=receipt,
+            allow_lossy=allow_lossy,
+            min_iou=min_iou,
+            overwrite=overwrite,
+            skipped=skipped,
+            measure=measure,
+            images=images,
+            note=note,
+            **options,
+        )
+
+
+def _transfer(
+    source: Callable[[], Dataset],
+    target: Path,
+    lock: Lock | None,
+    *,
+    to: str,
+    receipt: Receipt,
+    allow_lossy: bool,
+    min_iou: float | None,
+    overwrite: bool,
+    skipped: Sequence[Lenient],
+    measure: str,
+    images: str | None,
+    note: str,
+    **options: Any,
+) -> Receipt:
+    """What `transfer` does while it holds the target; without a lock it is a dry run."""
+    dry_run = lock is None
     if min_iou is not None and not 0 <= min_iou <= 1:
         raise UsageError(f"min_iou (--min-iou) is {min_iou}; wanted a number from 0 to 1")
     module = get(to)
@@ -217,13 +258,15 @@ def transfer(
             _refuse(way, _split(before)[0], watch.mask_iou(), allow_lossy=allow_lossy, min_iou=min_iou)
             if isinstance(dataset.records, Iterator):
                 dataset = source()
-    if dry_run:
+    if lock is None:
         assert before is not None
         images_out, objects_out = watch.found.images, watch.found.objects - sum(before[code] for code in DROPPED)
         written: Counter[str] = Counter()
     else:
         passing = dataset if before is not None else replace(dataset, records=Passing(dataset.records, watch))
-        report = write(passing, target, to, overwrite=overwrite, images=images, **chosen)
+        what = f"{receipt.source} to {to}, images {images}, {sorted(options.items())}, {note}"
+        with begun(lock, what, to, [target], overwrite=overwrite) as may_replace:
+            report = write(passing, target, to, overwrite=may_replace, images=images, **chosen)
         images_out, objects_out, written = report.images, report.objects, report.losses
         before = watch.losses(dataset) if before is None else before
     receipt.found, receipt.mask_iou = watch.found, watch.mask_iou()
@@ -234,6 +277,25 @@ def transfer(
     left_out = Lenient.joined(skipped)
     receipt.skipped, receipt.skipped_examples = left_out.counts, left_out.examples
     return receipt
+
+
+@contextmanager
+def begun(lock: Lock, what: str, to: str, targets: Sequence[Path], *, overwrite: bool) -> Iterator[bool]:
+    """Whether labels at `targets` may be replaced: the caller says so, or they are what `what` left unfinished.
+
+    `what` tells one command from another. Until the block ends well, what it writes in the format `to` counts as
+    unfinished, unless labels of somebody's were there before.
+    """
+    what = " ".join(what.split())
+    goes_on = lock.unfinished == what
+    if goes_on or not any(existing(to, target) for target in targets):
+        lock.begin(what)
+    try:
+        yield overwrite or goes_on
+    except BaseException:
+        if not any(existing(to, target) for target in targets):
+            lock.forget()
+        raise
 
 
 def _go_by(records: Iterable[ImageRecord]) -> None:

@@ -1,19 +1,14 @@
-"""Files of a dataset: read as JSON, written whole or not at all, never outside the target folder."""
+"""Files of a dataset: read as JSON, named as datasets name them, images put beside labels."""
 
 from __future__ import annotations
 
-import filecmp
 import io
 import json
 import os
 import re
-import shutil
 import stat
 import sys
-import tempfile
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, NoReturn
 
@@ -23,10 +18,10 @@ from samlabel.errors import (
     OutputExists,
     UsageError,
     brief,
-    naming,
     reason,
     shown,
 )
+from samlabel.files import OutputFolder
 from samlabel.image_files import ImageFiles
 from samlabel.reach import Reach
 
@@ -155,126 +150,6 @@ def _within(image_root: Path | None, name: str, what: str) -> str:
     return os.path.relpath(inner, home if inner is place else root).replace(os.sep, "/")
 
 
-def inside(root: Path, relative: str) -> Path:
-    """`root / relative`, refused where a name or a symbolic link on the way leads out of `root`."""
-    target = root / relative
-    home = root.resolve()
-    if not target.parent.resolve().is_relative_to(home) or ".." in PurePosixPath(relative).parts:
-        raise UsageError(f"{target}: leads outside {root} (a symbolic link or '..'); nothing was written there")
-    return target
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[IO[bytes]]:
-    """A temporary file beside `path` that takes its place when the block ends well.
-
-    Readers see the old file or the new one, never a part. Equal bytes leave the old file as it is, time and all.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name[:80]}.", suffix=".tmp", dir=path.parent)
-    try:
-        with naming(path), os.fdopen(handle, "wb") as file:
-            yield file
-            file.flush()
-        if path.is_file() and not path.is_symlink() and filecmp.cmp(name, path, shallow=False):
-            os.unlink(name)
-        else:
-            os.chmod(name, 0o666 & ~_umask())
-            os.replace(name, path)
-    except BaseException:
-        if os.path.exists(name):
-            os.unlink(name)
-        raise
-
-
-def write_text(path: Path, text: str) -> None:
-    """`text` as UTF-8 at `path`, whole or not at all."""
-    data = encoded(text, path)
-    if not _holds(os.fspath(path), data):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _put(os.fspath(path), data)
-
-
-def encoded(text: str, path: Path | str) -> bytes:
-    """`text` as UTF-8; UsageError where it holds half a character, as names in broken JSON may."""
-    try:
-        return text.encode("utf-8")
-    except UnicodeEncodeError as error:
-        part = text[max(0, error.start - 20) : error.end + 20]
-        raise UsageError(f"{path}: {part!r} holds half a character, which UTF-8 cannot write; rename it") from error
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
-
-
-def _put(path: str, data: bytes) -> None:
-    """`data` at `path` by way of a temporary file beside it; the folder is there."""
-    folder, name = os.path.split(path)
-    temporary = os.path.join(folder, f".{name[:80]}.{os.getpid()}-{threading.get_ident()}.tmp")
-    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_NOFOLLOW", 0), 0o666)
-    try:
-        try:
-            view = memoryview(data)
-            with naming(path):
-                while view:
-                    view = view[os.write(handle, view) :]
-        finally:
-            os.close(handle)
-        os.replace(temporary, path)
-    except BaseException:
-        if os.path.exists(temporary):
-            os.unlink(temporary)
-        raise
-
-
-class Target:
-    """A folder that thousands of files are written below; a folder of them is checked and made once.
-
-    They are written here and now: a thread beside the caller would take turns with it at Python's lock, several for
-    each file, which costs more than the files do.
-    """
-
-    def __init__(self, root: Path) -> None:
-        self._root = root
-        self._base = os.fspath(root)
-        self._known: dict[str, bool] = {}  # folder -> whether something was in it
-
-    def file(self, relative: str) -> Path:
-        """`root / relative`, refused where a name or a symbolic link leads out of the root."""
-        return Path(self._path(relative)[0])
-
-    def _path(self, relative: str) -> tuple[str, bool]:
-        """Where `root / relative` is, and whether its folder held anything when it was first asked for."""
-        folder = relative.rpartition("/")[0]
-        if folder not in self._known:
-            inside(self._root, relative)
-            where = os.path.join(self._base, folder)
-            os.makedirs(where, exist_ok=True)
-            self._known[folder] = bool(os.listdir(where))
-        return os.path.join(self._base, relative), self._known[folder]
-
-    def write(self, relative: str, text: str) -> None:
-        """`text` as UTF-8, whole or not at all; a file that holds it already is left alone."""
-        path, may_be_there = self._path(relative)
-        data = encoded(text, relative)
-        if not (may_be_there and _holds(path, data)):
-            _put(path, data)
-
-
-def _holds(path: str, data: bytes) -> bool:
-    """Whether a file of these very bytes is there, and no link."""
-    try:
-        if os.path.islink(path):
-            return False
-        with open(path, "rb") as file:
-            return file.read() == data
-    except OSError:
-        return False
-
-
 def files_below(root: Path, folder: str, suffix: str) -> Iterator[str]:
     """Files of a suffix below `root / folder`, as POSIX paths from `root`; nothing hidden."""
     base = os.fspath(root)
@@ -294,8 +169,8 @@ def check_transfer(images: str) -> None:
         raise UsageError(f"unknown way to place images {images!r}; known: {', '.join(TRANSFERS)}")
 
 
-def place_image(files: ImageFiles, name: str, target: Path, images: str) -> None:
-    """The image `name` at `target`: a copy, a hard link, a symbolic link, or nothing.
+def place_image(files: ImageFiles, name: str, out: OutputFolder, target: str, images: str) -> None:
+    """The image `name` at `target` in `out`: a copy, a hard link, a symbolic link, or nothing.
 
     Raises LeadsOutside where it lies outside what the dataset may read, ImageError where the file is no image, and
     ImageChanged where it is another one than the labels were made for.
@@ -318,33 +193,12 @@ def place_image(files: ImageFiles, name: str, target: Path, images: str) -> None
             f"{source}: no such image; name the folder of the images (--image-root), or place none of them "
             "(--images none)"
         )
-    if target.is_file() and os.path.samefile(source, target) and (images == "symlink" or not target.is_symlink()):
-        return  # already there, or the dataset is written around its own images
-    if images == "copy" and target.is_file() and not target.is_symlink() and filecmp.cmp(source, target, shallow=False):
-        return
-    target.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(prefix=".image.", suffix=".tmp", dir=target.parent)
-    os.close(handle)
     try:
-        if images == "copy":
-            shutil.copyfile(source, temporary)
-            shutil.copymode(source, temporary)
-            files.confirm(name, Path(temporary))
-        else:
-            os.unlink(temporary)
-            files.confirm(name, source)
-            if images == "hardlink":
-                os.link(source.resolve(), temporary)
-            else:  # to the image as the dataset has it: its own links are followed from there
-                os.symlink(os.path.abspath(source), temporary)
-        os.replace(temporary, target)
+        out.place(source, target, images, confirm=lambda copy: files.confirm(name, copy))
     except OSError as error:
-        error.filename = os.fspath(target)
+        error.filename = os.fspath(out.path / target)
         advice = "" if images == "copy" else "; place copies (--images copy)"
-        raise UsageError(f"{source}: cannot {images} to {target}: {reason(error)}{advice}") from error
-    finally:
-        if os.path.lexists(temporary):
-            os.unlink(temporary)
+        raise UsageError(f"{source}: cannot {images} to {out.path / target}: {reason(error)}{advice}") from error
 
 
 def find_image_root(names: list[str], candidates: list[Path], reach: Reach) -> Path | None:

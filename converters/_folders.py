@@ -47,7 +47,7 @@ def size_from_image(root: Path | None, name: str, where: str, reach: Reach) -> S
     if root is None or not (root / name).is_file():
         raise FormatError(f"{where}: no size, and no image {name} to measure; name the folder of the images")
     try:
-        return measure(reach.check(root / name), str(root / name))
+        return measure(reach.check(root / name))
     except ImageError as error:
         raise FormatError(str(error)) from error
 

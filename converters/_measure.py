@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import heapq
-import tempfile
 from array import array
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 from samlabel.errors import SamlabelError, UsageError
+from samlabel.files import Scratch
 from samlabel.types import Annotation, Category, Dataset, ImageRecord, Mask
 
 ALL_OF_THE_FIRST = 1000  # objects, all measured; of what comes after them, those of each
@@ -160,11 +159,11 @@ class Measure:
 
     def _read_back(self, record: ImageRecord) -> list[Mask]:
         """The masks of this image after a write and a read of it alone, for a format that does not say what it does."""
-        with tempfile.TemporaryDirectory(prefix="samlabel-") as folder:
+        with Scratch() as scratch:
             dataset = Dataset(self._categories, [record])
             try:
-                self._module.write(dataset, Path(folder) / "out", **self._options, images="none")
-                read = self._module.read(Path(folder) / "out").records
+                self._module.write(dataset, scratch.path / "out", **self._options, images="none")
+                read = self._module.read(scratch.path / "out").records
                 return [a.mask for r in read for a in r.annotations if a.mask is not None and r.size == record.size]
             except (SamlabelError, TypeError):  # it needs the pictures: not measured
                 return []

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -12,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from samlabel.decoders import measure
-from samlabel.errors import FormatError, ImageError, MissingDependency, brief, shown
+from samlabel.errors import FormatError, ImageError, MissingDependency, SamlabelError, brief, shown
+from samlabel.files import Scratch
 from samlabel.geometry import box_from_xywh
 from samlabel.reach import Reach
 from samlabel.types import Annotation, Category, Dataset, ImageRecord, Size
@@ -103,20 +103,18 @@ class _Extracted:
     """A temporary folder of the pictures of the last few records; it goes with the last that refers to it."""
 
     def __init__(self) -> None:
-        self._folder = tempfile.TemporaryDirectory(prefix=EXTRACTED)
-        self.root = Path(self._folder.name)
-        self._there: deque[Path] = deque()
+        self._folder = Scratch(EXTRACTED)
+        self.root = self._folder.path
+        self._there: deque[str] = deque()
 
     def put(self, name: str, data: bytes, where: str) -> None:
         if len(self._there) == PASSING:
-            self._there.popleft().unlink(missing_ok=True)
-        file = self.root / name
+            self._folder.remove(self._there.popleft())
         try:
-            file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_bytes(data)
-        except OSError as error:
+            self._folder.write(name, data)
+        except SamlabelError as error:
             raise broken("bad-image", f"{where}: the picture cannot be put on disk: {brief(error)}") from error
-        self._there.append(file)
+        self._there.append(name)
 
 
 def _open(file: Path) -> Any:

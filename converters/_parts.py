@@ -10,12 +10,12 @@ import os
 import pickle
 import signal
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import IO, Any, NoReturn, TypeVar
 
+from samlabel.files import nameless
 from samlabel.types import ImageRecord
 
 MOST = 3  # processes at once; each takes 60 MB
@@ -97,7 +97,7 @@ class _Helper:
     def started(cls, work: Callable[..., Any], part: Part) -> _Helper | None:
         """None where it cannot be."""
         try:
-            with tempfile.TemporaryFile() as job:
+            with nameless() as job:
                 pickle.dump((work, part), job, protocol=pickle.HIGHEST_PROTOCOL)
                 job.seek(0)
                 return cls(job, part.files)

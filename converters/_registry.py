@@ -87,6 +87,18 @@ def get(name: str) -> ModuleType:
     return module
 
 
+def existing(name: str, path: Path) -> Path | None:
+    """What a write of the format `name` at `path` would replace, or find beside its own labels; None for nothing.
+
+    Of a format that does not say so, whatever is there counts.
+    """
+    module = get(name)
+    if hasattr(module, "existing"):
+        found: Path | None = module.existing(path)
+        return found
+    return path if path.is_file() or (path.is_dir() and any(path.iterdir())) else None
+
+
 def formats() -> list[FormatInfo]:
     """Every format with what it keeps; one that cannot be imported stays, with its reason."""
     listing = []

@@ -126,7 +126,7 @@ class _Records:
 
     def _record(self, image: str) -> ImageRecord:
         try:
-            size = measure(self.reach.check(self.root / image), str(self.root / image))
+            size = measure(self.reach.check(self.root / image))
         except ImageError as error:
             raise broken("bad-image", str(error)) from error
         label = self.reach.check(self.base / self.labels[image])

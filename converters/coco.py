@@ -6,7 +6,6 @@ Fields that samlabel does not read pass through in `extra`.
 
 from __future__ import annotations
 
-import tempfile
 from collections import Counter
 from pathlib import Path
 from typing import IO, Any
@@ -14,20 +13,14 @@ from typing import IO, Any
 import numpy as np
 
 from samlabel.errors import FormatError, UsageError
+from samlabel.files import OutputFolder, nameless
 from samlabel.geometry import PolygonMask, box_to_xywh, mask_to_polygons, simplify_to
 from samlabel.reach import Reach
 from samlabel.types import Annotation, Dataset, ImageRecord, Mask
 
 from ._budget import Budget
 from ._coco_read import read_file
-from ._files import (
-    check_transfer,
-    dump_json,
-    inside,
-    place_image,
-    refuse_existing,
-    replacing,
-)
+from ._files import check_transfer, dump_json, place_image, refuse_existing
 from ._folders import head_of
 from ._lenient import Lenient
 from ._report import FEATURES, WriteReport
@@ -128,13 +121,13 @@ def write(
     check_transfer(images)
     files = dataset.images_in()
     path = Path(path)
-    file = path if path.suffix.lower() == ".json" else path / FILE
-    refuse_existing(file if file.exists() else None, overwrite)
-    file.parent.mkdir(parents=True, exist_ok=True)
+    file = _file(path)
+    refuse_existing(existing(path), overwrite)
+    folder = OutputFolder(file.parent).make()
     report = WriteReport("coco", str(file))
     ids = _Ids(keep_ids)
     known = frozenset(category.id for category in dataset.categories)
-    with replacing(file) as out, tempfile.TemporaryFile(dir=file.parent) as table:
+    with folder.replacing(file.name) as out, nameless(folder.path) as table:
         out.write(b"{")
         for key, value in dataset.extra.items():
             if key not in ("images", "annotations", "categories"):
@@ -152,8 +145,7 @@ def write(
                 _write_line(out, report.objects, entry)
                 report.objects += 1
             if images != "none":
-                target = inside(file.parent, f"images/{record.path}")
-                place_image(files, record.path, target, images)
+                place_image(files, record.path, folder, f"images/{record.path}", images)
         out.write(b'],\n"images":[')
         table.seek(0)
         while chunk := table.read(1 << 20):
@@ -161,6 +153,16 @@ def write(
         out.write(b"]}\n")
     report.losses.update(+ids.changed)
     return report
+
+
+def existing(path: Path) -> Path | None:
+    """The label file that `write` would replace; None where there is none."""
+    file = _file(path)
+    return file if file.exists() else None
+
+
+def _file(path: Path) -> Path:
+    return path if path.suffix.lower() == ".json" else path / FILE
 
 
 def keeps(

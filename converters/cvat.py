@@ -11,13 +11,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from samlabel.files import OutputFolder
 from samlabel.geometry import mask_rows
 from samlabel.types import Annotation, Dataset, ImageRecord
 
 from ._classes import RenumberedAudit, names_of
 from ._cvat_read import FILE, read, recognise
 from ._fields import SCORES
-from ._files import check_transfer, inside, place_image, refuse_existing, replacing
+from ._files import check_transfer, place_image, refuse_existing
 from ._report import FEATURES, WriteReport
 from ._shapes import as_polygon, check_choice, others_of, tight_box, writing
 from ._values import Numbers, check_listed, plain
@@ -54,13 +55,13 @@ def write(
     files = dataset.images_in()
     check_choice(shapes)
     path = Path(path)
-    file = path if path.suffix.lower() == ".xml" else path / FILE
-    refuse_existing(file if file.exists() else None, overwrite)
+    file = _file(path)
+    refuse_existing(existing(path), overwrite)
     names = names_of(dataset.categories, "cvat")
-    file.parent.mkdir(parents=True, exist_ok=True)
+    folder = OutputFolder(file.parent)
     report = WriteReport("cvat", str(file))
     numbers = Numbers()
-    with replacing(file) as out:
+    with folder.replacing(file.name) as out:
         labels = "".join(f"        <label><name>{text(name)}</name></label>\n" for name in names.values())
         out.write(
             '<?xml version="1.0" encoding="utf-8"?>\n<annotations>\n  <version>1.1</version>\n  <meta>\n    <task>\n'
@@ -69,7 +70,7 @@ def write(
         for record in dataset.records:
             check_listed(record, names)
             if images != "none":
-                place_image(files, record.path, inside(file.parent, f"images/{record.path}"), images)
+                place_image(files, record.path, folder, f"images/{record.path}", images)
             number = numbers.take(record.id)
             report.losses["image-ids-changed"] += record.id not in (None, number)
             with writing(record, "cvat"):
@@ -81,6 +82,16 @@ def write(
     report.losses.update(RenumberedAudit(dataset.categories).losses())
     report.losses = +report.losses
     return report
+
+
+def existing(path: Path) -> Path | None:
+    """The label file that `write` would replace; None where there is none."""
+    file = _file(path)
+    return file if file.exists() else None
+
+
+def _file(path: Path) -> Path:
+    return path if path.suffix.lower() == ".xml" else path / FILE
 
 
 def _image(record: ImageRecord, number: int, names: Mapping[int, str], shapes: str) -> str:

@@ -12,12 +12,13 @@ import io
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from samlabel.files import OutputFolder
 from samlabel.geometry import count_parts_and_holes, cropped, mask_to_contours
 from samlabel.types import Annotation, Dataset, Mask
 
 from ._classes import RenumberedAudit, names_of
 from ._fields import fields_of, nested
-from ._files import Names, check_transfer, dump_json, inside, place_image, refuse_existing, write_text
+from ._files import Names, check_transfer, dump_json, place_image, refuse_existing
 from ._folders import files_below
 from ._labelme_read import FILE_KEYS, LABELS, SHAPE_KEYS, read, recognise
 from ._painting import painted, save
@@ -47,17 +48,15 @@ def write(
     files = dataset.images_in()
     check_choice(shapes)
     path = Path(path)
-    present = next(files_below(path, ".json"), None) if path.is_dir() else None
-    refuse_existing(present or (path / LABELS if (path / LABELS).exists() else None), overwrite)
+    refuse_existing(existing(path), overwrite)
     names = names_of(dataset.categories, "labelme")
-    path.mkdir(parents=True, exist_ok=True)
+    folder = OutputFolder(path)
     report = WriteReport("labelme", str(path))
     taken, written = Names(), set()
     for record in dataset.records:
         check_listed(record, names)
         label = str(PurePosixPath(taken.take(record.path)).with_suffix(".json"))
-        target = inside(path, label)
-        place_image(files, record.path, inside(path, record.path), images)
+        place_image(files, record.path, folder, record.path, images)
         entries: list[dict[str, Any]] = []
         for group, annotation in enumerate(record.annotations, start=1):
             entries += _shapes(annotation, names[annotation.category_id], group, shapes)
@@ -75,17 +74,23 @@ def write(
             "imageWidth": int(record.size[1]),
         }
         content.update({} if record.id is None else {"image_id": record.id})
-        write_text(target, dump_json({**content, **nested(extra, FILE_KEYS)}) + "\n")
+        folder.write(label, dump_json({**content, **nested(extra, FILE_KEYS)}) + "\n")
         written.add(label)
         report.images += 1
         report.objects += len(record.annotations)
     listed = [name for name in names.values() if name and name == name.strip() and name.splitlines() == [name]]
-    write_text(inside(path, LABELS), "".join(f"{line}\n" for line in listed))
+    folder.write(LABELS, "".join(f"{line}\n" for line in listed))
     present_now = (file.relative_to(path).as_posix() for file in files_below(path, ".json"))
     report.losses["left-over-label"] = sum(name not in written for name in present_now)
     report.losses.update(RenumberedAudit(dataset.categories).losses())
     report.losses = +report.losses
     return report
+
+
+def existing(path: Path) -> Path | None:
+    """A label file that `write` would replace or leave beside its own; None where there is none."""
+    found = next(files_below(path, ".json"), None) if path.is_dir() else None
+    return found or (path / LABELS if (path / LABELS).exists() else None)
 
 
 def _shapes(annotation: Annotation, label: str, group: int, shapes: str) -> list[dict[str, Any]]:

@@ -13,13 +13,14 @@ from typing import Any
 from urllib.parse import quote
 
 from samlabel.errors import UsageError
+from samlabel.files import OutputFolder
 from samlabel.geometry import count_parts_and_holes, mask_rows
 from samlabel.types import Annotation, Dataset, ImageRecord
 
 from ._brush import brush_encode
 from ._classes import names_of
 from ._fields import fields_of
-from ._files import check_transfer, dump_json, inside, place_image, refuse_existing, replacing, write_text
+from ._files import check_transfer, dump_json, place_image, refuse_existing
 from ._labelstudio_read import CONFIG, FILE, read, recognise
 from ._report import FEATURES, WriteReport
 from ._shapes import OTHER, check_choice, others_of, writing
@@ -60,18 +61,18 @@ def write(
     if into not in PLACES:
         raise UsageError(f"unknown place for labels {into!r}; known: {', '.join(PLACES)}")
     path = Path(path)
-    file = path if path.suffix.lower() == ".json" else path / FILE
-    refuse_existing(file if file.exists() else None, overwrite)
+    file = _file(path)
+    refuse_existing(existing(path), overwrite)
     names = names_of(dataset.categories, "labelstudio")
-    file.parent.mkdir(parents=True, exist_ok=True)
+    folder = OutputFolder(file.parent)
     report = WriteReport("labelstudio", str(file))
     numbers = Numbers()
-    with replacing(file) as out:
+    with folder.replacing(file.name) as out:
         out.write(b"[")
         for record in dataset.records:
             check_listed(record, names)
             if images != "none":
-                place_image(files, record.path, inside(file.parent, f"images/{record.path}"), images)
+                place_image(files, record.path, folder, f"images/{record.path}", images)
             number = numbers.take(record.id)
             report.losses["image-ids-changed"] += record.id not in (None, number)
             with writing(record, "labelstudio"):
@@ -80,9 +81,19 @@ def write(
             report.images += 1
             report.objects += len(record.annotations)
         out.write(b"\n]\n")
-    write_text(file.with_name(file.stem + CONFIG), _config(names))
+    folder.write(file.stem + CONFIG, _config(names))
     report.losses = +report.losses
     return report
+
+
+def existing(path: Path) -> Path | None:
+    """The label file that `write` would replace; None where there is none."""
+    file = _file(path)
+    return file if file.exists() else None
+
+
+def _file(path: Path) -> Path:
+    return path if path.suffix.lower() == ".json" else path / FILE
 
 
 def _task(

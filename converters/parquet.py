@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from samlabel.errors import FormatError, ImageChanged, UsageError, brief
+from samlabel.files import OutputFolder
 from samlabel.geometry import box_to_xywh
 from samlabel.image_files import ImageFiles
 from samlabel.types import Annotation, Dataset, ImageRecord
 
 from ._fields import SCORES, fields_of
-from ._files import check_transfer, dump_json, inside, opened, place_image, refuse_existing, replacing
+from ._files import check_transfer, dump_json, opened, place_image, refuse_existing
 from ._parquet_read import OURS, arrow, read, recognise
 from ._report import FEATURES, WriteReport
 from ._values import category_table, check_listed, further
@@ -54,9 +55,8 @@ def write(
         raise UsageError(f"unknown choice of pictures {pictures!r}; known: path, embed")
     pyarrow = arrow()
     path = Path(path)
-    file = path if path.suffix.lower() == ".parquet" else path / FILE
-    root = file.parent if file == path else path
-    refuse_existing(file if file.exists() else None, overwrite)
+    file = _file(path)
+    refuse_existing(existing(path), overwrite)
     table = category_table(dataset.categories)
     index = {entry["id"]: place for place, entry in enumerate(table)}
     features = _features([entry["name"] for entry in table])
@@ -66,15 +66,14 @@ def write(
     report = WriteReport("parquet", str(file))
     waiting: list[dict[str, Any]] = []
     size = 0
-    root.mkdir(parents=True, exist_ok=True)
-    target = inside(root, file.relative_to(root).as_posix())
-    with replacing(target) as out, pyarrow.parquet.ParquetWriter(out, schema, compression="zstd") as writer:
+    folder, target = OutputFolder(path.parent if file == path else path), path.name if file == path else FILE
+    with folder.replacing(target) as out, pyarrow.parquet.ParquetWriter(out, schema, compression="zstd") as writer:
         for record in dataset.records:
             check_listed(record, index)
             place = record.path
             if images != "none":
                 place = f"images/{record.path}"
-                place_image(files, record.path, inside(root, place), images)
+                place_image(files, record.path, folder, place, images)
             data = _bytes(files, record) if pictures == "embed" else None
             waiting.append(_row(record, index, place, data))
             size += len(data or b"")
@@ -86,6 +85,16 @@ def write(
         if waiting:
             writer.write_table(pyarrow.Table.from_pylist(waiting, schema=schema))
     return report
+
+
+def existing(path: Path) -> Path | None:
+    """The label file that `write` would replace; None where there is none."""
+    file = _file(path)
+    return file if file.exists() else None
+
+
+def _file(path: Path) -> Path:
+    return path if path.suffix.lower() == ".parquet" else path / FILE
 
 
 def _bytes(files: ImageFiles, record: ImageRecord) -> bytes:

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from samlabel.errors import FormatError, shown
+from samlabel.files import OutputFolder
 from samlabel.reach import Reach
 from samlabel.types import Annotation, Category, Dataset, ImageRecord, Size
 
@@ -28,12 +29,10 @@ from ._files import (
     check_transfer,
     dump_json,
     find_image_root,
-    inside,
     place_image,
     read_json,
     refuse_existing,
     relative_name,
-    replacing,
 )
 from ._folders import Once, files_below, head_of
 from ._lenient import Lenient, broken, coded, passing_over, unbroken
@@ -212,24 +211,24 @@ def write(dataset: Dataset, path: Path, *, overwrite: bool = False, images: str 
     check_transfer(images)
     files = dataset.images_in()
     path = Path(path)
-    refuse_existing(path / TABLE if (path / TABLE).exists() else None, overwrite)
-    path.mkdir(parents=True, exist_ok=True)
+    refuse_existing(existing(path), overwrite)
+    folder = OutputFolder(path)
     report = WriteReport("png", str(path))
     known = frozenset(category.id for category in dataset.categories)
     taken, written = Names(), set()
-    with replacing(path / TABLE) as out:
+    with folder.replacing(TABLE) as out:
         out.write(f'{{"categories":{dump_json(category_table(dataset.categories))},\n"pictures":['.encode())
         for record in dataset.records:
             check_listed(record, known)
             if images != "none":
-                place_image(files, record.path, inside(path, f"images/{record.path}"), images)
+                place_image(files, record.path, folder, f"images/{record.path}", images)
             mask_name = f"masks/{PurePosixPath(taken.take(record.path)).with_suffix('.png')}"
             picture, entries = _objects(record)
             height, width = (int(side) for side in record.size)
             entry: dict[str, Any] = {"file_name": record.path, "height": height, "width": width}
             entry.update({} if record.id is None else {"id": record.id})
             if picture is not None:
-                with replacing(inside(path, mask_name)) as file:
+                with folder.replacing(mask_name) as file:
                     save(picture, file, bits=16)
                 written.add(mask_name)
                 entry["mask"] = mask_name
@@ -245,6 +244,11 @@ def write(dataset: Dataset, path: Path, *, overwrite: bool = False, images: str 
     report.losses["left-over-label"] = sum(name not in written for name in found)
     report.losses = +report.losses
     return report
+
+
+def existing(path: Path) -> Path | None:
+    """The label file that `write` would replace; None where there is none."""
+    return path / TABLE if (path / TABLE).exists() else None
 
 
 def _objects(record: ImageRecord) -> tuple[Painting | None, list[dict[str, Any]]]:

@@ -15,6 +15,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from samlabel.errors import FormatError, brief, shown
+from samlabel.files import OutputFolder
 from samlabel.geometry import box_from_xywh, box_to_xywh, innermost_point
 from samlabel.reach import Reach
 from samlabel.types import Annotation, Category, Dataset, ImageRecord, Size
@@ -23,7 +24,6 @@ from ._files import (
     Names,
     check_transfer,
     dump_json,
-    inside,
     leaves,
     opened,
     parse_json,
@@ -31,8 +31,6 @@ from ._files import (
     read_json,
     refuse_existing,
     relative_name,
-    replacing,
-    write_text,
 )
 from ._folders import Once, head_of
 from ._lenient import Lenient, broken, coded, passing_over
@@ -259,14 +257,13 @@ def write(
     check_transfer(images)
     files = dataset.images_in()
     path = Path(path)
-    present = next(_json_files(path), None) if path.is_dir() else None
-    refuse_existing(present, overwrite)
-    path.mkdir(parents=True, exist_ok=True)
+    refuse_existing(existing(path), overwrite)
+    folder = OutputFolder(path).make()
     report = WriteReport("sa1b", str(path))
     known = frozenset(category.id for category in dataset.categories)
     names, written = Names(), set()
     ids, image_ids = Numbers(), Numbers()
-    with replacing(inside(path, SIDECAR)) if sidecar else _nowhere() as aside:
+    with folder.replacing(SIDECAR) if sidecar else _nowhere() as aside:
         head = {"categories": category_table(dataset.categories), **further(dataset)}
         aside.write(f"{dump_json(head)}\n".encode())
         for record in dataset.records:
@@ -274,7 +271,7 @@ def write(
             name = names.take(record.path)
             label = str(PurePosixPath(name).with_suffix(".json"))
             report.losses["image-renamed"] += name != record.path
-            place_image(files, record.path, inside(path, name), images)
+            place_image(files, record.path, folder, name, images)
             shown = name if images != "none" else record.path
             entries, extras = [], []
             for annotation in record.annotations:
@@ -294,7 +291,7 @@ def write(
                 },
                 "annotations": entries,
             }
-            write_text(inside(path, label), dump_json(content) + "\n")
+            folder.write(label, dump_json(content) + "\n")
             written.add(label)
             if extras:
                 aside.write(f"{dump_json({'file': label, 'objects': extras})}\n".encode())
@@ -304,6 +301,11 @@ def write(
     report.losses["left-over-label"] = sum(f.relative_to(path).as_posix() not in written for f in _json_files(path))
     report.losses = +report.losses
     return report
+
+
+def existing(path: Path) -> Path | None:
+    """A label file that `write` would replace or leave beside its own; None where there is none."""
+    return next(_json_files(path), None) if path.is_dir() else None
 
 
 def _entries(annotation: Annotation, number: int, record: ImageRecord) -> tuple[dict[str, Any], dict[str, Any]]:

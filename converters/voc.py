@@ -14,10 +14,11 @@ from typing import IO, Any
 import numpy as np
 
 from samlabel.errors import UsageError, shown
+from samlabel.files import OutputFolder
 from samlabel.types import Annotation, Category, Dataset, ImageRecord, Size
 
 from ._classes import RenumberedAudit, names_of
-from ._files import Names, check_transfer, inside, place_image, refuse_existing, replacing, write_text
+from ._files import Names, check_transfer, place_image, refuse_existing
 from ._folders import files_below
 from ._painting import Painting, painted, save
 from ._report import WriteReport
@@ -77,8 +78,7 @@ def write(dataset: Dataset, path: Path, *, overwrite: bool = False, images: str 
     check_transfer(images)
     files = dataset.images_in()
     path = Path(path)
-    present = next(files_below(path / "Annotations", ".xml"), None)
-    refuse_existing(present or (path / MAP if (path / MAP).exists() else None), overwrite)
+    refuse_existing(existing(path), overwrite)
     names = names_of(dataset.categories, "voc")
     if len(names) >= VOID:
         raise UsageError(f"{len(names)} categories; the pictures of Pascal VOC have room for {VOID - 1}")
@@ -88,23 +88,24 @@ def write(dataset: Dataset, path: Path, *, overwrite: bool = False, images: str 
                 f"category {shown(name)} is empty, or has spaces or line breaks at its ends; voc has no place for it"
             )
     index = {number: place for place, number in enumerate(names, start=1)}
-    (path / "Annotations").mkdir(parents=True, exist_ok=True)
+    folder = OutputFolder(path)
+    folder.mkdir("Annotations")
     report = WriteReport("voc", str(path))
     taken, written = Names(), set()
-    sets = [inside(path, f"ImageSets/{kind}/trainval.txt") for kind in ("Main", "Segmentation")]
-    with replacing(sets[0]) as every, replacing(sets[1]) as segmented:
+    sets = [f"ImageSets/{kind}/trainval.txt" for kind in ("Main", "Segmentation")]
+    with folder.replacing(sets[0]) as every, folder.replacing(sets[1]) as segmented:
         for record in dataset.records:
             check_listed(record, names)
             name = taken.take(record.path)
             report.losses["image-renamed"] += name != record.path
             stem = str(PurePosixPath(name).with_suffix(""))
-            place_image(files, record.path, inside(path, f"JPEGImages/{name}"), images)
+            place_image(files, record.path, folder, f"JPEGImages/{name}", images)
             kept = [a for a in record.annotations if a.mask is None or a.mask.area]
             report.losses["empty-mask-lost"] += len(record.annotations) - len(kept)
             report.losses["mask-changed"] += sum(_cut(kept, record))
-            pictured = _pictures(path, stem, kept, record, index)
+            pictured = _pictures(folder, stem, kept, record, index)
             label = f"Annotations/{stem}.xml"
-            write_text(inside(path, label), _xml(record, name, kept, names, pictured))
+            folder.write(label, _xml(record, name, kept, names, pictured))
             written.add(label)
             _list(every, stem)
             if pictured:
@@ -114,13 +115,19 @@ def write(dataset: Dataset, path: Path, *, overwrite: bool = False, images: str 
             report.objects += len(kept)
     colours = [",".join(map(str, colour)) for colour in palette().tolist()]
     lines = [f"{name}:{colours[place]}::" for place, name in enumerate(["background", *names.values()])]
-    write_text(inside(path, MAP), "# label:color_rgb:parts:actions\n" + "".join(f"{line}\n" for line in lines))
-    for folder, suffix in (("Annotations", ".xml"), ("SegmentationObject", ".png"), ("SegmentationClass", ".png")):
-        found = (file.relative_to(path).as_posix() for file in files_below(path / folder, suffix))
+    folder.write(MAP, "# label:color_rgb:parts:actions\n" + "".join(f"{line}\n" for line in lines))
+    for kind, suffix in (("Annotations", ".xml"), ("SegmentationObject", ".png"), ("SegmentationClass", ".png")):
+        found = (file.relative_to(path).as_posix() for file in files_below(path / kind, suffix))
         report.losses["left-over-label"] += sum(name not in written for name in found)
     report.losses.update(RenumberedAudit(dataset.categories).losses())
     report.losses = +report.losses
     return report
+
+
+def existing(path: Path) -> Path | None:
+    """A label file that `write` would replace or leave beside its own; None where there is none."""
+    found = next(files_below(path / "Annotations", ".xml"), None)
+    return found or (path / MAP if (path / MAP).exists() else None)
 
 
 def _list(file: IO[bytes], stem: str) -> None:
@@ -128,7 +135,7 @@ def _list(file: IO[bytes], stem: str) -> None:
 
 
 def _pictures(
-    path: Path, stem: str, annotations: list[Annotation], record: ImageRecord, index: Mapping[int, int]
+    out: OutputFolder, stem: str, annotations: list[Annotation], record: ImageRecord, index: Mapping[int, int]
 ) -> bool:
     """Write the pictures of objects and of classes; False, and none, for an image without masks."""
     if not any(annotation.mask is not None for annotation in annotations):
@@ -139,7 +146,7 @@ def _pictures(
     colors = palette().tobytes()
     picture = _painted(annotations, record.size)
     for folder, table in (("SegmentationObject", None), ("SegmentationClass", classes)):
-        with replacing(inside(path, f"{folder}/{stem}.png")) as file:
+        with out.replacing(f"{folder}/{stem}.png") as file:
             save(picture, file, bits=8, palette=colors, table=table)
     return True
 

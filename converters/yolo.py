@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import Any, TypeGuard
 
 from samlabel.errors import UsageError
+from samlabel.files import OutputFolder
 from samlabel.geometry import PolygonMask, bounding_points, mask_to_contours, simplify_to
 from samlabel.image_files import ImageFiles
 from samlabel.types import Annotation, Category, Dataset, ImageRecord, Mask, Size
 
 from ._budget import Budget
-from ._files import Names, Target, check_transfer, files_below, inside, place_image, refuse_existing, write_text
+from ._files import Names, check_transfer, files_below, place_image, refuse_existing
 from ._parts import Part, in_parts
 from ._report import WriteReport
 from ._values import check_listed
@@ -100,9 +101,11 @@ def write(
     if crowds not in ("keep", "drop"):
         raise UsageError(f"unknown choice for crowds {crowds!r}; known: keep, drop")
     path = Path(path)
-    refuse_existing(_existing(path), overwrite)
-    for folder in ("images", "labels"):
-        (path / folder).mkdir(parents=True, exist_ok=True)
+    refuse_existing(existing(path), overwrite)
+    folder = OutputFolder(path)
+    for name in ("images", "labels"):
+        if folder.kind(name) is None:  # a link to images that nothing is placed among may stay
+            folder.mkdir(name)
     categories = tuple(sorted(dataset.categories, key=lambda c: c.id))
     done, *others = in_parts(_Labels(path, categories, dataset.images_in(), images, crowds, how), dataset.records)
     for other in others:
@@ -110,16 +113,17 @@ def write(
     report, losses = done.report, done.audit.losses()
     if losses["box-became-mask"]:
         for label, size in done.box_files:
-            rows = (path / label).read_text(encoding="utf-8").splitlines()
-            write_text(inside(path, label), "".join(f"{box_row_as_polygon(row, size)}\n" for row in rows))
+            rows = (folder.read(label) or b"").decode("utf-8").splitlines()
+            folder.write(label, "".join(f"{box_row_as_polygon(row, size)}\n" for row in rows))
     report.losses.update(losses)
     report.losses["left-over-label"] += sum(name not in done.written for name in files_below(path, "labels", ".txt"))
-    write_text(inside(path, "data.yaml"), _data_yaml(categories, done.tops))
+    folder.write("data.yaml", _data_yaml(categories, done.tops))
     report.losses = +report.losses
     return report
 
 
-def _existing(path: Path) -> Path | None:
+def existing(path: Path) -> Path | None:
+    """A label file that `write` would replace or leave beside its own; None where there is none."""
     if (path / "data.yaml").exists():
         return path / "data.yaml"
     labels = path / "labels"
@@ -229,14 +233,16 @@ class _Labels:
     def __call__(self, records: Iterable[ImageRecord]) -> _Done:
         index = {category.id: place for place, category in enumerate(self.categories)}
         done = _Done(WriteReport("yolo", str(self.path)), Audit(self.categories))
-        names, target = Names(), Target(self.path)
+        names, out = Names(), OutputFolder(self.path)
         for before in records.paths_before if isinstance(records, Part) else ():
             names.take(before)
         for record in records:
-            self._write(record, index, names, target, done)
+            self._write(record, index, names, out, done)
         return done
 
-    def _write(self, record: ImageRecord, index: Mapping[int, int], names: Names, target: Target, done: _Done) -> None:
+    def _write(
+        self, record: ImageRecord, index: Mapping[int, int], names: Names, out: OutputFolder, done: _Done
+    ) -> None:
         report = done.report
         kept: Sequence[Annotation] = record.annotations
         crowd = sum([a.iscrowd for a in kept])
@@ -260,8 +266,8 @@ class _Labels:
         report.images += 1
         report.objects += len(rows)
         if self.images != "none":
-            place_image(self.files, record.path, target.file(f"images/{name}"), self.images)
-        target.write(label, "".join([f"{row}\n" for row in rows]))
+            place_image(self.files, record.path, out, f"images/{name}", self.images)
+        out.write(label, "".join([f"{row}\n" for row in rows]))
         done.written.add(label)
 
 

@@ -8,12 +8,11 @@ from __future__ import annotations
 import os
 import pickle
 import struct
-import tempfile
 import zipfile
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import torch
 from torch import Tensor
@@ -223,8 +222,8 @@ def _fill(variant: Variant, state: Mapping[str, Tensor]) -> Sam:
     return model
 
 
-def save(model: Sam, path: str | os.PathLike[str], *, half: bool = False) -> None:
-    """Writes `model` to `path` as safetensors that `load` reads.
+def save(model: Sam, file: IO[bytes], *, half: bool = False) -> None:
+    """Writes `model` to `file`, which is open for writing bytes, as safetensors that `load` reads.
 
     `half` stores matrices and kernels in float16: half the size, loaded back as float32. Vectors
     (norms, biases) and the random frequencies of the prompt encoder keep all their digits.
@@ -236,16 +235,5 @@ def save(model: Sam, path: str | os.PathLike[str], *, half: bool = False) -> Non
         small = value.ndim < 2 or not value.is_floating_point() or key.endswith("gaussian_matrix")
         return value if small or not half else value.half()
 
-    path = Path(path)
     tensors = {key: stored(key, value) for key, value in model.state_dict().items()}
-    content = to_bytes(tensors, metadata={"format": "pt", "variant": model.variant.name})
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".tmp")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    file.write(to_bytes(tensors, metadata={"format": "pt", "variant": model.variant.name}))

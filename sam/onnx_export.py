@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import inspect
 import os
-import tempfile
 import warnings
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -46,6 +45,7 @@ class Exported:
     error: float  # largest difference from torch, as a part of the largest value
     mask_iou: float  # mean IoU of its masks with those of torch, on random pixels
     bytes: int  # of all files together
+    files: tuple[str, ...]  # their names, weights before the graph that points to them
 
 
 def export(
@@ -58,43 +58,41 @@ def export(
     int8: bool = False,
     opset: int = OPSET,
 ) -> Exported:
-    """`encoder.onnx` and `decoder.onnx` in `folder`, which is made; older ones there are replaced.
+    """`encoder.onnx` and `decoder.onnx` in `folder`, an empty one that is the caller's alone.
 
-    `masks` is "multi" (three a prompt) or "single"; `stability_score` adds that output; `low_res`
-    leaves out masks at the size of the image, which are large; `int8` stores weights in 8 bits and
-    quantises activations as they come. Raises `ExportError`, and then nothing was written.
+    Weights of large models lie in files beside these. What else is in the folder at the end, or after an error, are
+    drafts that may be deleted: `files` of what comes back are those that count.
+
+    `masks` is "multi" (three a prompt) or "single"; `stability_score` adds that output; `low_res` leaves out masks at
+    the size of the image, which are large; `int8` stores weights in 8 bits and quantises activations as they come.
+    Raises `ExportError`.
     """
     if masks not in _MASKS:
         raise ExportError(f"unknown masks {masks!r}; known: {', '.join(_MASKS)}")
     _need_onnx()
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    made = Path(folder)
     model = model.cpu().eval()
     decoder = DecoderGraph(model, multimask_output=masks == "multi", stability=stability_score, upscale=not low_res)
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".export-") as work:
-        made = Path(work)
-        probe = _probe(model)
-        _write_encoder(model, probe, made / ENCODER, opset)
-        _write_decoder(model, decoder, probe, made / DECODER, opset)
-        for name in (ENCODER, DECODER):
-            if int8:
-                _quantise(made / name)
-            _describe(made / name, model, masks)
-        error, mask_iou = compare(model, decoder, made, probe)
-        if int8 and mask_iou < INT8_MASK_IOU:
-            raise ExportError(
-                f"int8 masks of {model.variant.name} overlap those of torch by {mask_iou:.2f}, "
-                f"less than {INT8_MASK_IOU}; nothing was written, export without int8"
-            )
-        if not int8 and error > TOLERANCE:
-            raise ExportError(
-                f"ONNX Runtime differs from torch by {error:.1e} of the largest value; nothing was written"
-            )
-        files = sorted(file for file in made.iterdir() if file.name.startswith((ENCODER, DECODER)))
-        size = sum(file.stat().st_size for file in files)
-        for file in reversed(files):  # weights before the graph that points to them
-            os.replace(file, folder / file.name)
-    return Exported(folder / ENCODER, folder / DECODER, error, mask_iou, size)
+    probe = _probe(model)
+    draft = "float-" if int8 else ""
+    _write_encoder(model, probe, made / f"{draft}{ENCODER}", opset)
+    _write_decoder(model, decoder, probe, made / f"{draft}{DECODER}", opset)
+    for name in (ENCODER, DECODER):
+        if int8:
+            _quantise(made / f"{draft}{name}", made / name)
+        _describe(made / name, model, masks)
+    error, mask_iou = compare(model, decoder, made, probe)
+    if int8 and mask_iou < INT8_MASK_IOU:
+        raise ExportError(
+            f"int8 masks of {model.variant.name} overlap those of torch by {mask_iou:.2f}, less than {INT8_MASK_IOU}; "
+            f"export without int8"
+        )
+    if not int8 and error > TOLERANCE:
+        raise ExportError(f"ONNX Runtime differs from torch by {error:.1e} of the largest value")
+    files = sorted((file for file in made.iterdir() if file.name.startswith((ENCODER, DECODER))), reverse=True)
+    size = sum(file.stat().st_size for file in files)
+    names = tuple(file.name for file in files)
+    return Exported(made / ENCODER, made / DECODER, error, mask_iou, size, names)
 
 
 def _need_onnx() -> None:
@@ -195,6 +193,7 @@ def _write(
 ) -> None:
     import onnx
 
+    before = set(path.parent.iterdir())
     options: dict[str, Any] = {}
     if "dynamo" in inspect.signature(torch.onnx.export).parameters:
         options["dynamo"] = False  # the other exporter takes ten times as long and wants a package more
@@ -211,32 +210,25 @@ def _write(
             **options,
         )
     # Of a model above 2 GiB the exporter writes one file a tensor; one file for all is easier to carry.
-    stray = [file for file in path.parent.iterdir() if file.suffix not in (".onnx", ".data")]
-    if stray:
+    if any(file not in before and file != path for file in path.parent.iterdir()):
         graph = onnx.load(str(path))
         onnx.save(graph, str(path), save_as_external_data=True, location=f"{path.name}.data")
-        for file in stray:
-            file.unlink()
 
 
-def _quantise(path: Path) -> None:
-    """Replaces the graph at `path` by one with 8-bit weights."""
+def _quantise(path: Path, small: Path) -> None:
+    """The graph at `path` with 8-bit weights, at `small`."""
     import logging
 
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
     logging.getLogger().setLevel(max(logging.ERROR, logging.getLogger().level))
-    small = path.with_name("int8-" + path.name)
-    external = path.with_name(path.name + ".data")
     quantize_dynamic(
         path,
         small,
         weight_type=QuantType.QUInt8,
-        use_external_data_format=external.exists(),
+        use_external_data_format=path.with_name(path.name + ".data").exists(),
         op_types_to_quantize=["MatMul", "Gemm"],
     )
-    external.unlink(missing_ok=True)
-    os.replace(small, path)
 
 
 def _describe(path: Path, model: Sam, masks: str) -> None:
@@ -301,7 +293,7 @@ def compare(
 def _error(ours: np.ndarray, theirs: Tensor) -> float:
     other = theirs.numpy()
     if ours.shape != other.shape:
-        raise ExportError(f"ONNX Runtime gives the shape {ours.shape}, torch {other.shape}; nothing was written")
+        raise ExportError(f"ONNX Runtime gives the shape {ours.shape}, torch {other.shape}")
     return float(np.abs(ours - other).max() / max(float(np.abs(other).max()), 1e-6))
 
 

@@ -14,13 +14,16 @@ from . import detectors, plugins
 from .class_map import ClassMap, MappedDetector
 from .devices import resolve_device
 from .errors import OutputExists, UnknownName, UsageError
+from .files import OutputFolder
+from .hidden import HIDDEN
 from .images import MAX_PIXELS, Data, scan
-from .ledger import Journal, Lock
+from .ledger import Journal
 from .libraries import guarded_torch
+from .lock import Lock
 from .memory import kept_pages
-from .outputs import HIDDEN, foreign_labels, refuse_links
+from .outputs import foreign_labels, refuse_links
 from .pipeline import Clock, Models, label, read_ahead, windows
-from .protocols import Detector, EmbeddingDetector, Segmenter
+from .protocols import Detector, Segmenter
 from .request import Asked, Recall, Recalled, class_names, relative, settings_of
 from .run import Event, Run, Summary
 from .select import DETECTING, Detecting, Grid, Thresholds
@@ -38,7 +41,7 @@ def auto_annotate(
     det_model: str | os.PathLike[str] | None = "nano",
     sam_model: str | os.PathLike[str] | None = None,
     device: str = "",
-    conf: float = DETECTING.conf,
+    conf: float | None = DETECTING.conf,
     iou: float | None = DETECTING.iou,
     imgsz: int = DETECTING.imgsz,
     max_det: int = DETECTING.max_det,
@@ -130,7 +133,7 @@ def auto_annotate(
         backend,
         mapped,
     )
-    recall = Recall(out / HIDDEN, asked)
+    recall = Recall(OutputFolder(out), asked)
 
     def load() -> tuple[Models, str]:
         with clock.of("load"):
@@ -155,27 +158,28 @@ def auto_annotate(
 
     loaded = None
     known = None if overwrite else recall.find()
-    while True:
-        if known is None:
-            loaded = loaded or load()
-            known = Recalled(settings_of(asked, *loaded), loaded[0].categories)
-        run = Run(
-            out,
-            source,
-            known.settings,
-            known.categories,
-            formats,
-            images,
-            overwrite,
-            update,
-            max_failures,
-            Path(accept) if accept is not None else None,
-            follow_links,
-        )
-        _make(run.hidden)
-        with Lock(run.hidden / "lock"):
+    with Lock(out):
+        while True:
+            if known is None:
+                loaded = loaded or load()
+                known = Recalled(settings_of(asked, *loaded), loaded[0].categories)
+            run = Run(
+                out,
+                source,
+                known.settings,
+                known.categories,
+                formats,
+                images,
+                overwrite,
+                update,
+                max_failures,
+                Path(accept) if accept is not None else None,
+                follow_links,
+            )
+            run.folder.mkdir(HIDDEN)
             run.prepare()
-            with Journal(run.journal, settings_hash(known.settings), categories=known.categories) as journal:
+            settings = settings_hash(known.settings)
+            with Journal(run.journal, settings, categories=known.categories, below=run.folder) as journal:
                 run.stop_when_too_many_failed()
                 todo = run.todo(journal)
                 run.refuse_edited(todo)
@@ -188,7 +192,7 @@ def auto_annotate(
                     most = _most_at_once(chosen, models.segmenter)
                     at_once = workers or min(most, len(source.paths))
                     step = batch or (1 if chosen == "cpu" else 8)
-                    alone = models.detector is None or models.shared_embedding  # nothing is detected in batches
+                    alone = models.detector is None  # then nothing is detected in batches
                     shown = windows(source.paths, todo, 1 if alone else step)
                     ahead = read_ahead(source.root, shown.paths, threads=max(1, at_once // 2), max_pixels=max_pixels)
                     made = label(
@@ -265,12 +269,7 @@ def _models(
         if detector is None:
             raise UsageError("a class map was given, but without a detector every object is of one class; leave it out")
         detector = MappedDetector(detector, class_map)
-    shared = (
-        isinstance(detector, EmbeddingDetector)
-        and detector.reads_variant == segmenter.name
-        and getattr(segmenter, "own_weights", False)  # its head was trained on the embeddings of these weights alone
-    )
-    return Models(detector, segmenter, shared)
+    return Models(detector, segmenter)
 
 
 def _segmenter(
@@ -338,10 +337,3 @@ def _refuse_foreign(out: Path) -> None:
             f"{out} already holds labels that samlabel did not write ({label_file.relative_to(out)}); choose another "
             f"folder, or --overwrite to write beside them"
         )
-
-
-def _make(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UsageError(f"the output folder {folder.parent} cannot be made: {error.strerror}") from error

@@ -40,31 +40,39 @@ def open_header(data: bytes | IO[bytes]) -> Any:
     return None
 
 
-def measure(data: bytes | Path, name: str) -> tuple[int, int]:
+def measure(data: bytes | Path, name: str | None = None) -> tuple[int, int]:
     """(height, width) of the upright image in these bytes or this file, from its head; ImageError when it is none.
 
-    `name` begins the message. Nothing but a regular file is opened, so that a pipe does not wait for its writer.
+    `name` begins the message, instead of the file's path.
     """
     try:
         if isinstance(data, bytes):
-            return _size(data, name)
-        if not stat.S_ISREG(os.stat(data).st_mode):
-            raise ImageError(f"{name}: not a regular file")
-        with open(data, "rb") as stream:
-            return _size(stream, name)
+            found = _size(data)
+        else:
+            if not stat.S_ISREG(os.stat(data).st_mode):  # a pipe would wait for who writes to it
+                raise ImageError(f"{_named(data, name)}: not a regular file")
+            with open(data, "rb") as stream:
+                found = _size(stream)
     except ImageError:
         raise
     except OSError as error:
         what = "cannot be read" if error.strerror else "not a readable image"  # Pillow's own have no number
-        raise ImageError(f"{name}: {what}: {error.strerror or error}") from error
+        raise ImageError(f"{_named(data, name)}: {what}: {error.strerror or error}") from error
     except Exception as error:  # Pillow leaks what it likes on broken bytes
-        raise ImageError(f"{name}: not a readable image: {' '.join(str(error).split())}") from error
+        raise ImageError(f"{_named(data, name)}: not a readable image: {' '.join(str(error).split())}") from error
+    if found is None:
+        raise ImageError(f"{_named(data, name)}: not an image in a known format")
+    return found
 
 
-def _size(data: bytes | IO[bytes], name: str) -> tuple[int, int]:
+def _named(data: bytes | Path, name: str | None) -> str:
+    return name or ("the image" if isinstance(data, bytes) else str(data))
+
+
+def _size(data: bytes | IO[bytes]) -> tuple[int, int] | None:
     opened = open_header(data)
     if opened is None:
-        raise ImageError(f"{name}: not an image in a known format")
+        return None
     width, height = opened.size
     turned = opened.getexif().get(0x0112, 1) in _TURNED
     return (width, height) if turned else (height, width)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 State = tuple[int, ...]
 # On Windows st_ctime is when a file was made, so that nothing there tells of a change but the bytes.
@@ -35,11 +34,10 @@ def is_same(known: Sequence[Any], now: State) -> bool:
     return len(now) == 4 and tuple(known) == now
 
 
-def hash_file(path: Path, *, copy_to: Path | None = None) -> str:
-    """SHA-256 of a file's bytes, in hex; the very bytes that were read are written to `copy_to`, which is new."""
+def hash_file(path: Path, *, copy: IO[bytes] | None = None) -> str:
+    """SHA-256 of a file's bytes, in hex; the very bytes that were read are written to `copy`."""
     digest = hashlib.sha256()
-    with path.open("rb") as stream, contextlib.ExitStack() as stack:
-        copy = stack.enter_context(copy_to.open("xb")) if copy_to is not None else None
+    with path.open("rb") as stream:
         while chunk := stream.read(1 << 20):
             digest.update(chunk)
             if copy is not None:
@@ -59,15 +57,14 @@ class States:
     fields. A file of ours that says something odd is taken for empty.
     """
 
-    def __init__(self, file: Path) -> None:
-        self._file = file
+    def __init__(self, content: bytes | None) -> None:
         self._known: dict[str, tuple[str, State]] = {}
         self._is_new = False
         try:
-            found = json.loads(file.read_text(encoding="utf-8"))
+            found = json.loads(content or b"{}")
             for path, (sha256, *state) in found.items():
                 self._known[str(path)] = (str(sha256), tuple(int(value) for value in state))
-        except (OSError, ValueError, TypeError, AttributeError):
+        except (ValueError, TypeError, AttributeError, RecursionError):
             self._known = {}
 
     def of(self, path: str, sha256: str) -> State | None:

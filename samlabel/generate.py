@@ -9,18 +9,19 @@ import csv
 import io
 import json
 import os
-import shutil
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from .errors import OutputExists, UnknownName, UsageError
+from .files import OutputFolder
+from .hidden import HIDDEN, read_json
 from .images import Data, Failed, Source, decode, scan
-from .ledger import replacing, write_atomically
+from .lock import Lock
 from .memory import kept_pages
-from .outputs import HIDDEN, refuse_links
+from .outputs import refuse_links
 from .pipeline import OF_ONE_IMAGE, failure
 from .request import detector_settings, relative, segmenter_settings
 from .types import Annotation, Category, Dataset, ImageRecord
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from .protocols import Detector
     from .segmenters.sam import SamSegmenter
 
-SETTINGS = "generate.json"
+SETTINGS = f"{HIDDEN}/generate.json"
 FORMS = ("png", "coco_rle", "sa1b")
 COLUMNS = (
     "id,area,bbox_x0,bbox_y0,bbox_w,bbox_h,point_input_x,point_input_y,predicted_iou,stability_score,"
@@ -75,32 +76,40 @@ def generate(
     A picture that a model cannot take is listed in `failed`, and the others are done.
 
     The settings are noted in `output/.samlabel`. Raises OutputExists, with nothing changed, where masks are there that
-    other settings made; `overwrite` replaces them.
+    other settings made (`overwrite` replaces them), and UsageError for a link below `output`, or at once where another
+    command writes there.
     """
     if form not in FORMS:
         raise UnknownName("output form", form, list(FORMS))
     out = Path(os.path.abspath(output))
     source = scan(data, exclude=[out])
     done = Generated(out, failed=list(source.failed))
-    suffix = "" if form == "png" else ".json"
-    targets = {path: out / (name + suffix) for path, name in names(source.paths).items()}
-    _begin(out, _settings(source, out, segmenter, form, detector), set(targets.values()), overwrite=overwrite)
-    if form == "sa1b":
-        import converters
 
-        records = _records(source, source.paths, segmenter, detector, done, progress)
-        dataset = Dataset((Category(1, "object"),), records, source.root)
-        converters.write(dataset, out, "sa1b", overwrite=overwrite, sidecar=False)
-        return done
-    todo = [path for path, target in targets.items() if overwrite or not target.exists()]
-    done.present = len(targets) - len(todo)
-    for record in _records(source, todo, segmenter, detector, done, progress):
-        target = targets[record.path]
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if form == "png":
-            _write_pngs(record, target)
-        else:
-            write_atomically(target, json.dumps([as_record(one) for one in record.annotations]) + "\n")
+    def records(paths: Sequence[str]) -> Iterator[ImageRecord]:
+        return _records(source, paths, segmenter, detector, done, progress)
+
+    suffix = "" if form == "png" else ".json"
+    targets = {path: name + suffix for path, name in names(source.paths).items()}
+    with Lock(out) as lock:
+        folder = OutputFolder(out)
+        settings = _settings(source, out, segmenter, form, detector)
+        _begin(folder, settings, set(targets.values()), overwrite=overwrite)
+        if form == "sa1b":
+            import converters
+
+            dataset = Dataset((Category(1, "object"),), records(source.paths), source.root)
+            what = f"masks with {json.dumps(settings, sort_keys=True)}"
+            with converters.begun(lock, what, "sa1b", [out], overwrite=overwrite) as may_replace:
+                converters.write(dataset, out, "sa1b", overwrite=may_replace, sidecar=False)
+            return done
+        todo = [path for path, target in targets.items() if overwrite or folder.kind(target) is None]
+        done.present = len(targets) - len(todo)
+        for record in records(todo):
+            if form == "png":
+                _write_pngs(record, folder, targets[record.path])
+            else:
+                text = json.dumps([as_record(one) for one in record.annotations]) + "\n"
+                folder.write(targets[record.path], text, durable=True)
     return done
 
 
@@ -128,7 +137,7 @@ def as_record(one: Annotation) -> dict[str, Any]:
 
 def _records(
     source: Source,
-    paths: tuple[str, ...] | list[str],
+    paths: Sequence[str],
     segmenter: SamSegmenter,
     detector: Detector | None,
     done: Generated,
@@ -180,66 +189,55 @@ def _settings(
     }
 
 
-def _begin(out: Path, settings: dict[str, Any], targets: set[Path], *, overwrite: bool) -> None:
+def _begin(out: OutputFolder, settings: dict[str, Any], targets: set[str], *, overwrite: bool) -> None:
     """Note the settings, once no masks are left that others made; OutputExists where they may not go."""
-    refuse_links(out, ())
-    note = out / HIDDEN / SETTINGS
-    before = _noted(note)
+    refuse_links(out.named, ())
+    before = read_json(out, SETTINGS)
     if before == settings:
         return
-    made = list(_outputs(out)) if before else [target for target in targets if target.exists()]
+    made = list(_outputs(out.path)) if before else [target for target in targets if out.kind(target) is not None]
     if before:
         why = f"holds masks made with other settings: {describe_difference(before, settings)}"
     else:
         why = "holds masks made with settings that nothing here notes"
     if made and not overwrite:
-        raise OutputExists(f"{out} {why}; choose another --output, or --overwrite to make them anew")
+        raise OutputExists(f"{out.named} {why}; choose another --output, or --overwrite to make them anew")
     others = [one for one in made if one not in targets]
     if others:
         raise OutputExists(
-            f"{out} {why}; --overwrite would leave {len(others)} of them beside the new ones, the first is "
-            f"{others[0].relative_to(out)}: choose another --output, or move them away"
+            f"{out.named} {why}; --overwrite would leave {len(others)} of them beside the new ones, the first is "
+            f"{others[0]}: choose another --output, or move them away"
         )
     for one in made:  # all of them now: a run that is cut off must leave none to the next
-        if one.is_dir():
-            shutil.rmtree(one)
-        else:
-            one.unlink()
-    note.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(note, json.dumps(settings, indent=1, sort_keys=True) + "\n")
+        out.remove_tree(one)
+    out.write(SETTINGS, json.dumps(settings, indent=1, sort_keys=True) + "\n", durable=True)
 
 
-def _noted(note: Path) -> dict[str, Any]:
-    """The settings of the earlier run; empty where none can be read."""
-    try:
-        found = json.loads(note.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
-
-
-def _outputs(out: Path) -> Iterator[Path]:
-    """Folders of PNG masks and JSON files below `out`; nothing hidden."""
+def _outputs(out: Path) -> Iterator[str]:
+    """Folders of PNG masks and JSON files below `out`, as POSIX paths relative to it; nothing hidden."""
     for where, folders, files in os.walk(out):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
+        base = Path(where).relative_to(out)
         if "metadata.csv" in files:
-            yield Path(where)
-        yield from (Path(where, name) for name in sorted(files) if name.endswith(".json"))
+            yield base.as_posix()
+        yield from ((base / name).as_posix() for name in sorted(files) if name.endswith(".json"))
 
 
-def _write_pngs(record: ImageRecord, folder: Path) -> None:
+def _write_pngs(record: ImageRecord, out: OutputFolder, name: str) -> None:
     """A folder of masks that takes its name when all of it is written."""
+    with out.replacing_folder(name) as folder:
+        _fill(record, out, folder)
+
+
+def _fill(record: ImageRecord, out: OutputFolder, folder: str) -> None:
     from PIL import Image
 
-    build = folder.with_name(f".{folder.name}.new")
-    shutil.rmtree(build, ignore_errors=True)
-    build.mkdir()
     table = io.StringIO()
     rows = csv.writer(table, lineterminator="\n")
     rows.writerow(COLUMNS.split(","))
     for number, one in enumerate(record.annotations):
         assert one.mask is not None, "the generator sets it"
-        with replacing(build / f"{number}.png") as file:
+        with out.replacing(f"{folder}/{number}.png", durable=True) as file:
             Image.fromarray(one.mask.to_pixels().astype("uint8") * 255).save(file, format="PNG")
         values = as_record(one)
         point = values["point_coords"][0] if values["point_coords"] else ["", ""]
@@ -254,10 +252,7 @@ def _write_pngs(record: ImageRecord, folder: Path) -> None:
                 *values["crop_box"],
             ]
         )
-    write_atomically(build / "metadata.csv", table.getvalue())
-    if folder.exists():
-        shutil.rmtree(folder)
-    os.replace(build, folder)
+    out.write(f"{folder}/metadata.csv", table.getvalue(), durable=True)
 
 
 def _xywh(box: tuple[float, ...]) -> list[float]:

@@ -15,12 +15,15 @@ from typing import Any
 
 from .errors import Conflicted, ImageError, SamlabelError
 from .file_state import hash_file, state_of
+from .files import OutputFolder
+from .hidden import HIDDEN
 from .images import Source, header_size
-from .ledger import HUMAN, Journal, record_to_json, write_atomically
+from .ledger import HUMAN, Journal, record_to_json
 from .outputs import Outputs
 from .types import Annotation, Category, Dataset, ImageRecord
 
 CONFLICTS = "conflicts.jsonl"
+PRISTINE = f"{HIDDEN}-pristine.new"  # removed when the next run starts, if we are killed
 Write = Callable[[str, Dataset, Path], Any]
 
 
@@ -95,20 +98,21 @@ def _both(
     if origin is None:
         raise SamlabelError(f"{name}: not known what it was made from")
     categories = tuple(Category(key, text, above) for key, text, above in origin["categories"])
-    with Journal(journal, settings, categories=categories, until=origin["end"]) as before:
+    below = outputs.folder
+    with Journal(journal, settings, categories=categories, until=origin["end"], below=below) as before:
         images = [path for path in origin["images"] if path in before.entries]
         if len(images) != len(origin["images"]) or before.totals(images).digest != origin["records"]:
             raise SamlabelError(f"{name}: the journal has moved on")
         images = [path for path in images if (source.root / path).is_file()]
         originals = {path: before.record(path) for path in images}
-        folder = outputs.out / ".samlabel-pristine.new"  # removed when the next run starts, if we are killed
-        outputs.clear(folder)
-        folder.mkdir()
+        below.remove_tree(PRISTINE)
+        below.mkdir(PRISTINE)
+        folder = outputs.out / PRISTINE
         try:
             write(name, Dataset(categories, list(originals.values()), source.root), folder)
             mine = _read(converters.read(folder, name, follow_links=True), name)  # it is ours
         finally:
-            outputs.clear(folder)
+            below.remove_tree(PRISTINE)
     theirs = _read(converters.read(outputs.out / name, name), name)
     names = {one.id: one.name for one in categories}
     for path, made in mine.items():
@@ -208,17 +212,16 @@ def take(journal: Journal, found: Mapping[str, Made], source: Source, *, replaci
     return conflicts
 
 
-def list_conflicts(out: Path, conflicts: list[Conflict], *, stop: bool) -> None:
+def list_conflicts(out: OutputFolder, conflicts: list[Conflict], *, stop: bool) -> None:
     """Write `OUT/conflicts.jsonl`, or remove an old one; with `stop` raise Conflicted when there is any."""
-    file = out / CONFLICTS
     if not conflicts:
-        file.unlink(missing_ok=True)
+        out.remove(CONFLICTS)
         return
     rows = sorted(json.dumps(asdict(one), ensure_ascii=False, sort_keys=True) for one in conflicts)
-    write_atomically(file, "".join(row + "\n" for row in rows))
+    out.write(CONFLICTS, "".join(row + "\n" for row in rows), durable=True)
     if stop:
         first = conflicts[0]
         raise Conflicted(
             f"{first.path}: {first.message}; {len(conflicts)} such conflict{'s' * (len(conflicts) > 1)} with what a "
-            f"person made, all in {file}; nothing was changed"
+            f"person made, all in {out.named / CONFLICTS}; nothing was changed"
         )

@@ -15,6 +15,7 @@ from .decoders import measure, open_header
 from .errors import ImageError, UsageError, brief, reason
 from .file_state import State, state_of
 from .file_state import hash_file as hash_file
+from .files import OutputFolder
 from .protocols import Image
 
 if TYPE_CHECKING:
@@ -175,25 +176,29 @@ def header_size(root: Path, path: str) -> tuple[int, int]:
     return measure(root / path, path)
 
 
-def hash_tree(path: Path, *, copy_to: Path | None = None) -> str:
+def hash_tree(path: Path, *, into: OutputFolder | None = None, name: str = "") -> str:
     """SHA-256 of a file's bytes, or of the names and bytes of all files in a folder, in hex.
 
-    `copy_to`, which is new, gets the very bytes that were read.
+    The very bytes that were read are copied to `name` in the folder `into`.
     """
     if not path.is_dir():
-        return hash_file(path, copy_to=copy_to)
-    if copy_to is not None:
-        copy_to.mkdir()
+        return _hashed(path, into, name)
+    if into is not None:
+        into.mkdir(name)
     digest = hashlib.sha256()
     for file in sorted(one for one in path.rglob("*") if one.is_file()):
-        name = file.relative_to(path)
-        target = None if copy_to is None else copy_to / name
-        if target is not None:
-            target.parent.mkdir(parents=True, exist_ok=True)
+        inner = file.relative_to(path).as_posix()
         # The length of the name keeps names with line feeds from passing for several files.
-        raw = os.fsencode(name.as_posix())
-        digest.update(f"{len(raw)} ".encode() + raw + f" {hash_file(file, copy_to=target)}\n".encode())
+        raw = os.fsencode(inner)
+        digest.update(f"{len(raw)} ".encode() + raw + f" {_hashed(file, into, f'{name}/{inner}')}\n".encode())
     return digest.hexdigest()
+
+
+def _hashed(file: Path, into: OutputFolder | None, name: str) -> str:
+    if into is None:
+        return hash_file(file)
+    with into.replacing(name) as copy:
+        return hash_file(file, copy=copy)
 
 
 def _expand(item: str | os.PathLike[str]) -> tuple[Path, list[Path]]:

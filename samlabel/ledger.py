@@ -9,19 +9,21 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 import time
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from math import isfinite
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, NamedTuple
+from typing import Any, NamedTuple
 
-from .errors import SamlabelError, UsageError
+from .errors import FormatError, SamlabelError
 from .file_state import State
+from .files import OutputFolder
+from .geometry import PIXELS_MAX, mask_from_counts
+from .select import WEAK_SCORE
 from .types import Annotation, Category, ImageRecord, Mask
 
 Choice = Callable[[dict[str, Any], bytes], "tuple[dict[str, Any], ImageRecord | None] | None"]
@@ -56,6 +58,7 @@ class Totals:
     objects: int = 0
     dropped: Counter[str] = field(default_factory=Counter)
     categories: Counter[int] = field(default_factory=Counter)
+    weak: int = 0  # objects whose detector score is under WEAK_SCORE
     digest: str = ""
 
 
@@ -63,12 +66,19 @@ class Journal:
     """Finished images by path, on disk; a context manager that opens, recovers and appends."""
 
     def __init__(
-        self, path: Path, settings: str, *, categories: Iterable[Category] = (), until: int | None = None
+        self,
+        path: Path,
+        settings: str,
+        *,
+        categories: Iterable[Category] = (),
+        until: int | None = None,
+        below: OutputFolder | None = None,
     ) -> None:
         """`settings` is a short hash; lines that were written under another one do not count, but for a person's.
 
         Categories of a person's labels are known by name: they get the id of the one in `categories`, or a new one.
-        With `until` the journal is as it was when it had so many bytes, and nothing may be appended.
+        With `until` the journal is as it was when it had so many bytes, and nothing may be appended. `below` is the
+        folder below which no link is followed to `path`; without it the one that `path` lies in.
         """
         self.path = path
         self.settings = settings
@@ -77,10 +87,11 @@ class Journal:
         self._given = tuple(categories)
         self._new: set[str] = set()  # names that only people use
         self._until = until
+        self._folder = below or OutputFolder(path.parent)
+        self._name = self._folder.name_of(path)
 
     def __enter__(self) -> Journal:
-        mode = "a+b" if self._until is None else "rb"
-        self._file = open(self.path, mode, buffering=0, opener=_no_link)
+        self._file = self._folder.append(self._name) if self._until is None else self._folder.open(self._name)
         self._synced = time.monotonic()
         self._end = self._recover()
         return self
@@ -129,6 +140,7 @@ class Journal:
             "settings": self.settings,
             "dropped": dict(sorted(done.dropped.items())),
             "categories": count_objects(done.record),
+            "weak": count_weak(done.record),
         }
         self._add(seal(head, record_to_json(done.record)))
         self.entries[done.record.path] = Entry(self._written_at, done.sha256, done.stat)
@@ -153,7 +165,22 @@ class Journal:
     def record(self, path: str) -> ImageRecord:
         """The record of a finished image, equal to the one that was appended."""
         head, body = self._line(path)
-        return self._renumbered(head, record_from_json(json.loads(body)))
+        return self._renumbered(head, self._record(path, body))
+
+    def _record(self, path: str, body: bytes) -> ImageRecord:
+        """The record in a line; FormatError where somebody else wrote it, since a sum alone anybody can make."""
+        try:
+            record = record_from_json(json.loads(body))
+            _check_record(record)
+            if record.path != path:
+                raise ValueError(f"it is of {record.path!r}")
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError) as error:
+            reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+            raise FormatError(
+                f"{self.path}: the record of {path!r} is not one that samlabel wrote ({reason}); choose another --out, "
+                f"or remove {self.path} to label its images again"
+            ) from error
+        return record
 
     def _renumbered(self, head: Mapping[str, Any], record: ImageRecord) -> ImageRecord:
         """A person's record with the ids that its categories have in this run."""
@@ -177,11 +204,12 @@ class Journal:
             head, body = self._line(path)
             counts = head["categories"]
             if "names" in head:
-                record = self._renumbered(head, record_from_json(json.loads(body)))
+                record = self._renumbered(head, self._record(path, body))
                 body, counts = _json(record_to_json(record)).encode("ascii"), count_objects(record)
             digest.update(body)
             totals.images += 1
             totals.dropped.update(head["dropped"])
+            totals.weak += head.get("weak", 0)  # a person's labels have none
             for category, number in counts.items():
                 totals.categories[int(category)] += number
                 totals.objects += number
@@ -209,7 +237,7 @@ class Journal:
     def _recover(self) -> int:
         """Index the good lines, cut off a torn tail; gives where the next line starts."""
         end = good = 0
-        with self.path.open("rb") as stream:
+        with self._folder.open(self._name) as stream:
             for line in stream:
                 if self._until is not None and end >= self._until:
                     return end
@@ -244,70 +272,14 @@ class Records:
         return (self._journal.record(path) for path in self._paths)
 
 
-class Lock:
-    """Holds a folder for one process; the system frees it when the process ends, however it ends."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __enter__(self) -> Lock:
-        self._file = open(self.path, "a+b", opener=_no_link)
-        try:
-            _lock(self._file)
-        except OSError as error:
-            self._file.close()
-            raise UsageError(
-                f"{self.path.parent.parent} is in use by another samlabel run; wait for it or choose another --out"
-            ) from error
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._file.close()
-
-
-def _lock(file: Any) -> None:
-    if sys.platform == "win32":
-        import msvcrt
-
-        file.seek(0)
-        msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
-    else:
-        import fcntl
-
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Put `text` in `path`: a reader sees the old file or the new one, never a part."""
-    with replacing(path) as stream:
-        stream.write(text.encode("utf-8"))
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[IO[bytes]]:
-    """A file that takes the place of `path` when the block ends well; until then `path` is as it was."""
-    temporary = temporary_of(path)
-    temporary.unlink(missing_ok=True)  # of a killed run, or a link that somebody put there
-    try:
-        with temporary.open("xb") as stream:
-            yield stream
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(temporary, path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise SamlabelError(
-            f"{path}: cannot be written: {error.strerror or error}; what is done so far is safe, "
-            f"make room or restore permissions and run the same command again"
-        ) from error
-
-
-def rewrite(journal: Path, choose: Choice) -> None:
-    """Replace a journal by the lines that `choose` wants, atomically.
+def rewrite(journal: Path, choose: Choice, *, below: OutputFolder | None = None) -> None:
+    """Replace a journal by the lines that `choose` wants, atomically; `below` as for `Journal`.
 
     `choose(head, body)` gives the head to write and a new record, None for the same record; None drops the line.
     """
-    with journal.open("rb") as lines, replacing(journal) as made:
+    folder = below or OutputFolder(journal.parent)
+    name = folder.name_of(journal)
+    with folder.open(name) as lines, folder.replacing(name, durable=True) as made:
         for line in lines:
             opened = _open(line)
             chosen = choose(*opened) if opened is not None else None
@@ -317,16 +289,8 @@ def rewrite(journal: Path, choose: Choice) -> None:
             if record is None:
                 made.write(_seal(_json(head).encode("ascii") + b"\t" + opened[1]))
             else:
-                made.write(seal({**head, "categories": count_objects(record)}, record_to_json(record)))
-
-
-def _no_link(path: str, flags: int) -> int:
-    return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0), 0o666)
-
-
-def temporary_of(path: Path) -> Path:
-    """Where `write_atomically` writes first; a killed process may leave it behind."""
-    return path.with_name(f".{path.name}.tmp")
+                counts = {"categories": count_objects(record), "weak": count_weak(record)}
+                made.write(seal({**head, **counts}, record_to_json(record)))
 
 
 def record_to_json(record: ImageRecord) -> dict[str, Any]:
@@ -387,6 +351,11 @@ def _is_empty(value: Any) -> bool:
     return isinstance(value, (tuple, dict)) and not value
 
 
+def count_weak(record: ImageRecord) -> int:
+    """How many objects a detector was not sure of."""
+    return sum(one.score is not None and one.score < WEAK_SCORE for one in record.annotations)
+
+
 def count_objects(record: ImageRecord) -> dict[str, int]:
     counts = Counter(int(annotation.category_id) for annotation in record.annotations)
     return {str(category): counts[category] for category in sorted(counts)}
@@ -406,9 +375,46 @@ def _seal(body: bytes) -> bytes:
 
 
 def _open(line: bytes) -> tuple[dict[str, Any], bytes] | None:
-    """Head and record bytes of a sealed line, None when it is torn or damaged."""
+    """Head and record bytes of a sealed line, None when it is torn, damaged, or not one of ours."""
     body = line[9:-1]
     if not line.endswith(b"\n") or line[:9] != f"{zlib.crc32(body):08x} ".encode("ascii"):
         return None
     head, _, record = body.partition(b"\t")
-    return json.loads(head), record
+    try:
+        found = json.loads(head)
+    except (ValueError, RecursionError):
+        return None
+    return (found, record) if _is_head(found) else None
+
+
+def _is_head(found: Any) -> bool:
+    """Whether a value has the fields that every line begins with, each of its kind."""
+    if not isinstance(found, dict):
+        return False
+    counts = [found.get("dropped"), found.get("categories")]
+    stat, names = found.get("stat"), found.get("names", {})
+    return (
+        all(isinstance(found.get(key), str) for key in ("path", "sha256", "settings"))
+        and isinstance(stat, list)
+        and len(stat) in (2, 4)  # two where there is no change time, and from earlier versions
+        and all(isinstance(value, int) for value in stat)
+        and all(isinstance(one, dict) and all(isinstance(value, int) for value in one.values()) for one in counts)
+        and isinstance(names, dict)
+        and all(isinstance(name, str) for name in names.values())
+        and all(key.lstrip("-").isdecimal() for key in (*found["categories"], *names))
+    )
+
+
+def _check_record(record: ImageRecord) -> None:
+    """ValueError or TypeError where a value that label files are made from is none, beyond what its type checks."""
+    height, width = record.size
+    if not 0 < int(height) * int(width) <= PIXELS_MAX:
+        raise ValueError(f"its size is {record.size}")
+    for one in record.annotations:
+        scores = [one.score, one.predicted_iou, one.stability_score]
+        numbers = [*(score for score in scores if score is not None), *(one.prompt_box or ()), *(one.crop_box or ())]
+        numbers += [value for point in one.point_coords for value in point]
+        if not isinstance(one.category_id, int) or not all(map(isfinite, numbers)):
+            raise ValueError("an object has no category, or a number that is none")
+        if one.mask is not None:  # decoders in C trust that the runs cover the size
+            mask_from_counts(one.mask.counts, one.mask.size)

@@ -10,17 +10,17 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from .errors import ImageChanged, OutputExists, UsageError
+from .errors import ImageChanged, OutputExists
 from .file_state import State, hash_file, is_same, state_of
+from .files import OutputFolder
+from .hidden import HIDDEN, KEPT, OUTPUTS, known_outputs
 from .images import SUFFIXES
-from .ledger import write_atomically
+from .walk import is_link
 
-HIDDEN = ".samlabel"
 _LABELS = frozenset([".json", ".jsonl", ".txt", ".yaml", ".yml", ".xml", ".csv", ".parquet"])
 # Looks at an image and its copy in a label folder; gives the SHA-256 of the copy where it is known without reading.
 Confirm = Callable[[Path, Path], "str | None"]
@@ -31,15 +31,12 @@ class Outputs:
 
     def __init__(self, out: Path) -> None:
         self.out = out
-        self.hidden = out / HIDDEN
-        self._memory = self.hidden / "outputs.json"
-        self._known: dict[str, dict[str, Any]] = {}
+        self.folder = OutputFolder(out)
+        self._known = known_outputs(self.folder)
         self._is_new = False  # something is known that the file does not say yet
-        if self._memory.exists():
-            self._known = json.loads(self._memory.read_text(encoding="utf-8"))
         self._finish_swaps()
         for build in out.glob(f"{HIDDEN}-*.new"):  # half written by a killed process
-            _clear(build)
+            self.folder.remove_tree(build.name)
 
     @property
     def formats(self) -> list[str]:
@@ -49,7 +46,9 @@ class Outputs:
     def is_current(self, name: str, digest: str) -> bool:
         """True when `OUT/name` was made from `digest` and no file of it has gone since."""
         known = self._known.get(name, {})
-        return known.get("digest") == digest and all((self.out / name / file).exists() for file in known["files"])
+        return known.get("digest") == digest and all(
+            self._is_there(f"{name}/{file}") for file in known.get("files", {})
+        )
 
     def losses(self, name: str) -> dict[str, int]:
         """What the format could not hold when it was written last, by code."""
@@ -58,11 +57,6 @@ class Outputs:
     def origin(self, name: str) -> dict[str, Any] | None:
         """What `OUT/name` was made from, as it was told to `replace`; None when that was never noted."""
         return self._known.get(name, {}).get("origin")
-
-    @staticmethod
-    def clear(folder: Path) -> None:
-        """Remove a folder that we were building, but nothing behind a link."""
-        _clear(folder)
 
     def edited(self, name: str) -> list[str]:
         """Files of `OUT/name` that we wrote and somebody changed since, sorted."""
@@ -96,74 +90,73 @@ class Outputs:
         edited = self.edited(name)
         if edited and not overwrite:
             raise OutputExists(edited_message(self.out / name, edited))
-        build, target = self.out / f"{HIDDEN}-{name}.new", self.out / name  # as deep, so that relative links hold
-        _clear(build)
-        build.mkdir()
+        new = f"{HIDDEN}-{name}.new"  # as deep as the target, so that relative links hold
+        build = self.out / new
+        self.folder.remove_tree(new)
+        self.folder.mkdir(new)
         try:
             losses = write(build)
-            pictures = self._copy_pictures(name, build, copies) if copies is not None else {}
+            pictures = self._copy_pictures(name, new, copies) if copies is not None else {}
         except ImageChanged:
-            _clear(build)
+            self.folder.remove_tree(new)
             raise
         hashes = {file: sha256 for file, (_, sha256, _) in pictures.items()}
         made = {file: _describe(build / file, hashes.get(file)) for file in _files(build)}
         taken = [file for file in self.foreign(name) if file in made]
         if taken:
-            shutil.rmtree(build)
+            self.folder.remove_tree(new)
             raise OutputExists(
-                f"{target / taken[0]} exists and samlabel did not write it ({len(taken)} such files); "
+                f"{self.out / name / taken[0]} exists and samlabel did not write it ({len(taken)} such files); "
                 f"move it away or choose another --out"
             )
         kept = self._keep(name, edited)
         self._known.setdefault(name, {"files": {}})["next"] = made
         self._remember()
-        if target.exists():
-            os.replace(target, self._old(name))
-        os.replace(build, target)
+        if self.folder.kind(name) is not None:
+            self.folder.rename(name, _old(name))
+        self.folder.rename(new, name)
         self._carry_over(name)
         for file, (_, _, taken_over) in pictures.items():
             if taken_over:  # the old folder's name of it is gone, which counts as a change of the file
-                made[file] = _restated(target / file, made[file])
+                made[file] = _restated(self.out / name / file, made[file])
         originals = {file: list(state) for file, (state, _, _) in pictures.items()}
         self._known[name] = {"digest": digest, "files": made, "losses": losses, "pictures": originals, "origin": origin}
         self._remember()
         return kept
 
-    def _copy_pictures(self, name: str, build: Path, confirm: Confirm) -> dict[str, tuple[State, str | None, bool]]:
+    def _copy_pictures(self, name: str, new: str, confirm: Confirm) -> dict[str, tuple[State, str | None, bool]]:
         """Turn links into copies; gives by file the state of the original, by which it is known the next time, the
         hash where it is known, and whether the copy of the folder before was taken over.
         """
         known = self._known.get(name, {}).get("pictures", {})
         pictures: dict[str, tuple[State, str | None, bool]] = {}
-        for file in _files(build):
-            link, old = build / file, self.out / name / file
-            if not link.is_symlink():
+        for file in _files(self.out / new):
+            link = f"{new}/{file}"
+            if self.folder.kind(link) != "link":
                 continue
-            source = Path(os.readlink(link))
-            link.unlink()
+            source = Path(os.readlink(self.out / link))
             try:
                 state = state_of(source)
-                taken_over = is_same(known.get(file, ()), state) and self._is_ours(name, file) and _linked(old, link)
+                taken_over = is_same(known.get(file, ()), state) and self._is_ours(name, file)
+                taken_over = taken_over and self._is_linked(self.out / name / file, link)
                 if not taken_over:
-                    shutil.copyfile(source, link)
-                    shutil.copymode(source, link)
+                    self.folder.place(source, link, "copy")
             except FileNotFoundError:
                 state, taken_over = (), False
-            pictures[file] = (state, confirm(source, link), taken_over)
+            pictures[file] = (state, confirm(source, self.out / link), taken_over)
         return pictures
 
     def _is_ours(self, name: str, file: str) -> bool:
         """Whether a file is as we wrote it, told without reading it."""
-        old = self.out / name / file
-        if old.is_symlink() or not old.is_file():
+        if self.folder.kind(f"{name}/{file}") != "file":
             return False
-        now = state_of(old)
+        now = state_of(self.out / name / file)
         return any(is_same(version[:-1], now) for version in self._versions(name, file))
 
     def _changed(self, name: str, file: str) -> bool:
         """Whether somebody changed a file that we wrote; a new state of the same bytes is noted."""
         path, versions = self.out / name / file, self._versions(name, file)
-        if path.is_symlink() or not path.exists():
+        if self.folder.kind(f"{name}/{file}") != "file":
             return False
         now = state_of(path)
         if any(is_same(version[:-1], now) or _is_linked(path, version) for version in versions):
@@ -183,37 +176,49 @@ class Outputs:
         if not edited:
             return []
         number = 1
-        while (home := self.out / "kept" / f"{name}-{number}").exists():
+        while self.folder.kind(home := f"{KEPT}/{name}-{number}") is not None:
             number += 1
         for file in edited:
-            (home / file).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(self.out / name / file, home / file)
-        return [str(home / file) for file in edited]
+            self._take_over(self.out / name / file, f"{home}/{file}")
+        return [str(self.out / home / file) for file in edited]
+
+    def _is_linked(self, old: Path, name: str) -> bool:
+        """Whether `name` could be made another name of `old`, whose folder is deleted soon."""
+        try:
+            self.folder.place(old, name, "hardlink")
+        except OSError:  # a file system without hard links
+            return False
+        return True
+
+    def _take_over(self, old: Path, name: str) -> None:
+        """Another name for a file that is about to be replaced, or a copy where a file has one name only."""
+        try:
+            self.folder.place(old, name, "hardlink")
+        except OSError:
+            self.folder.place(old, name, "copy")
 
     def _finish_swaps(self) -> None:
         """Complete or undo a swap that a killed process left half done."""
         for name in self.formats:
-            if not self._old(name).exists():
+            if self.folder.kind(_old(name)) is None:
                 continue
-            if (self.out / name).exists():
+            if self.folder.kind(name) is not None:
                 self._carry_over(name)
             else:
-                os.replace(self._old(name), self.out / name)
+                self.folder.rename(_old(name), name)
 
     def _carry_over(self, name: str) -> None:
         """Move what we did not write from the replaced folder to the new one, then delete the rest."""
-        old, target = self._old(name), self.out / name
-        if not old.exists():
-            return
+        old = _old(name)
         written = set(self._written(name))
-        for file in _files(old):
+        for file in _files(self.out / old) if self.folder.kind(old) == "folder" else ():
             if file not in written:
-                (target / file).parent.mkdir(parents=True, exist_ok=True)
-                os.replace(old / file, target / file)
-        shutil.rmtree(old)
+                self.folder.rename(f"{old}/{file}", f"{name}/{file}")
+        self.folder.remove_tree(old)
 
-    def _old(self, name: str) -> Path:
-        return self.out / f"{HIDDEN}-{name}.old"
+    def _is_there(self, name: str) -> bool:
+        kind = self.folder.kind(name)
+        return (self.out / name).exists() if kind == "link" else kind is not None
 
     def _written(self, name: str) -> list[str]:
         known = self._known.get(name, {})
@@ -225,7 +230,13 @@ class Outputs:
 
     def _remember(self) -> None:
         self._is_new = False
-        write_atomically(self._memory, json.dumps(self._known, sort_keys=True, separators=(",", ":")) + "\n")
+        text = json.dumps(self._known, sort_keys=True, separators=(",", ":")) + "\n"
+        self.folder.write(OUTPUTS, text, durable=True)
+
+
+def _old(name: str) -> str:
+    """Where the label files of a format lie while new ones take their place."""
+    return f"{HIDDEN}-{name}.old"
 
 
 def foreign_labels(out: Path) -> Path | None:
@@ -277,30 +288,11 @@ def _restated(file: Path, made: list[Any]) -> list[Any]:
     return [*now, sha256] if len(now) == 4 and [*now[:2], now[3]] == [*state[:2], state[3]] else made
 
 
-def _linked(old: Path, new: Path) -> bool:
-    """Whether `new` could be made another name of `old`, whose folder is deleted soon."""
-    try:
-        os.link(old, new)
-    except OSError:  # a file system without hard links
-        return False
-    return True
-
-
-def _clear(build: Path) -> None:
-    """Remove what a killed process was building, but nothing behind a link."""
-    if build.is_symlink() or build.is_file():
-        build.unlink()
-    elif build.exists():
-        shutil.rmtree(build)
-
-
 def refuse_links(out: Path, formats: Iterable[str]) -> None:
-    """UsageError where a link below the output would make us write, move or delete elsewhere."""
+    """UsageError, before hours of work, where a link right below the output would be refused at the end."""
     hidden = out / HIDDEN
-    suspects = [hidden, *(hidden.iterdir() if hidden.is_dir() else ()), out / "kept", *(out / name for name in formats)]
+    suspects = [hidden, *(hidden.iterdir() if hidden.is_dir() else ()), out / KEPT, *(out / name for name in formats)]
     suspects += out.glob(f"{HIDDEN}-*") if out.is_dir() else ()
     for one in suspects:
         if one.is_symlink():
-            raise UsageError(
-                f"{one} is a link to {os.readlink(one)}; nothing is written outside {out}: remove the link"
-            )
+            raise is_link(one)

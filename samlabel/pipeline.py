@@ -21,7 +21,7 @@ from .images import MAX_PIXELS, Decoded, Encoded, Failed, encoded
 from .ledger import Labelled
 from .memory import is_out_of_memory, release
 from .pixel_budget import PixelBudget
-from .protocols import Detector, EmbeddingDetector, Image, Segmenter
+from .protocols import Detector, Image, Segmenter
 from .select import Thresholds, select, usable
 from .types import Annotation, Category, Detections, ImageRecord
 from .workers import cores, in_order, may_share, use_threads
@@ -38,7 +38,6 @@ class Models:
 
     detector: Detector | None
     segmenter: Segmenter
-    shared_embedding: bool = False  # the detector reads the segmenter's embedding
 
     @property
     def categories(self) -> tuple[Category, ...]:
@@ -183,7 +182,7 @@ def label(
 
     detected = _detected(_batches(pictures, step), models, clock, step)
     found = (one for one in detected if path_of(one[0]) not in windows.done)
-    if at_once == 0 or not may_share(models.segmenter, models.detector if models.shared_embedding else None):
+    if at_once == 0 or not may_share(models.segmenter):
         yield from map(work, found)
         return
     every = cores()
@@ -198,7 +197,7 @@ def label(
 def _detected(
     groups: Iterable[list[Decoded | Failed]], models: Models, clock: Clock, step: _Step
 ) -> Iterator[tuple[Decoded | Failed, Detections | Failed | None]]:
-    """Each picture with its boxes; None beside what failed before, and where the detector has no stage of its own."""
+    """Each picture with its boxes; None beside what failed before, and where there is no detector."""
     for group in groups:
         detected = iter(_detect([item.image for item in group if isinstance(item, Decoded)], models, clock, step))
         while group:  # nothing of a picture stays here once it was handed on
@@ -243,8 +242,8 @@ def _batches(pictures: Iterable[Decoded | Failed | Waits], step: _Step) -> Itera
 
 
 def _detect(images: list[Image], models: Models, clock: Clock, step: _Step) -> Sequence[Detections | Failed | None]:
-    """Boxes of each image; None where the detector has no stage of its own."""
-    if models.detector is None or models.shared_embedding or not images:
+    """Boxes of each image; None where there is no detector."""
+    if models.detector is None or not images:
         return [None] * len(images)
     try:
         with clock.of("detect"):
@@ -294,23 +293,16 @@ def _segment(
 def _candidates(
     image: Image, detections: Detections | None, models: Models, dropped: Counter[str], clock: Clock
 ) -> list[Annotation]:
-    segmenter, embedding = models.segmenter, None
+    segmenter = models.segmenter
     if models.detector is None:
         with clock.of("generate"):
             return list(segmenter.generate(image))
-    if models.shared_embedding:
-        assert isinstance(models.detector, EmbeddingDetector)
-        with clock.of("embed"):
-            embedding = segmenter.embed(image)
-        with clock.of("detect"):
-            detections = models.detector.detect_embedding(embedding)
     assert detections is not None
     detections = usable(detections, image.size, dropped)
     if len(detections) == 0:  # a real negative; no need to encode it
         return []
-    if embedding is None:
-        with clock.of("embed"):
-            embedding = segmenter.embed(image)
+    with clock.of("embed"):
+        embedding = segmenter.embed(image)
     with clock.of("segment"):
         candidates = list(segmenter.segment(embedding, detections))
     _check_pairs(candidates, detections, segmenter.name)

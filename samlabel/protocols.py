@@ -39,17 +39,6 @@ class Detector(Protocol):
 
 
 @runtime_checkable
-class EmbeddingDetector(Detector, Protocol):
-    """A detector whose head reads the segmenter's own embedding, so one encoder pass serves both."""
-
-    reads_variant: str  # the SAM variant whose embeddings it understands
-
-    def detect_embedding(self, embedding: Any) -> Detections:
-        """Boxes of the image that `embedding` was made from."""
-        ...
-
-
-@runtime_checkable
 class Segmenter(Protocol):
     """Masks for prompts. An embedding is a value: made once an image, passed to every call.
 

@@ -29,7 +29,8 @@ class Reach:
     inside: tuple[str, ...] = ()
     sources: tuple[str, ...] = ()
     everywhere: bool = False
-    _folders: dict[str, str] = field(default_factory=dict, compare=False, repr=False)  # folder -> where it really is
+    # Folder -> where it really is, and whether a file that is no link may be read there.
+    _folders: dict[str, tuple[str, bool]] = field(default_factory=dict, compare=False, repr=False)
 
     @classmethod
     def of(cls, path: Path, *, image_root: Path | None = None, follow_links: bool = False) -> Reach:
@@ -71,24 +72,28 @@ class Reach:
         folder, name = os.path.split(os.fspath(file))
         if name in ("", ".", ".."):
             folder, name = os.fspath(file), ""
-        home = self._folders.get(folder)
-        if home is None:
-            home = self._folders.setdefault(folder, os.path.realpath(folder))
-        place = os.path.join(home, name) if name else home
+        if folder not in self._folders:
+            home = os.path.realpath(folder)
+            self._folders[folder] = (home, self.everywhere or self._reaches(home))
+        home, is_inside = self._folders[folder]
+        place = f"{home}{os.sep}{name}" if name else home
         for _ in range(_MOST_LINKS):
             try:
                 mode = os.lstat(place).st_mode
             except OSError:  # whoever opens it will say so
                 mode = stat.S_IFREG
-            if self.everywhere or _is_within(home, self.sources) or not stat.S_ISLNK(mode):
+            if not stat.S_ISLNK(mode) or self.everywhere or _is_within(home, self.sources):
                 break
-            place = _one_link_on(place)
+            place, is_inside = _one_link_on(place), False
             home = os.path.dirname(place)
-        if not (self.everywhere or _is_within(place, self.inside) or _is_within(place, self.sources)):
+        if not (is_inside or self._reaches(place)):
             raise LeadsOutside(where or str(file), os.path.realpath(file), self.inside[0] if self.inside else "")
         if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode) or stat.S_ISLNK(mode)):
             raise FormatError(f"{file}: a pipe, a socket or a device; expected a regular file")
         return file
+
+    def _reaches(self, place: str) -> bool:
+        return self.everywhere or _is_within(place, self.inside) or _is_within(place, self.sources)
 
 
 ANYWHERE = Reach(everywhere=True)  # for images that the user named themselves, not through a dataset

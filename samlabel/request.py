@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 from . import detectors
 from .class_map import ClassMap
 from .file_state import hash_file, is_unchanged, state_of
+from .files import OutputFolder
+from .hidden import HIDDEN, read_json
 from .images import Source, hash_tree
-from .ledger import write_atomically
 from .pipeline import Models
 from .protocols import Detector, Segmenter
 from .select import Detecting, Grid, Thresholds
@@ -22,7 +23,7 @@ from .types import Category
 if TYPE_CHECKING:
     from .segmenters.sam import SamSegmenter
 
-RECALL = "recall.json"
+RECALL = f"{HIDDEN}/recall.json"
 SHIPPED = ("nano", "none")  # names whose weights come with the package
 
 
@@ -79,7 +80,7 @@ class Recalled:
 class Recall:
     """The memory of `OUT/.samlabel`: arguments, hashes of weight files, and the settings they led to."""
 
-    hidden: Path
+    out: OutputFolder
     asked: Asked
     files: list[Path] | None = field(init=False)
 
@@ -91,26 +92,28 @@ class Recall:
         if self.files is None:
             return None
         try:
-            found = json.loads((self.hidden / RECALL).read_text(encoding="utf-8"))
+            found = read_json(self.out, RECALL)
             if found["asked"] != self.asked.to_json() or set(found["files"]) != {str(path) for path in self.files}:
                 return None
             if any(not _is_same(Path(path), known) for path, known in found["files"].items()):
                 return None
-            categories = tuple(Category(int(key), name, above) for key, name, above in found["categories"])
-            return Recalled(found["settings"], categories)
+            categories = tuple(Category(int(key), str(name), above) for key, name, above in found["categories"])
+            settings = found["settings"]
+            if not _follow(settings, self.asked):
+                return None
+            return Recalled(settings, categories)
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return None
 
     def keep(self, settings: Mapping[str, Any], categories: Iterable[Category]) -> None:
         """Remember them for the next run; atomic, and only where they can be recognised again."""
-        file = self.hidden / RECALL
         if self.files is None:
-            file.unlink(missing_ok=True)
+            self.out.remove(RECALL)
             return
         known = {str(path): [*state_of(path), hash_file(path)] for path in self.files}
         rows = [[one.id, one.name, one.supercategory] for one in categories]
         says = {"asked": self.asked.to_json(), "files": known, "settings": dict(settings), "categories": rows}
-        write_atomically(file, json.dumps(says) + "\n")
+        self.out.write(RECALL, json.dumps(says) + "\n", durable=True)
 
 
 def settings_of(asked: Asked, models: Models, device: str) -> dict[str, Any]:
@@ -131,12 +134,18 @@ def settings_of(asked: Asked, models: Models, device: str) -> dict[str, Any]:
         **found,
         "weights": found["weights"] or _hash_what(asked.det_model),
         "classes": None if asked.classes is None else list(asked.classes),
-        "shared_embedding": models.shared_embedding,
         **asdict(asked.detecting),
     }
     if asked.class_map is not None:  # a list, as the order of a whole taxonomy gives the ids
         settings["detector"]["class_map"] = [asked.class_map.whole, *map(list, asked.class_map.names.items())]
     return settings
+
+
+def _follow(settings: Mapping[str, Any], asked: Asked) -> bool:
+    """Whether settings that were noted can be those that `asked` led to; the note may be a stranger's."""
+    own = {"thresholds": asdict(asked.thresholds), "images": asked.images, "samlabel": asked.to_json()["samlabel"]}
+    models = isinstance(settings["segmenter"], Mapping) and isinstance(settings["detector"], (Mapping, str))
+    return models and all(settings[key] == value for key, value in own.items())
 
 
 def segmenter_settings(segmenter: Segmenter | SamSegmenter) -> dict[str, Any]:

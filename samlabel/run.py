@@ -15,11 +15,13 @@ from typing import Any
 
 from .errors import ImageChanged, ImageError, OutputExists, TooManyFailures
 from .file_state import States, hash_file, is_same, state_of
+from .files import OutputFolder
+from .hidden import HIDDEN, read_json
 from .human import Conflict, Made, accepted, edits, list_conflicts, take
 from .image_files import ImageFiles
 from .images import Failed, Source, header_size
-from .ledger import HUMAN, Journal, Labelled, rewrite, temporary_of, write_atomically
-from .outputs import HIDDEN, Outputs, edited_message
+from .ledger import HUMAN, Journal, Labelled, rewrite
+from .outputs import Outputs, edited_message
 from .pipeline import Clock
 from .reach import ANYWHERE
 from .types import Category, Dataset
@@ -27,7 +29,8 @@ from .update import carry_over, describe_difference, settings_hash
 
 SHOWN_FAILURES = 20
 FAILURES, MANIFEST = "failed.jsonl", "manifest.json"
-OVERWRITING, TIMINGS, STATES = "overwriting.json", "last_run.json", "states.json"  # hidden ones
+SETTINGS, OVERWRITING, JOURNAL = f"{HIDDEN}/settings.json", f"{HIDDEN}/overwriting.json", f"{HIDDEN}/journal.jsonl"
+TIMINGS, STATES = f"{HIDDEN}/last_run.json", f"{HIDDEN}/states.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +61,7 @@ class Summary:
     failures: tuple[Failed, ...]  # the first ones; all are in `output/failed.jsonl`
     kept: tuple[str, ...] = ()  # copies of files that a person had edited and that were written anew
     human: int = 0  # images whose labels are a person's
+    weak: int = 0  # objects of a detector score under WEAK_SCORE
     conflicts: tuple[Conflict, ...] = ()  # what only a person can decide; also in `output/conflicts.jsonl`
     seconds: float = 0.0
 
@@ -103,51 +107,55 @@ class Run:
     annotated: int = 0
     fresh: set[str] = field(default_factory=set)  # images that this run labeled
     written: bool = False  # whether this run wrote a format
+    folder: OutputFolder = field(init=False)
     outputs: Outputs = field(init=False)
     states: States = field(init=False)
 
-    @property
-    def hidden(self) -> Path:
-        return self.out / HIDDEN
+    def __post_init__(self) -> None:
+        self.folder = OutputFolder(self.out)
 
     @property
     def journal(self) -> Path:
-        return self.hidden / "journal.jsonl"
+        return self.out / JOURNAL
 
     def prepare(self) -> None:
         """Compare the settings with those of the earlier run; under the lock."""
-        file, journal = self.hidden / "settings.json", self.journal
-        for name in () if file.exists() else (FAILURES, MANIFEST):
+        began = self.folder.kind(SETTINGS) is not None
+        for name in () if began else (FAILURES, MANIFEST):
             if (self.out / name).exists():
                 raise OutputExists(f"{self.out / name} exists and samlabel did not write it; choose another --out")
-        for name in (FAILURES, MANIFEST):
-            temporary_of(self.out / name).unlink(missing_ok=True)
         self.outputs = Outputs(self.out)
-        self.states = States(self.hidden / STATES)
-        self._take_human_work(journal, read_json(file))
+        self.states = States(self.folder.read(STATES))
+        before = read_json(self.folder, SETTINGS)
+        self._take_human_work(before)
         if self.overwrite:
-            self._start_over(journal)
-        elif file.exists() and journal.exists() and journal.stat().st_size:
-            before = read_json(file)
-            if before != self.settings:
-                if not self.update:
-                    raise OutputExists(
-                        f"{self.out} holds a run with other settings: {describe_difference(before, self.settings)}; "
-                        f"choose another --out, or --update to redo what that touches, or --overwrite to redo all"
-                    )
-                carry_over(journal, before, self.settings)
-        if read_json(file) != self.settings:
-            write_atomically(file, json.dumps(self.settings, indent=1, sort_keys=True) + "\n")
+            self._start_over()
+        elif (
+            before != self.settings and began and self.folder.kind(JOURNAL) is not None and self.journal.stat().st_size
+        ):
+            if not self.update:
+                raise OutputExists(
+                    f"{self.out} holds a run with other settings: {describe_difference(before, self.settings)}; "
+                    f"choose another --out, or --update to redo what that touches, or --overwrite to redo all"
+                )
+            carry_over(self.journal, before, self.settings, below=self.folder)
+        if before != self.settings:
+            text = json.dumps(self.settings, indent=1, sort_keys=True) + "\n"
+            self.folder.write(SETTINGS, text, durable=True)
         self.failed = list(self.source.failed)
 
-    def _start_over(self, journal: Path) -> None:
+    def _start_over(self) -> None:
         """Forget what is done, but once: an --overwrite that was cut off goes on with what it had redone."""
-        mark = self.hidden / OVERWRITING
-        if read_json(mark).get("settings") != settings_hash(self.settings):
-            mark.unlink(missing_ok=True)
-            if journal.exists():  # what people made stays
-                rewrite(journal, lambda head, body: (head, None) if head["settings"] == HUMAN else None)
-            write_atomically(mark, json.dumps({"settings": settings_hash(self.settings)}) + "\n")
+        if read_json(self.folder, OVERWRITING).get("settings") != settings_hash(self.settings):
+            self.folder.remove(OVERWRITING)
+            if self.folder.kind(JOURNAL) is not None:  # what people made stays
+                rewrite(
+                    self.journal,
+                    lambda head, body: (head, None) if head["settings"] == HUMAN else None,
+                    below=self.folder,
+                )
+            text = json.dumps({"settings": settings_hash(self.settings)}) + "\n"
+            self.folder.write(OVERWRITING, text, durable=True)
 
     def todo(self, journal: Journal) -> list[str]:
         """Pictures that no earlier run has finished, or that changed since."""
@@ -184,15 +192,15 @@ class Run:
     def _keep_states(self) -> None:
         text = self.states.text()
         if text is not None:
-            write_atomically(self.hidden / STATES, text)
+            self.folder.write(STATES, text, durable=True)
 
-    def _take_human_work(self, journal: Path, before: dict[str, Any]) -> None:
+    def _take_human_work(self, before: dict[str, Any]) -> None:
         """Put labels that people edited or brought into the journal, before anything of it is redone."""
         now = settings_hash(before or self.settings)
         edited: dict[str, Made] = {}
         stopping: list[Conflict] = []
-        if journal.exists():
-            edited, found, self.understood = edits(self.outputs, journal, now, self.source, _write_links)
+        if self.folder.kind(JOURNAL) is not None:
+            edited, found, self.understood = edits(self.outputs, self.journal, now, self.source, _write_links)
             stopping += [one for one in found if one.kind == "two-edits"]
             self.conflicts += [one for one in found if one.kind != "two-edits"]
         brought: dict[str, Made] = {}
@@ -204,13 +212,13 @@ class Run:
             stopping += [
                 Conflict(path, "two-persons", "edited in place, and brought with other objects") for path in both
             ]
-        list_conflicts(self.out, stopping, stop=True)
+        list_conflicts(self.folder, stopping, stop=True)
         if not edited and not brought:
             return
-        with Journal(journal, now, categories=self.categories) as open_journal:
+        with Journal(self.journal, now, categories=self.categories, below=self.folder) as open_journal:
             take(open_journal, edited, self.source, replacing=True)
             found = take(open_journal, brought, self.source, replacing=self.overwrite)
-        list_conflicts(self.out, found, stop=True)
+        list_conflicts(self.folder, found, stop=True)
 
     def stop_when_too_many_failed(self) -> None:
         """Raise TooManyFailures, with the list of them written."""
@@ -277,7 +285,7 @@ class Run:
         finished = [path for path in self.source.paths if path in journal.entries]
         for path in finished:
             self._leave_out_if_changed(journal, path)
-        list_conflicts(self.out, self.conflicts, stop=False)
+        list_conflicts(self.folder, self.conflicts, stop=False)
         kept: list[str] = []
         while True:
             self.stop_when_too_many_failed()
@@ -307,13 +315,14 @@ class Run:
             losses=MappingProxyType({name: self.outputs.losses(name) for name in self.formats}),
             failures=tuple(sorted(self.failed, key=lambda one: one.path)[:SHOWN_FAILURES]),
             kept=tuple(kept),
+            weak=totals.weak,
             human=sum(journal.entries[path].human for path in paths),
             conflicts=tuple(sorted(self.conflicts, key=lambda one: (one.path, one.kind))),
             seconds=time.perf_counter() - started,
         )
         self._write_manifest(summary)
         self._write_timings(summary, clock)
-        (self.hidden / OVERWRITING).unlink(missing_ok=True)
+        self.folder.remove(OVERWRITING)
         return summary
 
     def _write_format(self, name: str, journal: Journal, paths: list[str], records: str) -> list[str]:
@@ -355,12 +364,11 @@ class Run:
         self.failed.append(Failed(path, "write", reason))
 
     def _write_failures(self) -> None:
-        file = self.out / FAILURES
         if self.failed:
             lines = sorted(json.dumps(asdict(one), ensure_ascii=False, sort_keys=True) for one in self.failed)
-            write_atomically(file, "".join(line + "\n" for line in lines))
+            self.folder.write(FAILURES, "".join(line + "\n" for line in lines), durable=True)
         else:
-            file.unlink(missing_ok=True)
+            self.folder.remove(FAILURES)
 
     def _write_manifest(self, summary: Summary) -> None:
         """What made the labels, the same bytes for the same labels; what this run took is a hidden file."""
@@ -372,11 +380,11 @@ class Run:
             "formats": self.outputs.formats,
             "counts": {name: counts[name] for name in kept},
         }
-        file = self.out / MANIFEST
-        before = read_json(file)
+        before = read_json(self.folder, MANIFEST) if self.folder.kind(MANIFEST) == "file" else {}
         if {name: before.get(name) for name in says} == says and before.keys() == {*says, "environment"}:
             return
-        write_atomically(file, json.dumps({**says, "environment": _environment()}, indent=1, ensure_ascii=False) + "\n")
+        text = json.dumps({**says, "environment": _environment()}, indent=1, ensure_ascii=False)
+        self.folder.write(MANIFEST, text + "\n", durable=True)
 
     def _write_timings(self, summary: Summary, clock: Clock) -> None:
         """Seconds of the last run that labeled or wrote anything."""
@@ -389,16 +397,7 @@ class Run:
             "seconds": round(summary.seconds, 3),
             "stages": stages,
         }
-        write_atomically(self.hidden / TIMINGS, json.dumps(says, indent=1) + "\n")
-
-
-def read_json(file: Path) -> dict[str, Any]:
-    """The object in a JSON file; empty when there is none."""
-    try:
-        found = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
+        self.folder.write(TIMINGS, json.dumps(says, indent=1) + "\n", durable=True)
 
 
 def where(folder: Path) -> Path:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from .files import OutputFolder
 from .ledger import HUMAN, record_from_json, rewrite
 from .select import Thresholds, why_dropped
 from .types import ImageRecord
@@ -33,15 +34,21 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
 def describe_difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     """`detector.conf was 0.25, is 0.4`, for every setting that differs."""
     old, new = dict(_flat(before)), dict(_flat(now))
-    return ", ".join(f"{name} was {old.get(name)}, is {new.get(name)}" for name in differences(before, now))
+
+    def text(value: Any) -> str:
+        return "the default" if value is None else str(value)
+
+    return ", ".join(f"{name} was {text(old.get(name))}, is {text(new.get(name))}" for name in differences(before, now))
 
 
-def carry_over(journal: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+def carry_over(
+    journal: Path, before: Mapping[str, Any], now: Mapping[str, Any], *, below: OutputFolder | None = None
+) -> None:
     """Make of the journal of settings `before` one of settings `now`, without what has to be redone.
 
     Thresholds of masks touch an image only where they drop one of its objects, or dropped a candidate that the
     journal no longer has; a new threshold is applied to the former, the latter are redone. Any other difference
-    touches every image. Atomic; a journal that was carried over already stays as it is.
+    touches every image. `below` as for `Journal`. Atomic; a journal that was carried over already stays as it is.
     """
     old, new = settings_hash(before), settings_hash(now)
     changed = [name for name in differences(before, now) if name not in WITHOUT_EFFECT]
@@ -69,7 +76,7 @@ def carry_over(journal: Path, before: Mapping[str, Any], now: Mapping[str, Any])
                 dropped[why] = dropped.get(why, 0) + 1
         return {**head, "dropped": dict(sorted(dropped.items()))}, replace(record, annotations=kept)
 
-    rewrite(journal, choose)
+    rewrite(journal, choose, below=below)
 
 
 def _flat(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

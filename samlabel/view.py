@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
-import os
 import shutil
 from collections import Counter
 from dataclasses import dataclass
 from html import escape
 from itertools import islice
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from .errors import ImageError, OutputExists, UsageError
+from .files import OutputFolder, encoded, nameless
 from .image_files import ImageFiles
 from .images import decode
+from .lock import Lock
 from .overlay import Colour, category_colour, draw
 from .page import FOOT, HEAD, STYLE
 from .text import printable
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from .overlay import Drawn
 
 GENERATOR = '<meta name="generator" content="samlabel view">'
+INDEX, PICTURES = "index.html", "pictures"
 JPEG_QUALITY = 88
 NAMED = 20  # images without a picture that the report names; it counts all
 
@@ -47,7 +48,8 @@ def write_view(dataset: Dataset, out: Path, *, image_root: Path | None = None, l
 
     Images are looked for in `image_root`, else where the dataset says. `limit` is the most images shown. One
     image is in memory at a time. The page needs no network, no script and no server. An image that cannot be
-    read is listed with its reason. Raises OutputExists where `out/index.html` is not a page of ours.
+    read is listed with its reason. Raises OutputExists where `out/index.html` is not a page of ours, and UsageError
+    where a link below `out` would lead a picture elsewhere, or another command writes there.
     """
     files = dataset.images_in(image_root)
     root = files.root
@@ -55,47 +57,51 @@ def write_view(dataset: Dataset, out: Path, *, image_root: Path | None = None, l
         raise UsageError("where are the images? these labels do not say; name their folder with --images")
     if not Path(root).is_dir():
         raise UsageError(f"{root}: no such folder of images")
-    out = Path(out)
-    index = out / "index.html"
-    _refuse_foreign(index)
-    (out / "pictures").mkdir(parents=True, exist_ok=True)
+    with Lock(out):
+        return _write(dataset, OutputFolder(out), files, limit)
+
+
+def _write(dataset: Dataset, out: OutputFolder, files: ImageFiles, limit: int | None) -> ViewReport:
+    _refuse_foreign(out)
+    out.mkdir(PICTURES)
     counts: Counter[int] = Counter()
     failures: list[str] = []
     images = negatives = failed = 0
-    body = out / ".index.body.tmp"
-    try:
-        with body.open("w", encoding="utf-8", newline="\n") as page:
-            for record in islice(dataset.records, limit):
-                images += 1
-                negatives += not record.annotations
-                counts.update(annotation.category_id for annotation in record.annotations)
-                try:
-                    picture, drawn = _write_picture(record, files, out, dataset.categories)
-                except (ImageError, OSError) as error:
-                    reason = " ".join(str(error).split())
-                    failed += 1
-                    failures += [reason] if len(failures) < NAMED else []
-                    page.write(_card(record, None, None, dataset.categories, reason))
-                else:
-                    page.write(_card(record, picture, drawn, dataset.categories, ""))
+    with nameless(out.path) as body:
+        for record in islice(dataset.records, limit):
+            images += 1
+            negatives += not record.annotations
+            counts.update(annotation.category_id for annotation in record.annotations)
+            picture, drawn, reason = None, None, ""
+            try:
+                picture, drawn = _write_picture(record, files, out, dataset.categories)
+            except (ImageError, OSError) as error:
+                reason = " ".join(str(error).split())
+                failed += 1
+                failures += [reason] if len(failures) < NAMED else []
+            body.write(encoded(_card(record, picture, drawn, dataset.categories, reason), INDEX))
         head = _head(dataset.categories, counts, images=images, negatives=negatives, failed=failed)
-        _assemble(index, head, body)
-    finally:
-        body.unlink(missing_ok=True)
-    return ViewReport(index, images, sum(counts.values()), negatives, failed, tuple(failures))
+        body.seek(0)
+        with out.replacing(INDEX, durable=True) as page:
+            page.write(encoded(head, INDEX))
+            shutil.copyfileobj(body, page)
+            page.write(FOOT.encode("utf-8"))
+    return ViewReport(out.named / INDEX, images, sum(counts.values()), negatives, failed, tuple(failures))
 
 
-def _refuse_foreign(index: Path) -> None:
-    if not index.exists():
+def _refuse_foreign(out: OutputFolder) -> None:
+    kind = out.kind(INDEX)
+    if kind in (None, "link"):  # a link is replaced
         return
-    with contextlib.suppress(OSError), index.open("rb") as page:
-        if GENERATOR.encode() in page.read(4096):
-            return
-    raise OutputExists(f"{index} is a page of something else and stays as it is; choose another folder")
+    if kind == "file":
+        with out.open(INDEX) as page:
+            if GENERATOR.encode() in page.read(4096):
+                return
+    raise OutputExists(f"{out.named / INDEX} is a page of something else and stays as it is; choose another folder")
 
 
 def _write_picture(
-    record: ImageRecord, files: ImageFiles, out: Path, categories: tuple[Category, ...]
+    record: ImageRecord, files: ImageFiles, out: OutputFolder, categories: tuple[Category, ...]
 ) -> tuple[str, Drawn]:
     """Path of the overlay relative to `out`, and what was drawn."""
     files.find(record.path)
@@ -105,33 +111,11 @@ def _write_picture(
         wanted, got = (f"{width}x{height}" for height, width in (record.size, image.size))
         raise ImageError(f"{record.path}: the labels are for {wanted} pixels, the image has {got}")
     drawn = draw(image.pixels, record.annotations, categories)
-    relative = f"pictures/{record.path}.jpg"  # the whole name, so that a.png and a.jpg do not collide
-    target = out / relative
-    target.parent.mkdir(parents=True, exist_ok=True)
-    if not target.parent.resolve().is_relative_to(out.resolve()):
-        raise ImageError(f"{record.path}: {target.parent} is a link that leaves {out}; nothing was written there")
+    relative = f"{PICTURES}/{record.path}.jpg"  # the whole name, so that a.png and a.jpg do not collide
     buffer = io.BytesIO()
     drawn.picture.save(buffer, "JPEG", quality=JPEG_QUALITY, subsampling=0)
-    temporary = target.with_name(f".{target.name}.tmp")
-    temporary.write_bytes(buffer.getvalue())
-    os.replace(temporary, target)
+    out.write(relative, buffer.getvalue())
     return relative, drawn
-
-
-def _assemble(index: Path, head: str, body: Path) -> None:
-    """Put the page together from its parts, in a file of its own first."""
-    temporary = index.with_name(".index.html.tmp")
-    with temporary.open("w", encoding="utf-8", newline="\n") as page, body.open(encoding="utf-8") as cards:
-        page.write(head)
-        shutil.copyfileobj(cards, page)
-        page.write(FOOT)
-        _sync(page)
-    os.replace(temporary, index)
-
-
-def _sync(page: IO[str]) -> None:
-    page.flush()
-    os.fsync(page.fileno())
 
 
 def _head(categories: tuple[Category, ...], counts: Counter[int], *, images: int, negatives: int, failed: int) -> str:

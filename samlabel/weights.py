@@ -11,18 +11,18 @@ import http.client
 import logging
 import os
 import shutil
-import sys
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
 from .errors import UsageError, WeightsError, naming
 from .errors import reason as words_of
+from .files import OutputFolder
 from .images import hash_file
+from .lock import Lock
 
 CACHE_VARIABLE, MIRROR_VARIABLE = "SAMLABEL_CACHE", "SAMLABEL_MIRROR"
 SECONDS_OF_SILENCE = 30.0  # after which a connection counts as broken
@@ -66,7 +66,7 @@ def state(checkpoint: Checkpoint) -> str:
     path = where(checkpoint)
     if path.is_file():
         return "pulled" if path.stat().st_size == checkpoint.size else "damaged"
-    return "partial" if _part(path).is_file() else "absent"
+    return "partial" if path.with_name(f"{path.name}.part").is_file() else "absent"
 
 
 def verify(checkpoint: Checkpoint) -> Path:
@@ -104,63 +104,47 @@ def pull(
         if offline:
             raise
     url = _address(checkpoint, mirror)
-    part = _part(path)
-    _make(path.parent)
-    with in_turn(path):
+    part = _Part(_made(path.parent), path.name)
+    with Lock(path, wait=True):
         with suppress(WeightsError):  # another process has fetched it meanwhile
             return verify(checkpoint)
-        _check_room(path.parent, checkpoint.size - (part.stat().st_size if part.is_file() else 0))
+        _need_room(path.parent, checkpoint.size - part.arrived())
         _download(url, part, checkpoint.size, progress)
-        digest = hash_file(part)
+        digest = hash_file(part.path)
         if digest != checkpoint.sha256:
-            part.unlink()
+            part.remove()
             raise WeightsError(f"{url}: its SHA-256 is {digest}, wanted {checkpoint.sha256}; nothing of it was kept")
-        os.replace(part, path)
+        part.finish()
     return path
 
 
-@contextmanager
-def in_turn(path: Path) -> Iterator[None]:
-    """Inside, no other process fetches the file `path`, whose folder is there; one that does is waited for.
+@dataclass(frozen=True)
+class _Part:
+    """What has arrived of the file `whole` in a folder."""
 
-    The system frees the lock however a process ends.
-    """
-    lock = path.with_name(f".{path.name}.lock")
-    while True:
-        with open(lock, "a+b") as file:
-            if not _is_locked(file, wait=False):
-                log.warning("waiting for another process that fetches %s", path.name)
-                while not _is_locked(file, wait=True):
-                    pass
-            with suppress(FileNotFoundError):
-                if os.path.samestat(os.fstat(file.fileno()), lock.stat()):  # else its last holder removed it
-                    try:
-                        yield
-                    finally:
-                        if os.name != "nt":  # which removes no open file
-                            lock.unlink(missing_ok=True)
-                    return
+    folder: OutputFolder
+    whole: str
 
+    @property
+    def name(self) -> str:
+        return f"{self.whole}.part"
 
-def _is_locked(file: IO[bytes], *, wait: bool) -> bool:
-    """Whether the lock on a file is ours now."""
-    try:
-        if sys.platform == "win32":
-            import msvcrt
+    @property
+    def path(self) -> Path:
+        return self.folder.path / self.name
 
-            file.seek(0)
-            msvcrt.locking(file.fileno(), msvcrt.LK_LOCK if wait else msvcrt.LK_NBLCK, 1)
-        else:
-            import fcntl
+    def arrived(self) -> int:
+        """Bytes, 0 where there is none; what is no file of ours, such as a link, is removed."""
+        if self.folder.kind(self.name) == "file":
+            return self.path.stat().st_size
+        self.folder.remove(self.name)
+        return 0
 
-            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-    except OSError:
-        return False
-    return True
+    def remove(self) -> None:
+        self.folder.remove(self.name)
 
-
-def _part(path: Path) -> Path:
-    return path.with_name(path.name + ".part")
+    def finish(self) -> None:
+        self.folder.rename(self.name, self.whole)
 
 
 def _address(checkpoint: Checkpoint, mirror: str | None) -> str:
@@ -172,16 +156,15 @@ def _address(checkpoint: Checkpoint, mirror: str | None) -> str:
     return f"{base.rstrip('/')}/{checkpoint.file}"
 
 
-def _make(folder: Path) -> None:
+def _made(folder: Path) -> OutputFolder:
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise WeightsError(
-            f"the cache folder {folder} cannot be made: {error.strerror}; set {CACHE_VARIABLE}"
-        ) from error
+        return OutputFolder(folder).make()
+    except UsageError as error:
+        reason = error.__cause__.strerror if isinstance(error.__cause__, OSError) else error
+        raise WeightsError(f"the cache folder {folder} cannot be made: {reason}; set {CACHE_VARIABLE}") from error
 
 
-def _check_room(folder: Path, needed: int) -> None:
+def _need_room(folder: Path, needed: int) -> None:
     free = shutil.disk_usage(folder).free
     if free < needed:
         raise WeightsError(
@@ -189,22 +172,22 @@ def _check_room(folder: Path, needed: int) -> None:
         )
 
 
-def _download(url: str, part: Path, size: int, progress: Callable[[int, int], None] | None) -> None:
+def _download(url: str, part: _Part, size: int, progress: Callable[[int, int], None] | None) -> None:
     """Fills `part` up to `size` bytes, going on after breaks while each attempt brings something."""
     in_vain = most = 0
     while True:
-        have = part.stat().st_size if part.is_file() else 0
+        have = part.arrived()
         if have == size:
             return
         if have > size:  # of another file
-            part.unlink()
+            part.remove()
             have = 0
         try:
             _attempt(url, part, have, size, progress)
             reason = "the connection closed"
         except urllib.error.HTTPError as error:
             if error.code == 416 and have:  # it knows no such range: what we have is not its beginning
-                part.unlink()
+                part.remove()
             elif error.code < 500:
                 raise WeightsError(f"{url}: the server answers {error.code} {error.reason}") from error
             reason = f"the server answers {error.code} {error.reason}"
@@ -212,7 +195,7 @@ def _download(url: str, part: Path, size: int, progress: Callable[[int, int], No
             if isinstance(error, OSError) and error.filename is not None:  # our file, not the connection
                 raise WeightsError(f"{part}: {words_of(error)}; the same command continues there") from error
             reason = str(getattr(error, "reason", "") or error) or type(error).__name__
-        now = part.stat().st_size if part.is_file() else 0
+        now = part.arrived()
         in_vain = 0 if now > max(have, most) else in_vain + 1
         most = max(most, have, now)
         if in_vain >= _ATTEMPTS or (in_vain and not now):
@@ -221,7 +204,7 @@ def _download(url: str, part: Path, size: int, progress: Callable[[int, int], No
             )
 
 
-def _attempt(url: str, part: Path, have: int, size: int, progress: Callable[[int, int], None] | None) -> None:
+def _attempt(url: str, part: _Part, have: int, size: int, progress: Callable[[int, int], None] | None) -> None:
     headers = {"User-Agent": "samlabel", "Accept-Encoding": "identity"}
     if have:
         headers["Range"] = f"bytes={have}-"
@@ -230,14 +213,15 @@ def _attempt(url: str, part: Path, have: int, size: int, progress: Callable[[int
             raise WeightsError(f"{url}: the server sends another part than the one asked for; try a mirror")
         if answer.status != 206:
             have = 0  # a server without ranges sends it all again
-        with open(part, "ab" if have else "wb") as file:
+            part.remove()
+        with part.folder.append(part.name) as file:
             while chunk := answer.read(_CHUNK):
                 have += len(chunk)
                 if have > size:
                     file.close()
-                    part.unlink()
+                    part.remove()
                     raise WeightsError(f"{url}: sends more than the {size} bytes of this file; nothing of it was kept")
-                with naming(part):
+                with naming(part.path):
                     file.write(chunk)
                     file.flush()
                 if progress is not None:

@@ -22,6 +22,11 @@ STEPS = {
     "reach": 0,
     "image_files": 0,
     "types": 0,
+    "walk": 1,
+    "compare": 1,
+    "files": 1,
+    "lock": 1,
+    "hidden": 2,
     "geometry": 0,
     "protocols": 1,
     "plugins": 2,
@@ -66,12 +71,10 @@ CIRCLES = {
 
 MAY_IMPORT_SAM = (
     "samlabel.segmenters.sam",
-    "samlabel.detectors.nano",
-    "samlabel.detectors._nano_head",
     "samlabel.detectors.ultralytics",  # its exports run in the same runtimes, which report where `sam` does not stop it
     "samlabel.training",
 )
-CONVERTERS_MAY_IMPORT = {"types", "geometry", "errors", "decoders", "image_files", "reach"}
+CONVERTERS_MAY_IMPORT = {"types", "geometry", "errors", "decoders", "image_files", "reach", "files", "lock"}
 HEAVY = ("torch", "torchvision", "ultralytics", "transformers", "cv2", "pycocotools", "sam")
 
 
@@ -213,7 +216,7 @@ def test_sam_imports_nothing_of_ours() -> None:
     assert ours == []
 
 
-def test_only_the_sam_segmenter_the_nano_detector_and_training_import_sam() -> None:
+def test_only_the_sam_segmenter_and_training_import_sam() -> None:
     others = [
         f"{module} imports {target}"
         for module, target in edges("samlabel")

@@ -49,7 +49,7 @@ def test_the_shell_job_labels_checks_and_says_what_failed(home: Path) -> None:
     assert log[3]["exit_code"] == 3 and log[5]["summary"]["resumed"] == 1
     environment["SAMLABEL_CONF"] = "0.9"
     refused = subprocess.run(run, cwd=home, env=environment, capture_output=True, text=True)
-    assert refused.returncode == 2 and "detector.conf was 0.3, is 0.9" in refused.stderr
+    assert refused.returncode == 2 and "detector.conf was 0.5, is 0.9" in refused.stderr
 
 
 def test_the_workflow_runs_commands_and_flags_that_exist() -> None:

@@ -79,6 +79,7 @@ def test_onnx_boxes_writes_the_masks_that_sam_does(folder: Path) -> None:
     pytest.importorskip("onnxruntime")
     import sam
 
+    (folder / "onnx").mkdir()
     sam.export(sam.load("nano"), folder / "onnx")
     said = run(folder, "onnx_boxes.py", "photos/shapes.png", "onnx-masks", "onnx")
     assert [line.split(":")[0] for line in said.splitlines()] == ["left", "right"]

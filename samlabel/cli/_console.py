@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+from ..select import WEAK_SCORE
 from ..text import line, printable, to_json, without_commands
 
 if TYPE_CHECKING:
@@ -144,6 +145,11 @@ def print_summary(summary: Summary) -> None:
         say("  nothing was found: try a lower --conf or, without a detector, --pred-iou-thresh")
     if summary.dropped:
         say("  dropped: " + ", ".join(f"{reason} {count}" for reason, count in summary.dropped.items()))
+    if 2 * summary.weak >= summary.objects > 0:
+        say(
+            f"  {summary.weak} of {summary.objects} objects scored under {WEAK_SCORE}; "
+            f"a larger detector may find more: `samlabel detectors`"
+        )
     for name, path in summary.outputs.items():
         lost = ", ".join(f"{code} {count}" for code, count in summary.losses[name].items())
         say(f"  {name}: {path}" + (f" (not in this format: {lost})" if lost else ""))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from pathlib import Path
 
-from ..errors import UsageError
+from ..errors import SamlabelError, UsageError
 from ._console import say
 
 
@@ -14,18 +14,19 @@ def find(path: Path, format: str | None = None) -> tuple[Path, Path | None]:
 
     Of a run's labels in several formats those of `format` are meant, or COCO's, and a line on stderr says so.
     """
-    from ..run import read_json
+    from ..files import OutputFolder
+    from ..hidden import known_outputs
 
     if not path.exists():
         raise UsageError(f"there is no dataset at {path}")
     for out in (path, path.parent, path.parent.parent):
-        settings = read_json(out / ".samlabel" / "settings.json")
-        if settings:
+        images = _noted_images(out)
+        if images is not None:
             break
     else:
         return path, None
     if path == out:
-        written = read_json(out / ".samlabel" / "outputs.json")
+        written = known_outputs(OutputFolder(out))
         if not written:
             raise UsageError(f"{path} holds an unfinished run; run samlabel annotate again")
         chosen = next((name for name in (format, "coco") if name in written), min(written))
@@ -33,8 +34,19 @@ def find(path: Path, format: str | None = None) -> tuple[Path, Path | None]:
         if len(written) > 1 and format is None:
             listing = ", ".join(sorted(written))
             say(f"{out} holds a run's labels as {listing}; {chosen} is read, --from chooses another", err=True)
-    noted = settings.get("images")
-    return path, out / noted if isinstance(noted, str) else None
+    return path, out / images
+
+
+def _noted_images(out: Path) -> str | None:
+    """The folder of images that a run noted in its output; None in a folder that is no output of a run."""
+    from ..files import OutputFolder
+    from ..hidden import HIDDEN, read_json
+
+    try:
+        images = read_json(OutputFolder(out), f"{HIDDEN}/settings.json").get("images")
+    except SamlabelError:  # a link or a pipe, which no run made
+        return None
+    return images if isinstance(images, str) else None
 
 
 def image_root(format: str, noted: Path | None) -> Path | None:

@@ -8,7 +8,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TextIO
 
-from ..errors import UsageError
+from ..errors import SamlabelError, UsageError
+from ..files import open_log
 from ..text import to_json
 
 if TYPE_CHECKING:
@@ -28,9 +29,9 @@ class Log:
     def __enter__(self) -> Log:
         if self._target is not None:
             try:
-                self._stream = sys.stderr if str(self._target) == "-" else self._target.open("a", encoding="utf-8")
-            except OSError as error:
-                raise UsageError(f"--log {self._target}: cannot be written: {error.strerror}") from error
+                self._stream = sys.stderr if str(self._target) == "-" else open_log(self._target)
+            except SamlabelError as error:
+                raise UsageError(f"--log {error}") from error
         self._write("start")
         return self
 

@@ -63,11 +63,14 @@ def annotate(
     device: Device = "",
     dtype: Dtype = "float32",
     backend: Backend = "torch",
-    conf: Annotated[float, typer.Option(help="Lowest score of a box.", rich_help_panel=_MODELS)] = DETECTING.conf,
+    conf: Annotated[
+        float | None,
+        typer.Option(help="Minimum detection score.", show_default="0.25, nano 0.48", rich_help_panel=_MODELS),
+    ] = DETECTING.conf,
     iou: Annotated[
         float | None,
         typer.Option(
-            help="Boxes that overlap more are one object.", show_default="0.7, nano 0.6", rich_help_panel=_MODELS
+            help="Boxes that overlap more are one object.", show_default="0.7, nano 0.5", rich_help_panel=_MODELS
         ),
     ] = DETECTING.iou,
     imgsz: Annotated[

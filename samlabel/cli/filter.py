@@ -106,6 +106,7 @@ def filter_(
         overwrite=overwrite,
         dry_run=dry_run,
         option=option,
+        note=f"{limits} {names} {drop_empty}",
     )
     if as_json:
         print_json({"source_images": seen["images"], "source_objects": seen["objects"], **receipt.to_dict()})

@@ -96,6 +96,7 @@ def merge(
             overwrite=overwrite,
             dry_run=dry_run,
             option=option,
+            note=f"{names}",
         ),
         as_json=as_json,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import UsageError
+from ..files import OutputFolder
 from ._console import print_json, say
 from ._write import (
     AllowLossy,
@@ -29,6 +31,8 @@ from ._write import (
 )
 
 if TYPE_CHECKING:
+    from converters import Receipt
+
     from ..types import Category, Dataset
     from ._write import Opened
 
@@ -59,36 +63,49 @@ def split(
 ) -> None:
     """Divide a dataset: the same for the same seed, classes spread evenly, photos that look alike kept together."""
     import converters
-    from converters import Lenient, Receipt
+    from converters import Lenient, Receipt, begun
 
     from ..datasets import plan
+    from ..lock import Lock
+    from ..walk import is_link
 
     shares = _shares(part or DEFAULT)
+    parts = [out / label for label in shares]
+    for one in parts:
+        if one.is_symlink():
+            raise is_link(one)
     dataset = opened(source, from_, image_root, lenient=lenient, follow_links=follow_links)
-    whole = dataset()
-    found = plan(whole, shares, seed=seed, image_root=image_root)
-    skipped = dataset.skipped or Lenient()  # of the whole, and so told once
-    receipts = {}
-    # Every part is checked before the first is written, so that a refusal leaves nothing behind.
-    for dry in (True, False) if not (dry_run or allow_lossy) else (dry_run,):
-        for label in shares:
-            receipt = Receipt(str(source), str(out / label), dataset.format, dataset.why, to or dataset.format)
-            receipts[label] = write(
-                partial(_part_of, dataset, found.part_of, label),
-                out / label,
-                receipt=receipt,
-                skipped=(),
-                images=images,
-                allow_lossy=allow_lossy,
-                overwrite=overwrite,
-                dry_run=dry,
-                option=option,
-            )
-            _refuse(receipts[label].losses, dry and not dry_run, label)
-    if not dry_run and all((out / label / "data.yaml").is_file() for label in shares):
-        _write_data_yaml(out, list(shares), whole.categories)
-        if images == "symlink":
-            converters.note_images(out, whole)
+    format_ = to or dataset.format
+
+    def written(label: str, *, dry: bool, overwrite: bool) -> Receipt:
+        return write(
+            partial(_part_of, dataset, found.part_of, label),
+            out / label,
+            receipt=Receipt(str(source), str(out / label), dataset.format, dataset.why, format_),
+            skipped=(),
+            images=images,
+            allow_lossy=allow_lossy,
+            overwrite=overwrite,
+            dry_run=dry,
+            option=option,
+        )
+
+    with nullcontext() if dry_run else Lock(out) as lock:
+        whole = dataset()
+        found = plan(whole, shares, seed=seed, image_root=image_root)
+        skipped = dataset.skipped or Lenient()  # of the whole, and so told once
+        if lock is None or not allow_lossy:  # every part, before the first is written: a refusal leaves nothing behind
+            receipts = {label: written(label, dry=True, overwrite=overwrite) for label in shares}
+        if lock is not None:
+            if not allow_lossy:
+                _refuse(receipts)
+            what = f"split {source} to {format_}, {shares}, seed {seed}, images {images}, {option}"
+            with begun(lock, what, format_, parts, overwrite=overwrite) as may_replace:
+                receipts = {label: written(label, dry=False, overwrite=may_replace) for label in shares}
+                if all((one / "data.yaml").is_file() for one in parts):
+                    _write_data_yaml(OutputFolder(out), list(shares), whole.categories)
+                    if images == "symlink":
+                        converters.note_images(out, whole)
     if as_json:
         print_json(
             {
@@ -111,12 +128,14 @@ def split(
     say(f"{found.groups} groups of like photos kept together ({found.grouped} of {found.compared} compared)")
 
 
-def _refuse(losses: dict[str, int], checking: bool, label: str) -> None:
+def _refuse(receipts: Mapping[str, Receipt]) -> None:
+    """LossyConversion where a part would lose something."""
     from ..errors import LossyConversion
 
-    if checking and losses:
-        summary = ", ".join(f"{count} {code}" for code, count in losses.items())
-        raise LossyConversion(f"the part {label} would lose something: {summary}; --allow-lossy accepts that")
+    for label, receipt in receipts.items():
+        if receipt.losses:
+            summary = ", ".join(f"{count} {code}" for code, count in receipt.losses.items())
+            raise LossyConversion(f"the part {label} would lose something: {summary}; --allow-lossy accepts that")
 
 
 def _shares(parts: list[str]) -> dict[str, float]:
@@ -135,15 +154,14 @@ def _shares(parts: list[str]) -> dict[str, float]:
     return shares
 
 
-def _write_data_yaml(out: Path, parts: list[str], categories: tuple[Category, ...]) -> None:
+def _write_data_yaml(out: OutputFolder, parts: list[str], categories: tuple[Category, ...]) -> None:
     """One data.yaml over YOLO parts, so that a single file names them all."""
     import yaml
 
-    from ..ledger import write_atomically
-
     names = {index: c.name for index, c in enumerate(sorted(categories, key=lambda c: c.id))}
     content = {**{part: f"{part}/images" for part in parts}, "names": names}
-    write_atomically(out / "data.yaml", yaml.safe_dump(content, allow_unicode=True, sort_keys=False, width=1 << 30))
+    text = yaml.safe_dump(content, allow_unicode=True, sort_keys=False, width=1 << 30)
+    out.write("data.yaml", text, durable=True)
 
 
 def _part_of(dataset: Opened, part_of: Mapping[str, str], part: str) -> Dataset:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
 
@@ -34,20 +35,20 @@ def stats(
     from ..datasets import collect
     from ..datasets.plot import FORMATS, as_png, as_svg
     from ..errors import OutputExists
+    from ..files import OutputFolder
+    from ..lock import Lock
 
     if plot is not None and plot.suffix.lower() not in FORMATS:
         raise UsageError(f"{plot}: wanted a name that ends in {' or '.join(FORMATS)}")
     if plot is not None and plot.exists() and not overwrite:
         raise OutputExists(f"{plot} exists already; choose another place, or --overwrite")
     dataset = opened(source, from_, image_root, lenient=lenient, follow_links=follow_links)
-    found = collect(dataset(), image_root=image_root, pictures=pictures)
+    with Lock(plot) if plot is not None else nullcontext():
+        found = collect(dataset(), image_root=image_root, pictures=pictures)
+        if plot is not None:
+            drawing = as_png(found) if plot.suffix.lower() == ".png" else as_svg(found).encode("utf-8")
+            OutputFolder(plot.parent).write(plot.name, drawing, durable=True)
     skipped = dataset.skipped or Lenient()
-    if plot is not None:
-        from ..ledger import replacing
-
-        drawing = as_png(found) if plot.suffix.lower() == ".png" else as_svg(found).encode("utf-8")
-        with replacing(plot) as out:
-            out.write(drawing)
     if as_json:
         print_json({"source": str(source), "format": dataset.format, **found.to_dict(), **skipped.to_dict()})
         return

@@ -1,8 +1,8 @@
 """Detectors by name: one module a detector, found by its file name, imported when it is chosen.
 
-A module here offers `load(what, *, device, conf, iou, imgsz, max_det, classes) -> Detector`, `iou` with a default of
-its own, and `trust_weights` too where its files can run code; the first line of its docstring is its line in the
-listing. Names that start with an underscore are not detectors.
+A module here offers `load(what, *, device, conf, iou, imgsz, max_det, classes) -> Detector`, `conf` and `iou` with
+defaults of its own, and `trust_weights` too where its files can run code; the first line of its docstring is its line
+in the listing. Names that start with an underscore are not detectors.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ def load(
     spec: str,
     *,
     device: str = "",
-    conf: float = 0.25,
+    conf: float | None = None,
     iou: float | None = None,
     imgsz: int = 640,
     max_det: int = 300,
@@ -97,7 +97,8 @@ def load(
 ) -> Detector:
     """The detector that `spec` names, ready to detect; `none` has nothing to load and is refused here.
 
-    `conf` and `iou` are the score and the overlap in suppression (None is the detector's own: 0.7, nano's 0.6),
+    `conf` and `iou` are the minimum score and the overlap in suppression (None is the detector's own: 0.25 and 0.7,
+    nano's 0.48 and 0.5),
     `imgsz` the longest side the model sees, `max_det` the most boxes an image, `classes` the names or numbers to keep
     (None keeps all), `trust_weights` whether a file that can run code may be opened: True, or the SHA-256 of the one
     that may, `follow_links` whether links in a dataset of labels may lead out of it.
@@ -115,9 +116,8 @@ def load(
     takes = inspect.signature(make).parameters
     permits = {"trust_weights": trust_weights, "follow_links": follow_links}
     more: dict[str, Any] = {name: value for name, value in permits.items() if name in takes}
-    if iou is not None:
-        more["iou"] = iou
-    detector: Detector = make(what, device=device, conf=conf, imgsz=imgsz, max_det=max_det, classes=classes, **more)
+    more |= {option: value for option, value in (("conf", conf), ("iou", iou)) if value is not None}
+    detector: Detector = make(what, device=device, imgsz=imgsz, max_det=max_det, classes=classes, **more)
     return detector
 
 

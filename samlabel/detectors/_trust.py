@@ -11,25 +11,24 @@ from __future__ import annotations
 
 import json
 import shutil
-import tempfile
-import weakref
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..errors import UntrustedWeights, UsageError, WeightsError
+from ..errors import UntrustedWeights, UsageError, WeightsError, reason
+from ..files import OutputFolder, Scratch
 from ..images import hash_tree
-from ..ledger import write_atomically
 
 # Exports that hold numbers and a graph of known operators. What is not listed counts as able to run code.
 PLAIN_SUFFIXES = (".onnx", ".tflite", ".mnn", "_openvino_model", "_ncnn_model")
 
 
-@dataclass(frozen=True)  # no slots: what is cleaned up by a weak reference needs room for one
+@dataclass(frozen=True)
 class Copy:
     """A model file or exported folder that only this user can reach; it goes when this object does."""
 
     path: Path
     sha256: str  # of these very bytes
+    folder: Scratch  # gone with the last that holds it
 
 
 def private_copy(path: Path, trust: bool | str, *, suffix: str) -> Copy:
@@ -50,22 +49,16 @@ def private_copy(path: Path, trust: bool | str, *, suffix: str) -> Copy:
                 f"for this very file only --trust-sha256 {wanted} (trust_weights=<the same>). Exports to .onnx or "
                 f".tflite need no trust"
             )
-    folder = Path(tempfile.mkdtemp(prefix="samlabel-model-"))  # mode 0700
+    folder = Scratch("samlabel-model-")
+    _check_room(path, folder.path)
+    name = f"model{suffix}"
     try:
-        _check_room(path, folder)
-        target = folder / f"model{suffix}"
-        found = hash_tree(path, copy_to=target)
-        if wanted is not None:
-            check_digest(path, found, wanted)
+        found = hash_tree(path, into=folder, name=name)
     except OSError as error:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise WeightsError(f"{path}: cannot be copied to {folder} to be opened there: {error.strerror}") from error
-    except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise
-    copy = Copy(target, found)
-    weakref.finalize(copy, shutil.rmtree, folder, ignore_errors=True)
-    return copy
+        raise WeightsError(f"{path}: cannot be copied to {folder.path} to be opened there: {reason(error)}") from error
+    if wanted is not None:
+        check_digest(path, found, wanted)
+    return Copy(folder.path / name, found, folder)
 
 
 def check_digest(path: Path, found: str, trusted: str) -> None:
@@ -85,16 +78,14 @@ def note(arrived: Path, sha256: str) -> None:
     The first content that arrives in a place is the one that is trusted: WeightsError where another is noted.
     """
     folder = notes_folder()
-    folder.mkdir(parents=True, exist_ok=True)
     for file in sorted(folder.glob("*.json")):
         if file.stem != sha256 and _arrived(file) == str(arrived):
             raise WeightsError(
                 f"{arrived}: its SHA-256 is {sha256}, but what was fetched first and is trusted has {file.stem}; "
                 f"delete the one that is wrong: this file, or the note {file}"
             )
-    target = folder / f"{sha256}.json"
-    if not target.exists():
-        write_atomically(target, json.dumps({"file": str(arrived)}) + "\n")
+    if not is_noted(sha256):
+        OutputFolder(folder).write(f"{sha256}.json", json.dumps({"file": str(arrived)}) + "\n", durable=True)
 
 
 def notes_folder() -> Path:

@@ -1,121 +1,115 @@
-"""The small detector that ships: people, animals, vehicles and other objects; no download, no ultralytics.
+"""The small detector that ships: the 80 classes of COCO; no download, no ultralytics.
 
-Its head reads the embedding of the nano SAM variant; with that segmenter one encoder pass serves both.
+It looks at each image at two sizes: the larger shows what is small, the smaller what fills the image.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..devices import resolve_device
-from ..errors import UsageError, WeightsError
+from ..errors import WeightsError
 from ..images import hash_file
 from ..protocols import Image
 from ..types import Category, Detections
 from ._batches import inside
 from ._classes import chosen
+from ._nano_classes import COCO_CLASSES
 
 if TYPE_CHECKING:
-    from sam import Embedding, Sam
+    from ._nanodet import NanoDet
 
-    from ._nano_head import NanoHead
-
-CLASS_NAMES = ("person", "animal", "vehicle", "object")
 WEIGHTS = Path(__file__).parent / "weights" / "nano.safetensors"
+CONF = 0.48  # about three of four labels are right from here on: see weights/README.md
+SMALLER = 0.8  # the second size, as a part of the first: 512 of 640
 
 
 class NanoDetector:
-    """Boxes from a nano embedding, its own or the segmenter's; category ids are 1 to 4."""
+    """Boxes of the classes in `categories`, whose ids are a class's place in COCO_CLASSES, from 1."""
 
     name = "nano"
-    reads_variant = "nano"
-    thread_safe = True  # `detect_embedding` keeps nothing
+    thread_safe = True  # `detect` keeps nothing
 
     def __init__(
-        self, head: NanoHead, weights: str, *, keep: frozenset[int], conf: float, iou: float, max_det: int, device: str
+        self,
+        network: NanoDet,
+        weights: str,
+        *,
+        keep: frozenset[int],
+        conf: float,
+        iou: float,
+        imgsz: int,
+        max_det: int,
     ) -> None:
-        self.weights = weights  # SHA-256 of the head's file
-        self.categories = tuple(Category(i + 1, CLASS_NAMES[i]) for i in sorted(keep))
-        self._head = head
-        self._keep = sorted(keep)
+        self.weights = weights  # SHA-256 of the file
+        self.categories = tuple(Category(index + 1, COCO_CLASSES[index]) for index in sorted(keep))
+        self._network = network
+        self._keep = keep
         self._conf, self._iou, self._max_det = conf, iou, max_det
-        self._device = device
-        self._model: Sam | None = None
+        self._sizes = (imgsz, max(1, round(imgsz * SMALLER)))
 
     def detect(self, images: Sequence[Image]) -> list[Detections]:
-        """One `Detections` an image; encodes each with the nano encoder, made on the first call."""
-        if self._model is None:
-            import sam
-
-            self._model = sam.load("nano", device=self._device)
-        return [self.detect_embedding(self._model.embed(image.pixels)) for image in images]
-
-    def detect_embedding(self, embedding: Embedding) -> Detections:
-        """Boxes of the image that `embedding` was made from; it must be nano's."""
+        """One `Detections` for each image, boxes inside the image, best first."""
         import torch
 
-        from ._nano_head import pick
-
-        if embedding.variant != self.reads_variant:
-            raise UsageError(f"the nano detector reads embeddings of nano, not of {embedding.variant}")
         with torch.inference_mode():
-            logits, boxes, centres, _ = self._head(embedding.features, embedding.high_res[-1])
-            height, width = embedding.input_size
-            # Padding holds no objects, but a head trained on little may believe otherwise.
-            seen = (centres[:, 0] < width) & (centres[:, 1] < height)
-            limit = boxes.new_tensor([width, height, width, height])
-            boxes = boxes[0, seen].clamp(min=0).minimum(limit)
-            found, scores, classes = pick(
-                logits[0, seen],
-                boxes,
-                conf=self._conf,
-                iou=self._iou,
-                max_det=self._max_det,
-                classes=self._keep,
-            )
-        scale = found.new_tensor([embedding.size[1] / width, embedding.size[0] / height] * 2)
-        return inside((found * scale).cpu().numpy(), scores.cpu().numpy(), classes.cpu().numpy() + 1, embedding.size)
+            return [self._detect(image) for image in images]
+
+    def _detect(self, image: Image) -> Detections:
+        from ._nano_inference import candidates, pooled
+
+        looks = [
+            candidates(self._network, image.pixels, size, conf=self._conf, keep=self._keep) for size in self._sizes
+        ]
+        boxes, scores, classes = (column.cpu().numpy() for column in pooled(looks, iou=self._iou, most=self._max_det))
+        # Rounded, because the number of threads changes the last digits of what the network computes.
+        return inside(boxes.round(3), scores.round(6), classes + 1, image.size)
 
 
 def load(
     what: str | None,
     *,
     device: str = "",
-    conf: float = 0.25,
-    iou: float = 0.6,
+    conf: float = CONF,
+    iou: float = 0.5,
     imgsz: int = 640,
     max_det: int = 300,
     classes: Sequence[str | int] | None = None,
 ) -> NanoDetector:
-    """The shipped detector. `what` may name other weights of its head; `imgsz` is fixed by the encoder.
+    """The shipped detector. `what` may name other weights of its network, `imgsz` is the larger of its two sizes.
 
-    `iou` is less than other detectors' 0.7: this head draws more boxes around one thing than larger ones do.
+    `iou` is less than other detectors' 0.7: two sizes see most objects twice.
     """
+    import torch
     from safetensors.torch import load_file
 
-    from ._nano_head import NanoHead
+    from ._nanodet import NanoDet
 
     path = Path(what) if what else WEIGHTS
     if not path.is_file():
-        raise WeightsError(f"{path}: no such file; wanted the nano detector's safetensors")
-    head = NanoHead()
+        raise WeightsError(f"{path}: no such file; expected the nano detector's weights in safetensors")
+    # A number means the category id that the labels show, which counts from 1.
+    keep = frozenset(one - 1 for one in chosen(classes, dict(enumerate(COCO_CLASSES, start=1))))
+    network = NanoDet(len(COCO_CLASSES))
     try:
-        state: dict[str, Any] = load_file(path)
+        state = load_file(path)
     except Exception as error:  # SafetensorError derives from Exception alone
         raise WeightsError(
-            f"{path}: damaged or not safetensors ({error}); wanted the nano detector's weights"
+            f"{path}: damaged or not safetensors ({error}); expected the nano detector's weights"
         ) from error
-    wanted = {key: value.shape for key, value in head.state_dict().items()}
-    differing = [k for k in sorted(wanted.keys() | state.keys()) if k not in state or wanted.get(k) != state[k].shape]
+    expected = {name: value.shape for name, value in network.state_dict().items()}
+    differing = [
+        name
+        for name in sorted(expected.keys() | state.keys())
+        if name not in state or expected.get(name) != state[name].shape
+    ]
     if differing:
-        raise WeightsError(f"{path}: not weights of the nano detector; first differing key: {differing[0]}")
-    head.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in state.items()})
-    names = dict(enumerate(CLASS_NAMES))
-    # A number means the category id that the labels show, which counts from 1.
-    keep = frozenset(i - 1 for i in chosen(classes, {i + 1: name for i, name in names.items()}))
-    device = resolve_device(device)
-    return NanoDetector(
-        head.eval().to(device), hash_file(path), keep=keep, conf=conf, iou=iou, max_det=max_det, device=device
-    )
+        raise WeightsError(
+            f"{path}: not weights of the nano detector (first difference: {differing[0]}); leave the file out for the "
+            f"bundled ones, or name another detector: see samlabel detectors"
+        )
+    network.load_state_dict({name: value.float() for name, value in state.items()})
+    network = network.eval().to(resolve_device(device)).to(memory_format=torch.channels_last)
+    return NanoDetector(network, hash_file(path), keep=keep, conf=conf, iou=iou, imgsz=imgsz, max_det=max_det)

@@ -18,10 +18,11 @@ from typing import Any
 
 from ..devices import resolve_device
 from ..errors import UnknownName, UsageError, WeightsError, brief
+from ..files import OutputFolder
 from ..images import hash_file
+from ..lock import Lock
 from ..protocols import Image
 from ..types import Category, Detections
-from ..weights import in_turn
 from ._batches import inside, same_size
 from ._classes import chosen
 from ._trust import check_digest
@@ -144,17 +145,20 @@ def fetch(what: str) -> Path:
         raise UnknownName("torchvision model", what, known)
     url = get_model_weights(what).DEFAULT.url
     kept = _cached(url)
-    kept.parent.mkdir(parents=True, exist_ok=True)
-    with in_turn(kept):
+    folder = OutputFolder(kept.parent)
+    with Lock(kept, wait=True):
         if not kept.is_file():
             log.warning("downloading %s into %s", url, kept.parent)
-            try:
-                torch.hub.download_url_to_file(url, str(kept), hash_prefix=_hash_prefix(kept), progress=False)
-            except Exception as error:  # urllib, ssl and torch.hub each raise their own
-                raise WeightsError(
-                    f"weights of {what} could not be downloaded from {url} ({brief(error)}); fetch them and "
-                    f"write torchvision:{what}@FILE"
-                ) from error
+            with folder.private_folder(kept.name) as work:
+                file = str(folder.path / work / kept.name)
+                try:
+                    torch.hub.download_url_to_file(url, file, hash_prefix=_hash_prefix(kept), progress=False)
+                except Exception as error:  # urllib, ssl and torch.hub each raise their own
+                    raise WeightsError(
+                        f"weights of {what} could not be downloaded from {url} ({brief(error)}); fetch them and "
+                        f"write torchvision:{what}@FILE"
+                    ) from error
+                folder.rename(f"{work}/{kept.name}", kept.name)
         _check_hash(kept)
     return kept
 

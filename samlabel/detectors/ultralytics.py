@@ -20,10 +20,11 @@ from typing import Any
 import numpy as np
 
 from ..errors import MissingDependency, SamlabelError, UnknownName, UsageError, WeightsError
+from ..files import OutputFolder
 from ..images import hash_file
+from ..lock import Lock
 from ..protocols import Image
 from ..types import Category, Detections
-from ..weights import in_turn
 from ..workers import same_threads
 from ._batches import inside, same_size
 from ._classes import chosen
@@ -146,8 +147,7 @@ def fetch(what: str) -> Path:
     if path.parent != Path() or name is None:
         raise _no_such_file(what)
     target = _cached(name)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with in_turn(target):
+    with Lock(target, wait=True):
         if not target.exists():
             _download(name, target)
         note(target, hash_file(target))
@@ -238,13 +238,15 @@ def _download(name: str, target: Path) -> None:
     from ultralytics.utils.downloads import attempt_download_asset
 
     log.warning("downloading %s from github.com/ultralytics/assets into %s", name, target.parent)
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        attempt_download_asset(target)
-    except Exception as error:  # requests, ssl and ultralytics each raise their own
-        raise WeightsError(_no_download(name, target, _one_line(str(error)) or type(error).__name__)) from error
-    if not target.exists():
-        raise WeightsError(_no_download(name, target, "nothing arrived"))
+    folder = OutputFolder(target.parent)
+    with folder.private_folder(name) as work:
+        try:
+            attempt_download_asset(folder.path / work / name)
+        except Exception as error:  # requests, ssl and ultralytics each raise their own
+            raise WeightsError(_no_download(name, target, _one_line(str(error)) or type(error).__name__)) from error
+        if folder.kind(f"{work}/{name}") != "file":
+            raise WeightsError(_no_download(name, target, "nothing arrived"))
+        folder.rename(f"{work}/{name}", name)
 
 
 def _no_download(name: str, target: Path, reason: str) -> str:

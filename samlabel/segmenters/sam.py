@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ImageError, UnknownName, UsageError, WeightsError
+from ..files import OutputFolder
 from ..images import hash_file
+from ..lock import Lock
 from ..memory import is_out_of_memory, release
 from ..select import Grid
 from ..types import Annotation, Box, Mask
@@ -31,10 +33,9 @@ class SamSegmenter:
 
     thread_safe = True  # an embedding is a value; the model keeps nothing of an image
 
-    def __init__(self, model: Sam, *, weights: str, own_weights: bool, grid: Grid) -> None:
+    def __init__(self, model: Sam, *, weights: str, grid: Grid) -> None:
         self.name = model.variant.name
         self.weights = weights  # SHA-256 of the checkpoint, or of the tensors where there is no file
-        self.own_weights = own_weights  # True with the weights that ship with the variant
         self.dtype = str(model.dtype).removeprefix("torch.")
         self.backend = model.backend
         self._model = model
@@ -91,7 +92,7 @@ class SamSegmenter:
                 category_id=category,
                 box=mask.box,
                 mask=Mask(mask.size, mask.counts),
-                score=score,
+                score=round(score, 6),  # float32 holds no more
                 predicted_iou=predicted_iou,
                 stability_score=mask.stability_score,
                 prompt_box=tuple(box),
@@ -150,7 +151,7 @@ def load(
     with _our_errors():
         model = sam.load(variant, checkpoint=file, device=device, dtype=dtype, backend=backend)
     weights = hash_file(file) if file is not None else _hash_tensors(model)
-    return SamSegmenter(model, weights=weights, own_weights=file is None, grid=grid or Grid())
+    return SamSegmenter(model, weights=weights, grid=grid or Grid())
 
 
 def has_weights(variant: str) -> bool:
@@ -183,7 +184,7 @@ def load_and_describe(
     if random:
         with _our_errors():
             model = sam.load(variant, seed=0, device=device, dtype=dtype, backend=backend)
-        segmenter = SamSegmenter(model, weights="", own_weights=False, grid=Grid())
+        segmenter = SamSegmenter(model, weights="", grid=Grid())
     else:
         segmenter = load(variant, device=device, dtype=dtype, backend=backend)
     size = (WEIGHTS / known.bundled).stat().st_size if known.bundled else known.file_size
@@ -192,12 +193,20 @@ def load_and_describe(
 
 
 def export(variant: str, folder: Path, *, checkpoint: str | Path | None = None, **options: Any) -> Any:
-    """`sam.export` of a variant; see there for `options` and what comes back. Raises WeightsError."""
+    """`sam.export` of a variant to a folder that is made; see there for `options` and what comes back.
+
+    Older files there are replaced once the new ones were checked. Raises WeightsError, and then nothing was written,
+    and UsageError at once where another command writes there.
+    """
     import sam
 
     file = _file(variant, checkpoint)
-    with _our_errors():
-        return sam.export(sam.load(variant, checkpoint=file), folder, **options)
+    out = OutputFolder(folder)
+    with _our_errors(), Lock(folder), out.private_folder(variant) as work:
+        made = sam.export(sam.load(variant, checkpoint=file), out.path / work, **options)
+        for name in made.files:
+            out.rename(f"{work}/{name}", name)
+    return replace(made, encoder=Path(folder) / made.encoder.name, decoder=Path(folder) / made.decoder.name)
 
 
 def variants() -> list[dict[str, Any]]:

@@ -1,54 +1,46 @@
-"""What is trained, and what it is told about each batch: both nano models together, or the detector alone."""
+"""The segmenter in training, and what it is told about each batch."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-import sam
 from sam.mask_decoder import MaskDecoder
-from sam.precision import has_bfloat16
 from sam.variants.nano import IMAGE_SIZE, NanoPromptEncoder, build
 
-from ..detectors._nano_head import NanoHead
-from .losses import around, box_losses, iou_loss, mask_losses
+from .losses import around, iou_loss, mask_losses
 from .prompts import corrective_points, noisy_boxes, random_points
 
 Features = tuple[Tensor, tuple[Tensor, ...], Tensor]  # embedding, finer features, positions
 Prompts = tuple[Tensor | None, Tensor | None, Tensor | None]  # boxes, coords, labels
-DROPPED = 0.15  # share of channels that the detector alone does without
 
 
 class Nano(nn.Module):
-    """The segmenter's three parts under their checkpoint names, and the detector's head."""
+    """The segmenter's three parts under their checkpoint names."""
 
     def __init__(self) -> None:
         super().__init__()
         encoder, prompts, decoder = build()
         assert isinstance(prompts, NanoPromptEncoder) and isinstance(decoder, MaskDecoder)
         self.image_encoder, self.prompt_encoder, self.mask_decoder = encoder, prompts, decoder
-        self.detector = NanoHead()
 
     def loss(self, batch: dict[str, Any], *, boxes: float, generator: torch.Generator) -> dict[str, Tensor]:
         pixels = batch["pixels"]
         side = pixels.shape[-1]
         embedding, fine2, fine4, fine8 = self.image_encoder(pixels)
-        losses = {"boxes": box_loss(self.detector, embedding, fine8, batch)}
-        if len(batch["masks"]):
-            # The window lies anywhere in the canvas, so that positions mean what they will mean there.
-            cells = (IMAGE_SIZE - side) // 16
-            corner = torch.randint(cells + 1, (2,), generator=generator) if cells else torch.zeros(2, dtype=torch.long)
-            grid, n = self.prompt_encoder.dense_pe(), side // 16
-            position = grid[:, :, corner[1] : corner[1] + n, corner[0] : corner[0] + n]
-            owner = batch["owner"]
-            image = embedding[owner], tuple(f[owner] for f in (fine2, fine4, fine8)), position
-            losses |= self._masks(image, batch, corner * 16.0, boxes, generator)
-        return losses
+        if not len(batch["masks"]):
+            return {"masks": embedding.mean() * 0}
+        # The window lies anywhere in the canvas, so that positions mean what they will mean there.
+        cells = (IMAGE_SIZE - side) // 16
+        corner = torch.randint(cells + 1, (2,), generator=generator) if cells else torch.zeros(2, dtype=torch.long)
+        grid, n = self.prompt_encoder.dense_pe(), side // 16
+        position = grid[:, :, corner[1] : corner[1] + n, corner[0] : corner[0] + n]
+        owner = batch["owner"]
+        image = embedding[owner], tuple(f[owner] for f in (fine2, fine4, fine8)), position
+        return self._masks(image, batch, corner * 16.0, boxes, generator)
 
     def _masks(
         self, image: Features, batch: dict[str, Any], corner: Tensor, box_share: float, generator: torch.Generator
@@ -122,33 +114,3 @@ class Nano(nn.Module):
             image_embedding=embedding, image_pe=position, sparse=sparse, dense=dense, high_res=fine
         )
         return logits.float(), predicted.float()
-
-
-class DetectorAlone(nn.Module):
-    """The detector's head, on embeddings that a trained segmenter makes."""
-
-    def __init__(self, segmenter: Path) -> None:
-        super().__init__()
-        dtype = "bfloat16" if has_bfloat16() else "float32"
-        encoder = sam.load("nano", checkpoint=segmenter, dtype=dtype).image_encoder
-        # In a function, and so no part of what is trained.
-        self._embed: Callable[[Tensor], tuple[Tensor, ...]] = lambda pixels: encoder(pixels.to(getattr(torch, dtype)))
-        self.detector = NanoHead()
-
-    def loss(self, batch: dict[str, Any], *, boxes: float, generator: torch.Generator) -> dict[str, Tensor]:
-        with torch.no_grad(), torch.autocast("cpu", enabled=False):
-            embedding, _, _, fine8 = self._embed(batch["pixels"])
-        # The segmenter learnt from these photos too, so their features would be easy to know again.
-        embedding, fine8 = (thinned(x.float(), DROPPED, generator=generator) for x in (embedding, fine8))
-        return {"boxes": box_loss(self.detector, embedding, fine8, batch)}
-
-
-def box_loss(detector: NanoHead, embedding: Tensor, fine8: Tensor, batch: dict[str, Any]) -> Tensor:
-    """What the head's boxes of a batch cost."""
-    logits, boxes, centres, _ = detector(embedding, fine8)
-    return box_losses(logits.float(), boxes, centres, batch["boxes"], batch["classes"], batch["known"])
-
-
-def thinned(x: Tensor, share: float, *, generator: torch.Generator) -> Tensor:
-    """(B, C, h, w) without a share of its channels, others louder (https://arxiv.org/abs/1411.4280)."""
-    return x * (torch.rand(*x.shape[:2], 1, 1, generator=generator) >= share) / (1 - share)

@@ -1,7 +1,5 @@
-"""The training runs of the nano models: resumable, logged, averaged weights.
+"""The training run of the segmenter: resumable, logged, averaged weights.
 
-Both models learn together: the detector reads the segmenter's embedding, so one encoder serves two.
-Then the detector goes on alone, on the embeddings of the segmenter as it ships.
 The learning rate is constant and falls to zero over the last `decay` steps. The net sees windows of
 two thirds of the canvas (cheaper, twice the photos an hour), and whole canvases over the last steps.
 """
@@ -24,8 +22,8 @@ from torch.utils.data import DataLoader
 from sam.registry import IMAGENET_MEAN, IMAGENET_STD
 from sam.variants.nano import IMAGE_SIZE
 
-from ..detectors.nano import CLASS_NAMES
-from .learners import DetectorAlone, Nano
+from .gradients import mean_gradients
+from .learners import Nano
 from .muon import Muon
 from .photos import PAD, Windows, collate, read_photos
 from .recipe import Recipe
@@ -108,8 +106,7 @@ def _share(
             "gloo", init_method=f"file://{(out / 'meeting').absolute()}", rank=rank, world_size=processes
         )
     torch.manual_seed(recipe.seed)
-    model = Nano() if recipe.segmenter is None else DetectorAlone(recipe.segmenter)
-    model = model.to(memory_format=torch.channels_last)
+    model = Nano().to(memory_format=torch.channels_last)
     average = {k: v.detach().clone() for k, v in model.state_dict().items()}
     matrices, others = matrices_of(model)
     muon = Muon(matrices, decay=recipe.weight_decay)
@@ -134,9 +131,7 @@ def _share(
             seed=recipe.seed,
             paste=recipe.paste,
             shapes=recipe.shapes,
-            mosaics=recipe.mosaics,
             draws=recipe.draws,
-            scarce={CLASS_NAMES.index(name): times for name, times in recipe.scarce.items()},
         )
         mine = range(rank, recipe.batch, processes)  # of the photos of a step
         order = [[s * recipe.batch + k for k in mine] for s in range(step, until)]
@@ -156,7 +151,7 @@ def _share(
 
 
 def _step(
-    model: Nano | DetectorAlone,
+    model: Nano,
     average: dict[str, Tensor],
     optimisers: tuple[torch.optim.AdamW, Muon],
     batch: dict[str, Any],
@@ -179,11 +174,10 @@ def _step(
     batch["pixels"] = prepare(batch["pixels"], generator=generator)
     with torch.autocast("cpu", torch.bfloat16):
         losses = model.loss(batch, boxes=recipe.boxes, generator=generator)
-    total = 1.2 * losses["boxes"] + losses.get("masks", 0.0) + losses.get("iou", 0.0)
+    total = losses["masks"] + losses.get("iou", 0.0)
     model.zero_grad(set_to_none=False)
     torch.autograd.backward(total)
-    if processes > 1:
-        _mean_gradients(model, processes)
+    mean_gradients(model.parameters(), processes)
     norm = nn.utils.clip_grad_norm_(model.parameters(), 5.0)
     if norm.isfinite():
         optimiser.step()
@@ -200,32 +194,11 @@ def _step(
     return {**entry, "total": float(total.detach()), "norm": float(norm), "seconds": time.perf_counter() - started}
 
 
-def _mean_gradients(model: nn.Module, processes: int) -> None:
-    parameters = list(model.parameters())
-    gradients: list[Tensor] = []
-    for p in parameters:
-        if p.grad is None:  # a batch without masks leaves the decoder out
-            p.grad = torch.zeros_like(p)
-        gradients.append(p.grad)
-    flat = torch.cat([gradient.flatten() for gradient in gradients])
-    distributed.all_reduce(flat)
-    for gradient, mean in zip(gradients, torch.split(flat, [p.numel() for p in parameters]), strict=True):
-        gradient.copy_(mean.view_as(gradient) / processes)
-
-
-def export(checkpoint: Path, segmenter: Path, detector: Path) -> list[Path]:
-    """Files of the averaged weights in half precision: the head's and, if it was trained, the SAM variant's."""
-    from safetensors.torch import save_file
-
+def export(checkpoint: Path, segmenter: Path) -> None:
+    """Writes the averaged weights in half precision as `segmenter`."""
     import sam
 
-    state = torch.load(checkpoint, weights_only=True)["average"]
-    head = {k.removeprefix("detector."): v for k, v in state.items() if k.startswith("detector.")}
-    halves = {k: (v.half() if v.ndim > 1 else v).contiguous() for k, v in head.items()}
-    save_file(halves, detector, metadata={"detector": "nano"})
-    if len(head) == len(state):
-        return [detector]
     model = sam.load("nano", seed=0)
-    model.load_state_dict({k: v for k, v in state.items() if not k.startswith("detector.")})
-    sam.save(model, segmenter, half=True)
-    return [segmenter, detector]
+    model.load_state_dict(torch.load(checkpoint, weights_only=True)["average"])
+    with segmenter.open("wb") as file:
+        sam.save(model, file, half=True)

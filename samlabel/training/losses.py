@@ -1,8 +1,7 @@
-"""What the nano models are trained to do well.
+"""What the segmenter is trained to do well.
 
-Masks: focal and dice loss, the best of three masks for an ambiguous prompt, and a regression of
-each mask's IoU (Segment Anything, appendix A). Boxes: task-aligned assignment
-(https://arxiv.org/abs/2108.07755), quality focal loss and generalised IoU.
+Focal and dice loss, the best of three masks for an ambiguous prompt, and a regression of
+each mask's IoU (Segment Anything, appendix A).
 """
 
 from __future__ import annotations
@@ -10,7 +9,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from torchvision.ops import box_iou, generalized_box_iou_loss
 
 
 def mask_losses(logits: Tensor, target: Tensor, near: Tensor) -> tuple[Tensor, Tensor]:
@@ -45,74 +43,3 @@ def around(boxes: Tensor, side: int, *, stride: int, margin: float = 0.15) -> Te
     x = (centre >= low[:, :1]) & (centre <= high[:, :1])  # (N, side)
     y = (centre >= low[:, 1:]) & (centre <= high[:, 1:])
     return (y[:, :, None] & x[:, None, :]).float()
-
-
-def within(boxes: Tensor, points: Tensor) -> Tensor:
-    """(M, N): which of the (N, 2) points lie in each of the (M, 4) boxes."""
-    return torch.cat([points[None] - boxes[:, None, :2], boxes[:, None, 2:] - points[None]], -1).amin(-1) > 0
-
-
-@torch.no_grad()
-def assign(
-    logits: Tensor, boxes: Tensor, centres: Tensor, truth: Tensor, classes: Tensor, *, most: int = 10
-) -> tuple[Tensor, Tensor]:
-    """For each cell the index of its object or -1, and the quality (IoU scaled) it should announce.
-
-    `logits` (N, C), `boxes` (N, 4), `centres` (N, 2); `truth` (M, 4), `classes` (M,).
-    """
-    count = len(truth)
-    owner = torch.full((len(boxes),), -1, dtype=torch.long, device=boxes.device)
-    quality = boxes.new_zeros(len(boxes))
-    if not count:
-        return owner, quality
-    inside = within(truth, centres)
-    # A thin or tiny object may hold no cell's centre: it takes the cell nearest to its middle.
-    lost = ~inside.any(1)
-    if lost.any():
-        middle = (truth[lost, :2] + truth[lost, 2:]) / 2
-        nearest = torch.cdist(middle, centres).argmin(1)
-        inside[lost.nonzero()[:, 0], nearest] = True
-    overlap = box_iou(truth, boxes)  # (M, N)
-    score = logits.sigmoid()[:, classes].T  # (M, N)
-    metric = (score.clamp(min=1e-4) ** 0.5 * overlap.clamp(min=1e-4) ** 4) * inside
-    top = metric.topk(min(most, len(boxes)), dim=1)
-    chosen = torch.zeros_like(metric).scatter_(1, top.indices, 1.0).bool() & inside
-    held = torch.where(chosen, overlap + 1e-6, overlap.new_zeros(()))
-    best, who = held.max(0)
-    taken = best > 0
-    owner[taken] = who[taken]
-    cells = taken.nonzero()[:, 0]
-    mine = metric[owner[cells], cells]
-    peak = metric.new_zeros(count).scatter_reduce_(0, owner[cells], mine, "amax").clamp(min=1e-9)
-    reach = overlap.new_zeros(count).scatter_reduce_(0, owner[cells], overlap[owner[cells], cells], "amax")
-    quality[cells] = mine / peak[owner[cells]] * reach[owner[cells]]
-    return owner, quality
-
-
-def box_losses(
-    logits: Tensor, boxes: Tensor, centres: Tensor, truths: list[Tensor], classes: list[Tensor], known: Tensor
-) -> Tensor:
-    """The mean over images of quality focal loss of the classes plus 2 times generalised IoU loss.
-
-    Each image weighs the same however many objects it shows: a wall of windows must not drown the one
-    person of another photo. `known` (B, C): the classes whose absence an image vouches for. Elsewhere,
-    and in boxes of a class below 0, an unassigned cell says nothing about a class.
-    """
-    total = logits.new_zeros(())
-    for b, (all_boxes, all_kinds) in enumerate(zip(truths, classes, strict=True)):
-        truth, kind = all_boxes[all_kinds >= 0], all_kinds[all_kinds >= 0]
-        owner, quality = assign(logits[b], boxes[b], centres, truth, kind)
-        mine = owner >= 0
-        target = torch.zeros_like(logits[b])
-        target[mine, kind[owner[mine]]] = quality[mine]
-        heard = known[b].expand_as(target).clone()
-        heard[within(all_boxes[all_kinds < 0], centres).any(0)] = False
-        heard[mine] = True
-        p = logits[b].sigmoid()
-        cross = F.binary_cross_entropy_with_logits(logits[b], target, reduction="none")
-        loss = (cross * (target - p).abs() ** 1.5 * heard).sum()
-        if mine.any():
-            fit = generalized_box_iou_loss(boxes[b][mine], truth[owner[mine]], reduction="none")
-            loss = loss + 2 * (fit * quality[mine].clamp(min=0.05)).sum()
-        total = total + loss / quality.sum().clamp(min=1.0)
-    return total / len(truths)

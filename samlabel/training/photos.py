@@ -1,4 +1,4 @@
-"""Training samples from a COCO instances file: a window of a photo, some masks, all boxes.
+"""Training samples of the segmenter from a COCO instances file: a window of a photo and some masks.
 
 Large-scale jitter and copy-paste follow https://arxiv.org/abs/2012.07177.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -19,92 +19,46 @@ from PIL import Image, ImageDraw
 from pycocotools import mask as coco
 from torch.utils.data import Dataset
 
-from ..detectors.nano import CLASS_NAMES
-
-PERSON, ANIMAL, VEHICLE, OBJECT = range(4)
-IGNORE = -1  # a part of an object, which is none of its own
-CROWD = -2  # a place where objects of any class may lie, not labelled one by one
-
-ANIMALS = frozenset(
-    [
-        "bear",
-        "deer",
-        "elephant",
-        "otter",
-        "turtle",
-        "tiger",
-        "bird",
-        "cat",
-        "dog",
-        "horse",
-        "sheep",
-        "cow",
-        "zebra",
-        "giraffe",
-        "rhesus monkey",
-    ]
-)
-VEHICLES = frozenset(["bicycle", "car", "motorcycle", "airplane", "bus", "train", "truck", "boat"])
-
-# Which classes a source labels wherever they occur: only there may an empty place count as "none here".
-# The street behind the one person of a clothing photo shows others and cars, unlabelled.
-EXHAUSTIVE = {
-    "coco2017": (PERSON, ANIMAL, VEHICLE, OBJECT),
-    "animals": (ANIMAL,),
-    "cats": (ANIMAL,),
-    "clothing": (ANIMAL,),
-    "facade": (ANIMAL, VEHICLE),
-    "nuclei": (PERSON, ANIMAL, VEHICLE, OBJECT),
-    "mushrooms": (PERSON, ANIMAL, VEHICLE, OBJECT),
-}
+WHOLE_IN_CLOTHING, WHOLE_IN_FACADES = frozenset({"person"}), frozenset({"window", "shop", "car"})
 PAD = (124, 116, 104)  # nearly zero once normalised, as the predictor's padding is
 MOST_PASTED = 3
-MOSAIC_OF = "coco2017"  # which labels every class, so that a mosaic does
 PASTE_FROM = frozenset({"coco2017", "animals", "cats", "clothing"})
 
 
-def class_of(name: str, source: str) -> int:
-    """The detector class of a category, or IGNORE for parts that are no object of their own."""
-    if name == "person":
-        return PERSON
+def is_whole(name: str, source: str) -> bool:
+    """Whether a category is an object of its own, and no part of one or area such as a street."""
     if source == "clothing":
-        return IGNORE
-    if name in ANIMALS:
-        return ANIMAL
-    if name in VEHICLES:
-        return VEHICLE
-    if source == "facade":
-        return OBJECT if name in {"window", "shop"} else IGNORE
-    return OBJECT
+        return name in WHOLE_IN_CLOTHING
+    return source != "facade" or name in WHOLE_IN_FACADES
 
 
 @dataclass(frozen=True, slots=True)
 class Photo:
     path: Path
     source: str
-    annotations: tuple[dict[str, Any], ...]  # segmentation, bbox, class
+    annotations: tuple[dict[str, Any], ...]  # segmentation, bbox, crowd, whole
 
 
 def read_photos(data: Path, name: str) -> list[Photo]:
-    """The photos of `data/name` (COCO instances JSON); crowds are of class CROWD."""
+    """The photos of `data/name` (COCO instances JSON)."""
     table = json.loads((data / name).read_text())
     names = {c["id"]: c["name"] for c in table["categories"]}
     images = {i["id"]: i for i in table["images"]}
     found: dict[int, list[dict[str, Any]]] = {i: [] for i in images}
     for a in table["annotations"]:
-        kind = CROWD if a["iscrowd"] else class_of(names[a["category_id"]], images[a["image_id"]]["source"])
-        found[a["image_id"]].append({"segmentation": a["segmentation"], "bbox": a["bbox"], "class": kind})
+        whole = is_whole(names[a["category_id"]], images[a["image_id"]]["source"])
+        kept = {key: a[key] for key in ("segmentation", "bbox")}
+        found[a["image_id"]].append({**kept, "crowd": bool(a["iscrowd"]), "whole": whole})
     return [Photo(data / i["file_name"], i["source"], tuple(found[k])) for k, i in images.items()]
 
 
 @dataclass(slots=True)
 class Sample:
-    """A window of a photo. Boxes are XYXY in window pixels; masks are a choice among them."""
+    """A window of a photo, and some of its masks."""
 
     pixels: np.ndarray  # (S, S, 3) uint8
     masks: np.ndarray  # (K, S, S) uint8, 0 or 255, antialiased edges
-    boxes: np.ndarray  # (N, 4) float32
-    classes: np.ndarray  # (N,)
+    whole: np.ndarray  # (K,) bool, False for a part of an object
     source: str
 
 
@@ -131,90 +85,59 @@ def window_of(photo: Photo, *, side: int, canvas: int, most_masks: int, rng: np.
     pixels = np.full((side, side, 3), PAD, np.uint8)
     pixels[:out_h, :out_w] = np.asarray(image.resize((out_w, out_h), Image.Resampling.BILINEAR, box=area))
 
-    boxes, classes, candidates = [], [], []
+    candidates = []
     for a in photo.annotations:
         x, y, w, h = a["bbox"]
         x0, y0, x1, y1 = max(x, left), max(y, top), min(x + w, right), min(y + h, bottom)
         if x1 - x0 < 1 or y1 - y0 < 1:
             continue
         seen = (x1 - x0) * (y1 - y0) / (w * h)
-        box = ((x0 - left) * scale, (y0 - top) * scale, (x1 - left) * scale, (y1 - top) * scale)
-        if a["class"] != IGNORE and seen > 0.25:
-            boxes.append(box)
-            classes.append(a["class"])
-        if a["class"] != CROWD and seen > 0.35 and (x1 - x0) * (y1 - y0) * scale**2 > 50:
+        if not a["crowd"] and seen > 0.35 and (x1 - x0) * (y1 - y0) * scale**2 > 50:
             candidates.append(a)
-    masks = []
+    masks, whole = [], []
     for i in rng.permutation(len(candidates))[:most_masks]:
-        whole = coco.decode(candidates[i]["segmentation"])
-        mask = Image.fromarray(whole * 255).resize((out_w, out_h), Image.Resampling.BILINEAR, box=area)
+        whole.append(candidates[i]["whole"])
+        decoded = coco.decode(candidates[i]["segmentation"])
+        mask = Image.fromarray(decoded * 255).resize((out_w, out_h), Image.Resampling.BILINEAR, box=area)
         masks.append(np.zeros((side, side), np.uint8))
         masks[-1][:out_h, :out_w] = np.asarray(mask)
     sample = Sample(
         pixels,
         np.stack(masks) if masks else np.zeros((0, side, side), np.uint8),
-        np.array(boxes, np.float32).reshape(-1, 4),
-        np.array(classes, np.int64),
+        np.array(whole, bool),
         photo.source,
     )
     return _flipped(sample, rng)
 
 
 def _flipped(sample: Sample, rng: np.random.Generator) -> Sample:
-    side = len(sample.pixels)
     if _chance(rng, 0.5):
         sample.pixels, sample.masks = sample.pixels[:, ::-1], sample.masks[:, :, ::-1]
-        sample.boxes[:, [0, 2]] = side - sample.boxes[:, [2, 0]]
     if sample.source in {"nuclei", "mushrooms"} and _chance(rng, 0.5):
         sample.pixels, sample.masks = sample.pixels[::-1], sample.masks[:, ::-1]
-        sample.boxes[:, [1, 3]] = side - sample.boxes[:, [3, 1]]
     return sample
 
 
 def paste(sample: Sample, other: Sample, *, most: int, rng: np.random.Generator) -> Sample:
     """Up to `most` objects of `other` laid over `sample`; what they hide is cut from its masks."""
-    pixels, masks = sample.pixels.copy(), list(sample.masks.copy())
-    boxes, classes = list(sample.boxes), list(sample.classes)
+    pixels, masks, wholes = sample.pixels.copy(), list(sample.masks.copy()), list(sample.whole)
     pasted = 0
-    for mask in other.masks:
-        tight = tight_box(mask > 127)
-        if tight is None or pasted == most:
-            continue
-        overlap = box_iou(np.array([tight]), other.boxes)[0] * (other.classes >= 0) if len(other.boxes) else np.zeros(0)
-        if not len(overlap) or overlap.max() < 0.8:  # a part, or an object that the detector need not know
+    for mask, whole in zip(other.masks, other.whole, strict=True):
+        inside = mask > 127
+        if pasted == most or not whole or not inside.any():
             continue
         pasted += 1
-        inside = mask > 127
         pixels[inside] = other.pixels[inside]
         masks = [np.where(inside, 0, m) for m in masks] + [mask]
-        corners = [[int(v) for v in box] for box in boxes]
-        seen = [k for k, (x0, y0, x1, y1) in enumerate(corners) if inside[y0 : y1 + 1, x0 : x1 + 1].mean() < 0.6]
-        boxes, classes = [boxes[k] for k in seen], [classes[k] for k in seen]
-        boxes.append(np.array(tight, np.float32))
-        classes.append(int(other.classes[overlap.argmax()]))
-    keep = [m for m in masks if (m > 127).sum() > 50]
+        wholes.append(True)
+    keep = [k for k, m in enumerate(masks) if (m > 127).sum() > 50]
     side = len(pixels)
     return Sample(
         pixels,
-        np.stack(keep) if keep else np.zeros((0, side, side), np.uint8),
-        np.array(boxes, np.float32).reshape(-1, 4),
-        np.array(classes, np.int64),
+        np.stack([masks[k] for k in keep]) if keep else np.zeros((0, side, side), np.uint8),
+        np.array([wholes[k] for k in keep], bool),
         sample.source,
     )
-
-
-def mosaic(quarters: Sequence[Sample]) -> Sample:
-    """Four windows of one size and source as the quarters of one (https://arxiv.org/abs/2004.10934)."""
-    side = len(quarters[0].pixels)
-    pixels = np.zeros((2 * side, 2 * side, 3), np.uint8)
-    masks, boxes = [], []
-    for quarter, (x, y) in zip(quarters, ((0, 0), (side, 0), (0, side), (side, side)), strict=True):
-        pixels[y : y + side, x : x + side] = quarter.pixels
-        masks.append(np.zeros((len(quarter.masks), 2 * side, 2 * side), np.uint8))
-        masks[-1][:, y : y + side, x : x + side] = quarter.masks
-        boxes.append(quarter.boxes + np.array([x, y, x, y], np.float32))
-    classes = np.concatenate([quarter.classes for quarter in quarters])
-    return Sample(pixels, np.concatenate(masks), np.concatenate(boxes), classes, quarters[0].source)
 
 
 def draw_shapes(sample: Sample, *, most: int, rng: np.random.Generator) -> Sample:
@@ -254,12 +177,10 @@ def draw_shapes(sample: Sample, *, most: int, rng: np.random.Generator) -> Sampl
         sample.masks = np.where(mask > 127, 0, sample.masks).astype(np.uint8)
         shapes = [np.where(mask > 127, 0, m).astype(np.uint8) for m in shapes] + [mask]
     shapes = [m for m in shapes if (m > 127).sum() > 60]
-    boxes = [box for m in shapes if (box := tight_box(m > 127)) is not None]
     return Sample(
         sample.pixels,
         np.concatenate([sample.masks, np.array(shapes, np.uint8).reshape(-1, side, side)]),
-        np.concatenate([sample.boxes, np.array(boxes, np.float32).reshape(-1, 4)]),
-        np.concatenate([sample.classes, np.full(len(boxes), OBJECT)]),
+        np.concatenate([sample.whole, np.ones(len(shapes), bool)]),
         sample.source,
     )
 
@@ -270,15 +191,6 @@ def tight_box(inside: np.ndarray) -> tuple[float, float, float, float] | None:
     if not len(ys):
         return None
     return float(xs[0]), float(ys[0]), float(xs[-1] + 1), float(ys[-1] + 1)
-
-
-def box_iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """(len(a), len(b)) intersection over union of XYXY boxes."""
-    low, high = np.maximum(a[:, None, :2], b[None, :, :2]), np.minimum(a[:, None, 2:], b[None, :, 2:])
-    shared = np.prod(np.clip(high - low, 0, None), -1)
-    areas = [np.prod(x[:, 2:] - x[:, :2], -1) for x in (a, b)]
-    ious: np.ndarray = shared / np.maximum(areas[0][:, None] + areas[1][None] - shared, 1e-9)
-    return ious
 
 
 class Windows(Dataset[dict[str, Any]]):
@@ -295,43 +207,28 @@ class Windows(Dataset[dict[str, Any]]):
         paste: float = 0.0,
         shapes: float = 0.0,
         draws: Mapping[str, float] = MappingProxyType({}),
-        scarce: Mapping[int, float] = MappingProxyType({}),
-        mosaics: float = 0.0,
     ) -> None:
-        """`paste` and `shapes` are the shares of windows that get another photo's objects, or drawn ones; `mosaics` the
-        share of those that are made of four photos.
+        """`paste` and `shapes` are the shares of windows that get another photo's objects, or drawn ones.
 
-        A photo is drawn in proportion to `draws` of its source, times `scarce` of the classes that it shows.
+        A photo is drawn in proportion to `draws` of its source.
         """
         self.photos, self.side, self.canvas, self.most_masks, self.seed = photos, side, canvas, most_masks, seed
-        self.paste, self.shapes, self.mosaics = paste, shapes, mosaics
-        shown = [{a["class"] for a in p.annotations} for p in photos]
-        weight = np.array(
-            [
-                draws.get(p.source, 1.0) * math.prod(times for kind, times in scarce.items() if kind in classes)
-                for p, classes in zip(photos, shown, strict=True)
-            ]
-        )
+        self.paste, self.shapes = paste, shapes
+        weight = np.array([draws.get(p.source, 1.0) for p in photos])
         self.weight = weight / weight.sum()
         gives = weight * [p.source in PASTE_FROM for p in photos]
         self.gives = gives / gives.sum()
-        joins = weight * [p.source == MOSAIC_OF for p in photos]
-        self.joins = joins / max(joins.sum(), 1e-9)
 
     def __len__(self) -> int:
         return 1 << 40
 
-    def _window(self, weight: np.ndarray, most_masks: int, rng: np.random.Generator, *, parts: int = 1) -> Sample:
+    def _window(self, weight: np.ndarray, most_masks: int, rng: np.random.Generator) -> Sample:
         photo = self.photos[int(rng.choice(len(self.photos), p=weight))]
-        side, canvas = self.side // parts, self.canvas // parts
-        return window_of(photo, side=side, canvas=canvas, most_masks=most_masks, rng=rng)
+        return window_of(photo, side=self.side, canvas=self.canvas, most_masks=most_masks, rng=rng)
 
     def __getitem__(self, item: int) -> dict[str, Any]:
         rng = np.random.default_rng([self.seed, item])
-        if _chance(rng, self.mosaics):
-            sample = mosaic([self._window(self.joins, self.most_masks, rng, parts=2) for _ in range(4)])
-        else:
-            sample = self._window(self.weight, self.most_masks, rng)
+        sample = self._window(self.weight, self.most_masks, rng)
         if sample.source not in {"nuclei", "mushrooms", "facade"} and _chance(rng, self.paste):
             other = self._window(self.gives, max(self.most_masks, MOST_PASTED), rng)
             sample = paste(sample, other, most=int(rng.integers(1, MOST_PASTED + 1)), rng=rng)
@@ -340,26 +237,18 @@ class Windows(Dataset[dict[str, Any]]):
         masks = sample.masks[rng.permutation(len(sample.masks))[: self.most_masks]]
         tights = [tight_box(m > 127) for m in masks]
         masks = masks[[t is not None for t in tights]]
-        known = np.zeros(len(CLASS_NAMES), bool)
-        known[list(EXHAUSTIVE[sample.source])] = True
         return {
             "pixels": torch.from_numpy(np.ascontiguousarray(sample.pixels)).permute(2, 0, 1),
             "masks": torch.from_numpy(np.ascontiguousarray(masks)),
             "prompt_boxes": torch.tensor([t for t in tights if t is not None], dtype=torch.float32).reshape(-1, 4),
-            "boxes": torch.from_numpy(sample.boxes),
-            "classes": torch.from_numpy(sample.classes),
-            "known": torch.from_numpy(known),
         }
 
 
 def collate(items: list[dict[str, Any]]) -> dict[str, Any]:
-    """Stacked pixels and `known`; masks concatenated, `owner` says which image each belongs to."""
+    """Stacked pixels; masks concatenated, `owner` says which image each belongs to."""
     return {
         "pixels": torch.stack([i["pixels"] for i in items]),
-        "known": torch.stack([i["known"] for i in items]),
         "masks": torch.cat([i["masks"] for i in items]),
         "prompt_boxes": torch.cat([i["prompt_boxes"] for i in items]),
         "owner": torch.cat([torch.full((len(i["masks"]),), k) for k, i in enumerate(items)]),
-        "boxes": [i["boxes"] for i in items],
-        "classes": [i["classes"] for i in items],
     }

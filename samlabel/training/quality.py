@@ -1,6 +1,6 @@
-"""How good the shipped models are, measured on photos with true masks.
+"""How good the shipped segmenter is, measured on photos with true masks.
 
-Masks: mean IoU over instances that are no crowds and have at least 400 pixels, prompted by the true
+Mean IoU over instances that are no crowds and have at least 400 pixels, prompted by the true
 box, beside the filled box, an ellipse in it and OpenCV's GrabCut on the same box.
 """
 
@@ -15,14 +15,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from .photos import EXHAUSTIVE, box_iou, read_photos, tight_box
+from .photos import tight_box
 
 if TYPE_CHECKING:
     from sam import Sam
 
 Item = TypeVar("Item")
 SMALLEST = 400  # pixels
-POINTED_AT = 0.04  # of the photo: what is smaller, nobody would point at first
 
 
 @dataclass(slots=True)
@@ -153,92 +152,8 @@ def auc(scores: np.ndarray, positive: np.ndarray) -> float:
     return float((below + (upto - below) / 2).mean() / len(bad))
 
 
-def detection(data: Path, *, limit: int | None = None) -> dict[str, Any]:
-    """AP50 a class, AR@100 over classes and without, precision and recall at the default score.
-
-    A source counts for a class only where it labels every object of it. "largest" are the largest person, animal and
-    vehicle of each photo: of each class how many there are, how many are found, and how many under its name; "first"
-    are those of them whose box fills `POINTED_AT` of the photo or more.
-    """
-    from PIL import Image
-
-    from .. import detectors
-    from ..detectors.nano import CLASS_NAMES
-    from ..protocols import Image as Picture
-
-    detector = detectors.load("nano", conf=0.01, max_det=100)
-    rows: dict[int, list[tuple[float, bool]]] = defaultdict(list)
-    counts: dict[int, int] = defaultdict(int)
-    recalled: list[float] = []
-    shown: list[bool] = []
-    largest, first = ({name: [0, 0, 0] for name in CLASS_NAMES if name != "object"} for _ in range(2))
-    wanted = 0
-    for photo in spread(read_photos(data, "val.json"), limit):
-        pixels = np.asarray(Image.open(photo.path).convert("RGB"))
-        truth = [a for a in photo.annotations if a["class"] >= 0]
-        boxes = np.array([[x, y, x + w, y + h] for x, y, w, h in (a["bbox"] for a in truth)], np.float32).reshape(-1, 4)
-        kinds = np.array([a["class"] for a in truth], int)
-        (found,) = detector.detect([Picture(photo.path.name, pixels)])
-        overlap = box_iou(found.boxes, boxes) if len(found) and len(boxes) else np.zeros((len(found), len(boxes)))
-        if len(boxes):
-            best = overlap.max(0) if len(found) else np.zeros(len(boxes))
-            recalled += [float(np.mean([b >= t for t in np.arange(0.5, 1.0, 0.05)])) for b in best]
-        sure = found.scores >= 0.25
-        for kind, name in enumerate(CLASS_NAMES):
-            if name in largest and (kinds == kind).any():
-                areas = np.where(kinds == kind, np.prod(boxes[:, 2:] - boxes[:, :2], axis=1), 0)
-                there = overlap[sure, areas.argmax()] >= 0.5
-                named = there & (found.category_ids[sure] == kind + 1)
-                for counted in (largest, first) if areas.max() >= POINTED_AT * pixels[..., 0].size else (largest,):
-                    counted[name] = [
-                        a + int(b) for a, b in zip(counted[name], (True, there.any(), named.any()), strict=True)
-                    ]
-        if len(EXHAUSTIVE[photo.source]) == len(CLASS_NAMES):
-            shown += _hits(overlap[sure])
-            wanted += len(boxes)
-        for kind in EXHAUSTIVE[photo.source]:
-            mine, theirs = found.category_ids == kind + 1, kinds == kind
-            counts[kind] += int(theirs.sum())
-            hits = _hits(overlap[mine][:, theirs])
-            rows[kind] += list(zip(found.scores[mine].tolist(), hits, strict=True))
-    return {
-        "AP50": {CLASS_NAMES[k]: average_precision(rows[k], counts[k]) for k in sorted(counts) if counts[k]},
-        "AR@100": float(np.mean(recalled)),
-        "precision": sum(shown) / max(len(shown), 1),
-        "recall": sum(shown) / max(wanted, 1),
-        "largest": largest,
-        "first": first,
-    }
-
-
-def _hits(overlap: np.ndarray) -> list[bool]:
-    """Which detections, best first, match a box not matched yet at IoU 0.5."""
-    taken = np.zeros(overlap.shape[1], bool)
-    hits = []
-    for row in overlap:
-        row = np.where(taken, 0, row)
-        k = int(row.argmax()) if len(row) else -1
-        hit = k >= 0 and row[k] >= 0.5
-        if hit:
-            taken[k] = True
-        hits.append(bool(hit))
-    return hits
-
-
-def average_precision(rows: list[tuple[float, bool]], count: int) -> float:
-    """Area under the precision-recall curve, precision made monotone, over every point."""
-    rows = sorted(rows, key=lambda r: -r[0])
-    hits = np.cumsum([hit for _, hit in rows])
-    if not len(hits) or not count:
-        return 0.0
-    precision = hits / np.arange(1, len(hits) + 1)
-    envelope = np.maximum.accumulate(precision[::-1])[::-1]
-    recall = np.concatenate([[0], hits / count])
-    return float((np.diff(recall) * envelope).sum())
-
-
 def report(data: Path, *, checkpoint: Path | None = None, limit: int | None = None, compare: bool = True) -> str:
-    """The figures of the shipped models, or of other nano weights, as text."""
+    """The figures of the shipped segmenter, or of other weights of it, as text."""
     import sam
 
     model = sam.load("nano", checkpoint=checkpoint)
@@ -255,18 +170,4 @@ def report(data: Path, *, checkpoint: Path | None = None, limit: int | None = No
     truth, predicted = np.array(reached["box"].values["all"]), np.array(reached["predicted"].values["all"])
     error, rank = np.abs(truth - predicted).mean(), auc(predicted, truth > 0.75)
     lines += ["", f"Predicted IoU: mean absolute error {error:.3f}, AUC for IoU above 0.75 {rank:.3f}"]
-    if checkpoint is None:
-        found = detection(data, limit=limit)
-        scores = ", ".join(f"{name} {value:.3f}" for name, value in found["AP50"].items())
-        largest, first = (
-            ", ".join(f"{name} {hit} of {there} ({named} by name)" for name, (there, hit, named) in found[key].items())
-            for key in ("largest", "first")
-        )
-        lines += [
-            f"Detector: AP50 {scores}; AR@100 {found['AR@100']:.3f} without classes;",
-            f"at score 0.25 on exhaustively labelled photos: precision {found['precision']:.3f}, "
-            f"recall {found['recall']:.3f};",
-            f"the largest of a photo found: {largest};",
-            f"those that fill {POINTED_AT:.0%} of it or more: {first}",
-        ]
     return "\n".join(lines)

@@ -1,10 +1,9 @@
-"""The numbers of the training runs that the nano models come from."""
+"""The numbers of the training run that the segmenter comes from."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
@@ -15,7 +14,6 @@ class Recipe:
     decay: int  # steps at the end over which the learning rate falls to nothing
     batch: int  # photos a step
     draws: Mapping[str, float]  # of a photo, by its source, relative to the number of photos
-    scarce: Mapping[str, float] = field(default_factory=dict)  # times as many of a photo that shows the class
     masks_per_image: int = 8
     masks: int = 24  # prompts a step, always as many: kernels are compiled anew for every new shape
     window: int | None = None  # pixels of a photo that a step sees; None for whole photos
@@ -26,9 +24,7 @@ class Recipe:
     average: float = 0.998  # decay of the averaged weights
     paste: float = 0.4  # share of windows with objects of another photo
     shapes: float = 0.25  # share of windows with drawn shapes
-    mosaics: float = 0.0  # share of windows that are made of four photos
     boxes: float = 0.7  # share of boxes among first prompts; the others are clicks
-    segmenter: Path | None = None  # the detector alone, on this segmenter's embeddings
     seed: int = 0
 
     def lr_at(self, step: int) -> float:
@@ -38,36 +34,12 @@ class Recipe:
         return self.window is None or step >= self.steps - self.whole
 
 
-# Segmenter and detector together. Ordinary scenes with everything labelled teach most, and a large source of one kind
-# must not drown the others.
-BOTH = Recipe(
+# Ordinary scenes with everything labelled teach most, and a large source of one kind must not drown the others.
+SEGMENTER = Recipe(
     steps=17000,
     decay=2800,
     batch=12,
     window=256,
     whole=250,
     draws={"coco2017": 3.5, "clothing": 1.2, "facade": 3.2, "cats": 1.4, "nuclei": 1.5, "mushrooms": 1.5},
-)
-
-# The detector alone, whose `segmenter` must be named: on whole photos, with no masks but those of objects that are
-# pasted. It knows cats and cars apart by having seen many; windows and nuclei are soon learnt. Its rate does not fall:
-# the average of its weights is what is kept, and a falling rate learns the photos by heart.
-DETECTOR = Recipe(
-    steps=4750,
-    decay=1,
-    batch=16,
-    draws={
-        "coco2017": 5.0,
-        "animals": 0.8,
-        "clothing": 0.8,
-        "facade": 0.8,
-        "cats": 0.6,
-        "nuclei": 0.5,
-        "mushrooms": 0.5,
-    },
-    scarce={"vehicle": 2.0},
-    masks_per_image=0,
-    paste=0.7,
-    shapes=0.1,
-    mosaics=0.35,
 )

@@ -59,20 +59,19 @@ def boxes(data: Path, *, photos: int = 24, across: int = 4) -> Picture:
 
     from .. import detectors
     from ..protocols import Image as Input
-    from .photos import read_photos
+    from .detector import quality
 
     detector = detectors.load("nano")
     cells = []
-    ordinary = [p for p in read_photos(data, "val.json") if p.source == "coco2017"]
-    for photo in spread(ordinary, photos):
-        pixels = np.asarray(Image.open(photo.path).convert("RGB"))
-        (found,) = detector.detect([Input(photo.path.name, pixels)])
+    for photo in spread(quality.photos(data, quality.COMPLETE), photos):
+        pixels = np.asarray(Image.open(data / photo.path).convert("RGB"))
+        (found,) = detector.detect([Input(photo.path, pixels)])
         objects = [
             Annotation(category_id=int(kind), box=tuple(float(v) for v in box), score=float(score))  # type: ignore[arg-type]
             for box, score, kind in zip(found.boxes, found.scores, found.category_ids, strict=True)
         ]
-        known = sum(a["class"] >= 0 for a in photo.annotations)
-        cells.append((draw(pixels, objects, detector.categories).picture, f"{len(objects)} found, {known} labelled"))
+        known = sum(not one.crowd for one in photo.truths)
+        cells.append((draw(pixels, objects, detector.categories).picture, f"{len(objects)} found, {known} labeled"))
     return _sheet([cells[k : k + across] for k in range(0, len(cells), across)], side=2 * CELL)
 
 

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from . import endings, inputs
+from . import commands, endings, inputs
 from .faults import KINDS
 
 Check = Callable[[Path], Counter[str]]
@@ -30,6 +30,7 @@ def checks(full: bool) -> dict[str, Check]:
         "readonly": endings.taken_permissions,
         "signals": lambda base: endings.signals(base, 20 if full else 3),
         "lock": endings.runs_at_once,
+        "commands": partial(commands.killed_commands, stride=1 if full else 5),
         "vanished": endings.vanished_inputs,
         "inputs": partial(inputs.broken_inputs, mutations=2000 if full else 260),
     }

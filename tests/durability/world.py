@@ -89,15 +89,24 @@ def do(job: str, folder: Path) -> int:
 
 def annotate(folder: Path, *words: str) -> int:
     """Exit code of `samlabel annotate`, in this process."""
-    from samlabel.cli import main
-
     line = ["annotate", str(folder / "photos"), "--out", str(folder / "out"), "--device", "cpu", "--quiet"]
     for name in FORMATS:
         line += ["--format", name]
+    return command(folder, *line, *words)
+
+
+def command(folder: Path, *words: str) -> int:
+    """Exit code of a command that is started in `folder`, in this process."""
+    from samlabel.cli import main
+
+    before = os.getcwd()
+    os.chdir(folder)
     try:
-        main([*line, *words])
+        main(list(words))
     except SystemExit as end:
         return int(end.code or 0)
+    finally:
+        os.chdir(before)
     raise AssertionError("the command line ends with SystemExit")
 
 

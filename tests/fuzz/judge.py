@@ -16,16 +16,18 @@ from typing import Any
 import converters
 from samlabel.errors import SamlabelError
 
+LOCK = ".samlabel-target.lock"  # beside a target, while it is written
 SECONDS = 20  # far more than any input needs, on any machine
+# Which arguments of an event are names, and for each the one that is the folder it starts from, by descriptor.
 _WRITES = {
-    "os.mkdir": (0,),
-    "os.rename": (0, 1),
-    "os.link": (1,),
-    "os.symlink": (1,),
-    "os.remove": (0,),
-    "os.rmdir": (0,),
-    "os.truncate": (0,),
-    "os.chmod": (0,),
+    "os.mkdir": {0: 2},
+    "os.rename": {0: 2, 1: 3},
+    "os.link": {1: 3},
+    "os.symlink": {1: 2},
+    "os.remove": {0: 1},
+    "os.rmdir": {0: 1},
+    "os.truncate": {0: None},
+    "os.chmod": {0: 2},
 }
 _guarded: list[Path] = []  # folders that may be written to; empty while nobody watches
 _strayed: list[str] = []
@@ -42,14 +44,25 @@ def _watch(event: str, arguments: tuple[Any, ...]) -> None:
     if event == "open":
         path, mode, flags = arguments
         writes = any(sign in mode for sign in "wax+") if mode else bool((flags or 0) & (os.O_WRONLY | os.O_RDWR))
-        paths = [path] if writes else []
+        paths = [(path, None)] if writes and not _starts_elsewhere(path) else []
     else:
-        paths = [arguments[place] for place in _WRITES.get(event, ())]
-    for path in paths:
+        places = _WRITES.get(event, {}).items()
+        paths = [(arguments[place], None if folder is None else arguments[folder]) for place, folder in places]
+    for path, folder in paths:
         if isinstance(path, (str, bytes, os.PathLike)):
-            full = Path(os.path.abspath(os.fsdecode(path)))
+            full = _full(os.fsdecode(path), folder)
             if not any(full == home or home in full.parents for home in _guarded):
                 _strayed.append(f"{event} {full}")
+
+
+def _starts_elsewhere(path: Any) -> bool:
+    """Whether a name to open is relative, to a folder that its event does not tell; `only_below` sees where it is."""
+    return isinstance(path, (str, bytes, os.PathLike)) and not os.path.isabs(os.fsdecode(path))
+
+
+def _full(path: str, folder: int | None) -> Path:
+    start = os.readlink(f"/proc/self/fd/{folder}") if folder not in (None, -1) else ""
+    return Path(os.path.abspath(os.path.join(start, path)))
 
 
 @contextmanager
@@ -59,9 +72,11 @@ def only_below(*homes: Path) -> Iterator[None]:
     if not _hooked:
         sys.addaudithook(_watch)
         _hooked = True
+    here = os.listdir()
     _guarded[:] = [Path(os.path.abspath(home)) for home in homes]
     try:
         yield
+        assert os.listdir() == here, "something was written in the current folder"
     finally:
         _guarded.clear()
         strayed, _strayed[:] = list(_strayed), []
@@ -102,7 +117,7 @@ def judge(path: Path, name: str, home: Path, rng: random.Random) -> str:
         options = {"to": rng.choice(converters.names()), "allow_lossy": True, "images": rng.choice(("copy", "none"))}
         options["lenient"] = way == 4
     try:
-        with in_time(), only_below(target, scratch):
+        with in_time(), only_below(target, scratch, home / LOCK):
             if way < 3:
                 for record in converters.read(path, None if way == 2 else name).records:
                     for annotation in record.annotations:
@@ -117,5 +132,6 @@ def judge(path: Path, name: str, home: Path, rng: random.Random) -> str:
         shutil.rmtree(target, ignore_errors=True)
         if target.is_file():
             target.unlink()
+        (home / LOCK).unlink(missing_ok=True)  # which notes that the target is unfinished
     assert said and "\n" not in said, said
     return said

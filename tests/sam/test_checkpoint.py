@@ -59,7 +59,8 @@ def test_safetensors_load_whatever_their_suffix(tiny, tmp_path):
 
 def test_a_loaded_model_predicts_like_the_one_that_was_saved(tiny, tmp_path, scramble, picture):
     nano = scramble(sam.load("nano", seed=0))
-    sam.save(nano, tmp_path / "nano.safetensors")
+    with open(tmp_path / "nano.safetensors", "wb") as file:
+        sam.save(nano, file)
     loaded = sam.load(checkpoint=tmp_path / "nano.safetensors")
     assert loaded.variant.name == "nano"
     a, b = (m.predict(m.embed(picture), boxes=[[5, 5, 90, 80]]).low_res_logits for m in (nano, loaded))
@@ -68,23 +69,14 @@ def test_a_loaded_model_predicts_like_the_one_that_was_saved(tiny, tmp_path, scr
 
 def test_half_precision_halves_the_file_and_stays_near(tiny, tmp_path):
     whole, half = tmp_path / "whole.safetensors", tmp_path / "half.safetensors"
-    sam.save(tiny, whole)
-    sam.save(tiny, half, half=True)
+    with whole.open("wb") as large, half.open("wb") as small:
+        sam.save(tiny, large)
+        sam.save(tiny, small, half=True)
     assert half.stat().st_size < 0.52 * whole.stat().st_size
     loaded = sam.load(checkpoint=half).state_dict()
     for key, value in tiny.state_dict().items():
         torch.testing.assert_close(loaded[key], value, rtol=1e-3, atol=1e-5)
     assert load_file(half)["prompt_encoder.pe_layer.positional_encoding_gaussian_matrix"].dtype == torch.float32
-
-
-def test_a_save_that_fails_leaves_the_old_file_alone(tiny, tmp_path, monkeypatch):
-    path = tmp_path / "weights.safetensors"
-    path.write_bytes(b"precious")
-    monkeypatch.setattr("os.replace", lambda *_: (_ for _ in ()).throw(OSError("disk full")))
-    with pytest.raises(OSError, match="disk full"):
-        sam.save(tiny, path)
-    assert path.read_bytes() == b"precious"
-    assert [file.name for file in tmp_path.iterdir()] == ["weights.safetensors"]
 
 
 def test_a_checkpoint_of_another_variant_is_named_with_its_first_differing_keys(tiny, tmp_path):

@@ -49,24 +49,11 @@ class Detector:
         return [find(image.pixels) for image in images]
 
 
-class SharedDetector(Detector):
-    """The same from an embedding."""
-
-    reads_variant = "boxes"
-
-    def detect(self, images: Sequence[Image]) -> list[Detections]:
-        raise AssertionError("the embedding was there to read")
-
-    def detect_embedding(self, embedding: Any) -> Detections:
-        return find(embedding)
-
-
 class Segmenter:
     """The pixels in a box that are not grey."""
 
     name = "boxes"
     weights = "none"
-    own_weights = True
 
     def __init__(self, *, pause: float = 0.0) -> None:
         self.embedded: list[str] = []

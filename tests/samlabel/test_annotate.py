@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 
 from samlabel.annotate import auto_annotate, beside
+from samlabel.cli._console import print_summary
 from samlabel.errors import OutputExists, UnknownName, UsageError
 from samlabel.run import Event, Summary
 from samlabel.select import Thresholds
@@ -52,6 +54,25 @@ def test_a_summary_counts_images_objects_and_classes(annotate: Any, tmp_path: Pa
     assert summary.exit_code == 0
 
 
+@pytest.mark.parametrize(
+    ("scores", "told"),
+    [((0.3, 0.4, 0.9), True), ((0.3, 0.9, 0.9), False), ((0.6, 0.7, 0.9), False)],
+    ids=["two of three", "one of three", "none"],
+)
+def test_weak_labels_are_reported_with_what_to_do(
+    scores: tuple[float, ...], told: bool, annotate: Any, fakes: ModuleType, capsys: pytest.CaptureFixture[str]
+) -> None:
+    left = list(scores)
+
+    class Unsure(fakes.Detector):
+        def detect(self, images: Any) -> Any:
+            return [replace(found, scores=[left.pop(0) for _ in range(len(found))]) for found in super().detect(images)]
+
+    print_summary(annotate(detector=Unsure()))
+    line = "2 of 3 objects scored under 0.55; a larger detector may find more: `samlabel detectors`"
+    assert (line in capsys.readouterr().out) == told
+
+
 def test_what_a_format_cannot_hold_is_reported_also_when_it_was_written_before(annotate: Any) -> None:
     for _ in range(2):
         assert annotate(formats=("coco", "yolo")).to_json()["losses"] == {"coco": {}, "yolo": {"score-lost": 3}}
@@ -89,7 +110,7 @@ def test_another_format_is_written_without_the_models(annotate: Any, tmp_path: P
 
 def test_other_settings_stop_with_what_differs_and_overwrite_redoes(annotate: Any) -> None:
     annotate()
-    with pytest.raises(OutputExists, match="detector.conf was 0.25, is 0.5"):
+    with pytest.raises(OutputExists, match="detector.conf was the default, is 0.5"):
         annotate(conf=0.5)
     summary = annotate(conf=0.5, overwrite=True)
     assert (summary.annotated, summary.resumed) == (3, 0)

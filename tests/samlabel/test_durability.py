@@ -21,6 +21,7 @@ WANTED = {
     "readonly": ("folders made read-only", 4),
     "signals": ("stops by SIGTERM (exit 143)", 3),
     "lock": ("second runs refused", 4),
+    "commands": ("kills of commands", 20),
     "vanished": ("inputs that vanished", 2),
     "inputs": ("inputs tried", 300),
 }

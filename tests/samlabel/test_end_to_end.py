@@ -22,7 +22,7 @@ NAMES = converters.names()
 def segmenter() -> SamSegmenter:
     import sam
 
-    return SamSegmenter(sam.load("nano", seed=0), weights="seed 0", own_weights=False, grid=Grid())
+    return SamSegmenter(sam.load("nano", seed=0), weights="seed 0", grid=Grid())
 
 
 @pytest.fixture

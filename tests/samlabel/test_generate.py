@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -13,10 +14,8 @@ import pytest
 from PIL import Image
 from pycocotools import mask as coco
 
-from samlabel import generate as module
 from samlabel.errors import OutputExists
 from samlabel.generate import COLUMNS, generate, names
-from samlabel.ledger import write_atomically
 from samlabel.select import GRID, Grid
 from samlabel.types import Annotation, Mask
 
@@ -130,16 +129,18 @@ def test_a_second_run_does_only_what_is_missing(photos: Path, tmp_path: Path) ->
     assert (out / "a" / "0.png").read_bytes() != b"mine"
 
 
-def test_a_run_that_breaks_leaves_no_half_folder(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(path: Path, text: str) -> None:
-        if path.name == "metadata.csv":
-            raise OSError("disk full")
-        write_atomically(path, text)
+class Breaking(Rings):
+    """Its second mask is one that cannot be written."""
 
-    monkeypatch.setattr(module, "write_atomically", broken)
-    with pytest.raises(OSError, match="disk full"):
-        generate(photos, tmp_path / "out", Rings())
-    assert not (tmp_path / "out" / "a").exists()
+    def generate(self, image: Any, embedding: Any = None, *, boxes: Any = None) -> Any:
+        found = list(super().generate(image, embedding, boxes=boxes))
+        yield from [found[0], replace(found[0], crop_box=None)]
+
+
+def test_a_run_that_breaks_leaves_no_half_folder(photos: Path, tmp_path: Path) -> None:
+    with pytest.raises(AssertionError):
+        generate(photos, tmp_path / "out", Breaking())
+    assert [one.name for one in (tmp_path / "out").iterdir()] == [".samlabel"]
 
 
 def test_pictures_that_would_share_a_name_keep_their_suffix() -> None:

@@ -101,7 +101,7 @@ def test_a_box_costs_one_prompt_and_the_pieces_do_not_grow(count: int) -> None:
             low[:, :, 2:5, 2:5] = 9.0
             return sam.Prediction(low, torch.ones(len(boxes), 1), (16, 16), (16, 16), 16)
 
-    segmenter = SamSegmenter(Model(), weights="", own_weights=True, grid=Grid())  # type: ignore[arg-type]
+    segmenter = SamSegmenter(Model(), weights="", grid=Grid())  # type: ignore[arg-type]
     boxes = np.tile([[1.0, 1, 6, 6]], (count, 1))
     embedding: Any = SimpleNamespace(size=(16, 16))
     found = list(segmenter.segment(embedding, Detections(boxes, np.ones(count), np.ones(count))))

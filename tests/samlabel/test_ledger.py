@@ -1,14 +1,12 @@
 from __future__ import annotations
 
-import subprocess
-import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from samlabel.errors import UsageError
-from samlabel.ledger import Journal, Labelled, Lock, record_from_json, record_to_json
+from samlabel.ledger import Journal, Labelled, record_from_json, record_to_json
 from samlabel.types import Annotation, ImageRecord, Mask
 
 MASK = Mask.from_pixels(np.eye(5, 8, dtype=bool))
@@ -107,20 +105,14 @@ def test_totals_count_and_identify_what_they_count(tmp_path: Path) -> None:
     assert both.digest != one.digest
 
 
-def test_a_second_run_is_refused_and_a_dead_one_frees_the_lock(tmp_path: Path) -> None:
-    (tmp_path / ".samlabel").mkdir()
-    path = tmp_path / ".samlabel" / "lock"
-    code = (
-        "from samlabel.ledger import Lock\nfrom pathlib import Path\n"
-        f"with Lock(Path({str(path)!r})): print('in', flush=True); input()"
-    )
-    root = Path(__file__).parents[2]
-    other = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=root)
-    assert other.stdout is not None and other.stdout.readline() == b"in\n"
-    with pytest.raises(UsageError, match="in use by another samlabel run"), Lock(path):
-        pass
-    other.kill()
-    other.wait()
-    other.stdout.close()
-    with Lock(path):
-        pass
+@pytest.mark.parametrize(
+    ("scores", "weak"), [([0.3, 0.54, 0.55, 0.9], 2), ([None, 0.9], 0), ([], 0)], ids=["some", "no score", "nothing"]
+)
+def test_totals_count_objects_that_the_detector_was_not_sure_of(
+    scores: list[float | None], weak: int, tmp_path: Path
+) -> None:
+    with Journal(tmp_path / "j", "s") as journal:
+        journal.append(labelled("a", *(replace(FULL, score=score) for score in scores)))
+        assert journal.totals(["a"]).weak == weak
+    with Journal(tmp_path / "j", "s") as journal:
+        assert journal.totals(["a"]).weak == weak, "the same when the run is taken up again"

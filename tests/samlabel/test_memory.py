@@ -81,7 +81,7 @@ def test_points_are_decoded_fewer_at_once_when_memory_runs_out(monkeypatch: pyte
 
     monkeypatch.setattr(sam, "SamAutomaticMaskGenerator", Generator)
     model: Any = SimpleNamespace(variant=SimpleNamespace(name="x"), dtype="float32", backend="torch")
-    segmenter = SamSegmenter(model, weights="", own_weights=True, grid=Grid(points_per_batch=64))
+    segmenter = SamSegmenter(model, weights="", grid=Grid(points_per_batch=64))
     assert list(segmenter.generate(Image("a", np.zeros((4, 4, 3), np.uint8)))) == []
     assert asked == [64, 32, 16, 8]
 
@@ -138,7 +138,7 @@ class Model:  # as large an answer as a real one's, without the arithmetic
         logits = torch.full((len(boxes), 1, 256, 256), -9.0)
         logits[:, :, 5:9, 5:9] = 9.0
         return Prediction(logits, torch.ones(len(boxes), 1), (3000, 4000), (768, 1024), 1024)
-segmenter = SamSegmenter(Model(), weights="", own_weights=True, grid=Grid())
+segmenter = SamSegmenter(Model(), weights="", grid=Grid())
 def run(count):
     boxes = np.tile([[5.0, 5, 9, 9]], (count, 1))
     found = segmenter.segment(Some(size=(3000, 4000)), Detections(boxes, np.ones(count), np.ones(count)))

@@ -43,14 +43,6 @@ def test_each_image_is_encoded_once_and_an_empty_one_never(photos: Path, fakes: 
     assert segmenter.embedded == ["a.png", "deep/b c.png"]
 
 
-def test_a_detector_that_reads_the_embedding_costs_no_second_pass(photos: Path, fakes: ModuleType) -> None:
-    segmenter = fakes.Segmenter()
-    plain = run(photos, Models(fakes.Detector(), fakes.Segmenter()))
-    shared = run(photos, Models(fakes.SharedDetector(), segmenter, shared_embedding=True))
-    assert shared == plain
-    assert segmenter.embedded == ["a.png", "deep/b c.png", "zzz.png"]
-
-
 def test_without_a_detector_all_is_one_class(photos: Path, fakes: ModuleType) -> None:
     models = Models(None, fakes.Segmenter())
     found = [one for item in run(photos, models) if isinstance(item, Labelled) for one in item.record.annotations]

@@ -53,7 +53,7 @@ def test_another_dtype_or_backend_is_another_run() -> None:
     settings = []
     for dtype, backend in (("float32", "torch"), ("bfloat16", "torch"), ("float32", "openvino")):
         segmenter = SimpleNamespace(name="nano", weights="ab", dtype=dtype, backend=backend)
-        models: Any = SimpleNamespace(segmenter=segmenter, detector=None, shared_embedding=False)
+        models: Any = SimpleNamespace(segmenter=segmenter, detector=None)
         found = settings_of(asked, models, "cpu")
         assert found["segmenter"] == {"name": "nano", "weights": "ab", "dtype": dtype, "backend": backend}
         settings.append(json.dumps(found, sort_keys=True))

@@ -62,7 +62,7 @@ def annotate(images: Path, out: Path, workers: int, **options: Any) -> Summary:
         max_det=8,
         device="cpu",
         workers=workers,
-        thresholds=Thresholds(pred_iou_thresh=0, stability_score_thresh=0),
+        thresholds=Thresholds(pred_iou_thresh=0.0, stability_score_thresh=0.0),
         **options,
     )
 
@@ -98,7 +98,7 @@ def test_an_image_is_labeled_alike_alone_and_among_others(tmp_path: Path, two_th
         conf=0.0,
         max_det=8,
         device="cpu",
-        thresholds=Thresholds(pred_iou_thresh=0, stability_score_thresh=0),
+        thresholds=Thresholds(pred_iou_thresh=0.0, stability_score_thresh=0.0),
     )
     assert (tmp_path / "alone/yolo/labels/001.txt").read_bytes() == (tmp_path / "many/yolo/labels/001.txt").read_bytes()
 

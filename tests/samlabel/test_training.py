@@ -1,4 +1,4 @@
-"""The recipe of the nano models on drawn pictures: samples, prompts, losses, resume, export."""
+"""The recipe of the segmenter on drawn images: samples, prompts, losses, resume, export."""
 
 from __future__ import annotations
 
@@ -14,22 +14,11 @@ from pycocotools import mask as coco
 
 from samlabel.training import quality, sheet
 from samlabel.training.loop import export, train
-from samlabel.training.losses import assign, box_losses, mask_losses
+from samlabel.training.losses import mask_losses
 from samlabel.training.muon import orthogonal
-from samlabel.training.photos import (
-    CROWD,
-    VEHICLE,
-    Windows,
-    box_iou,
-    collate,
-    mosaic,
-    paste,
-    read_photos,
-    tight_box,
-    window_of,
-)
+from samlabel.training.photos import Windows, collate, paste, read_photos, window_of
 from samlabel.training.prompts import corrective_points, noisy_boxes, random_points
-from samlabel.training.recipe import BOTH, DETECTOR
+from samlabel.training.recipe import SEGMENTER
 
 RED = (220, 30, 30)
 
@@ -71,7 +60,7 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_a_window_scales_pixels_masks_and_boxes_alike(drawn: Path) -> None:
+def test_a_window_scales_pixels_and_masks_alike(drawn: Path) -> None:
     photos = read_photos(drawn, "train.json")
     checked = 0
     for seed in range(20):
@@ -82,8 +71,7 @@ def test_a_window_scales_pixels_masks_and_boxes_alike(drawn: Path) -> None:
         checked += 1
         overlaps = [quality.iou(red, m > 127) for m in sample.masks]
         assert max(overlaps) > 0.9
-        boxes = np.array([tight_box(m > 127) for m in sample.masks])
-        assert (box_iou(boxes, sample.boxes).max(1) > 0.85).all()
+        assert sample.whole.all()
     assert checked >= 3
 
 
@@ -139,44 +127,28 @@ def test_a_better_mask_costs_less_and_its_iou_is_true() -> None:
     assert iou[0].tolist() == pytest.approx([1.0, 0.5, 0.0])
 
 
-def test_an_object_between_cells_still_gets_one() -> None:
-    centres = torch.tensor([[8.0, 8], [24, 8], [8, 24], [24, 24]])
-    boxes = torch.cat([centres - 8, centres + 8], 1)
-    owner, quality_ = assign(torch.zeros(4, 4), boxes, centres, torch.tensor([[14.0, 14, 16, 16]]), torch.tensor([2]))
-    assert (owner == 0).sum() >= 1 and (quality_[owner == 0] > 0).all()
-
-
-def test_an_unlabelled_place_teaches_nothing_of_an_unknown_class() -> None:
-    logits = torch.zeros(1, 4, 4, requires_grad=True)
-    centres = torch.tensor([[8.0, 8], [24, 8], [8, 24], [24, 24]])
-    boxes = torch.cat([centres - 8, centres + 8], 1)[None]
-    known = torch.tensor([[True, False, False, False]])
-    box_losses(logits, boxes, centres, [torch.zeros(0, 4)], [torch.zeros(0, dtype=torch.long)], known).backward()
-    assert (logits.grad[..., 0] > 0).all() and (logits.grad[..., 1:] == 0).all()
-
-
-def test_a_crowd_teaches_nothing_of_the_place_where_it_stands() -> None:
-    logits = torch.zeros(1, 4, 4, requires_grad=True)
-    centres = torch.tensor([[8.0, 8], [24, 8], [8, 24], [24, 24]])
-    boxes = torch.cat([centres - 8, centres + 8], 1)[None]
-    crowd, known = torch.tensor([[0.0, 0, 16, 32]]), torch.ones(1, 4, dtype=torch.bool)
-    box_losses(logits, boxes, centres, [crowd], [torch.tensor([CROWD])], known).backward()
-    assert (logits.grad[0, [0, 2]] == 0).all() and (logits.grad[0, [1, 3]] > 0).all()
-
-
 def test_crowds_are_read_as_places_and_never_as_objects(drawn: Path, tmp_path: Path) -> None:
     table = json.loads((drawn / "train.json").read_text())
     table["annotations"][0]["iscrowd"] = 1
     (tmp_path / "train.json").write_text(json.dumps(table))
     (tmp_path / "0.png").write_bytes((drawn / "0.png").read_bytes())
     photo = read_photos(tmp_path, "train.json")[0]
-    assert [a["class"] for a in photo.annotations] == [CROWD, VEHICLE]
+    assert [a["crowd"] for a in photo.annotations] == [True, False]
     sample = window_of(photo, side=120, canvas=120, most_masks=9, rng=np.random.default_rng(0))
-    assert sorted(sample.classes.tolist()) == [CROWD, VEHICLE] and len(sample.masks) == 1
+    assert len(sample.masks) == 1
+
+
+def test_a_part_of_an_object_is_never_pasted(drawn: Path) -> None:
+    rng = np.random.default_rng(1)
+    host, giver = (
+        window_of(p, side=128, canvas=128, most_masks=4, rng=rng) for p in read_photos(drawn, "train.json")[:2]
+    )
+    giver.whole[:] = False
+    assert np.array_equal(paste(host, giver, most=2, rng=rng).pixels, host.pixels)
 
 
 def test_a_run_stopped_and_continued_ends_like_one_never_stopped(drawn: Path, tmp_path: Path) -> None:
-    recipe = replace(BOTH, steps=3, decay=1, whole=1, batch=2, masks=2, window=64, warmup=2)
+    recipe = replace(SEGMENTER, steps=3, decay=1, whole=1, batch=2, masks=2, window=64, warmup=2)
     whole = list(train(drawn, tmp_path / "whole", recipe, save_every=1))
     assert [entry["step"] for entry in whole] == [1, 2, 3]
     for entry in train(drawn, tmp_path / "parts", recipe, save_every=1):
@@ -192,43 +164,12 @@ def test_a_run_stopped_and_continued_ends_like_one_never_stopped(drawn: Path, tm
 
 def _check_export(checkpoint: Path, folder: Path) -> None:
     import sam
-    from samlabel import detectors
 
-    export(checkpoint, folder / "nano.safetensors", folder / "head.safetensors")
+    export(checkpoint, folder / "nano.safetensors")
     trained = torch.load(checkpoint, weights_only=True)["average"]
     model = sam.load("nano", checkpoint=folder / "nano.safetensors")
     for key, value in model.state_dict().items():
         torch.testing.assert_close(value, trained[key].to(value.dtype), rtol=1e-3, atol=1e-4, msg=key)
-    assert detectors.load(f"nano:{folder / 'head.safetensors'}").name == "nano"
-
-
-def test_the_detector_learns_alone_stopped_or_not_and_is_exported_alone(drawn: Path, tmp_path: Path) -> None:
-    import sam
-    from samlabel import detectors
-
-    segmenter = tmp_path / "segmenter.safetensors"
-    sam.save(sam.load("nano", seed=3), segmenter)
-    few = replace(DETECTOR, steps=3, decay=1, batch=2, window=64, warmup=2)
-    recipe = replace(few, segmenter=segmenter)
-    list(train(drawn, tmp_path / "whole", recipe, save_every=1))
-    for entry in train(drawn, tmp_path / "parts", recipe, save_every=1):
-        if entry["step"] == 1:
-            break
-    list(train(drawn, tmp_path / "parts", recipe, save_every=1))
-    one, two = (torch.load(tmp_path / n / "last.pt", weights_only=True)["average"] for n in ("whole", "parts"))
-    assert one.keys() == two.keys() and all(key.startswith("detector.") for key in one)
-    for key, value in one.items():
-        torch.testing.assert_close(value, two[key], rtol=1e-4, atol=1e-5, msg=key)
-    head, other = tmp_path / "head.safetensors", tmp_path / "other.safetensors"
-    assert export(tmp_path / "whole" / "last.pt", other, head) == [head]
-    assert not other.exists() and detectors.load(f"nano:{head}").name == "nano"
-
-
-def test_photos_of_what_is_scarce_are_drawn_more_often(drawn: Path) -> None:
-    photos = read_photos(drawn, "train.json")
-    photos = [photos[0], replace(photos[1], annotations=photos[1].annotations[:1])]  # without its car
-    windows = Windows(photos, side=64, canvas=64, most_masks=0, seed=0, scarce={VEHICLE: 3.0})
-    assert windows.weight.tolist() == [0.75, 0.25]
 
 
 def test_objects_are_pasted_where_no_mask_is_learnt(drawn: Path) -> None:
@@ -237,21 +178,6 @@ def test_objects_are_pasted_where_no_mask_is_learnt(drawn: Path) -> None:
     items = [(windows[k], plain[k]) for k in range(8)]
     assert all(len(item["masks"]) == 0 for pair in items for item in pair)
     assert sum(not a["pixels"].equal(b["pixels"]) for a, b in items) >= 6
-    assert sum(len(a["boxes"]) for a, _ in items) > sum(len(b["boxes"]) for _, b in items)
-
-
-def test_a_mosaic_holds_four_windows_each_with_its_masks_and_boxes(drawn: Path) -> None:
-    photo = read_photos(drawn, "train.json")[0]
-    quarters = [window_of(photo, side=90, canvas=90, most_masks=9, rng=np.random.default_rng(k)) for k in range(4)]
-    whole = mosaic(quarters)
-    assert whole.pixels.shape == (180, 180, 3) and len(whole.masks) == sum(len(q.masks) for q in quarters) > 4
-    assert len(whole.boxes) == len(whole.classes) == sum(len(q.boxes) for q in quarters)
-    assert np.array_equal(whole.pixels[90:, :90], quarters[2].pixels) and (whole.boxes <= 180).all()
-    for mask in whole.masks:  # the colours of the drawn things lie under their masks, in their quarter
-        y, x = np.argwhere(mask > 127).mean(0).astype(int)
-        assert tuple(whole.pixels[y, x]) in {RED, (30, 30, 220)}
-    windows = Windows([photo], side=96, canvas=96, most_masks=0, seed=0, mosaics=1.0)
-    assert all(item["known"].all() and len(item["boxes"]) > 3 for item in (windows[k] for k in range(4)))
 
 
 def test_moves_of_matrices_have_no_preferred_direction() -> None:
@@ -262,10 +188,10 @@ def test_moves_of_matrices_have_no_preferred_direction() -> None:
 
 
 def test_the_learning_rate_rises_stays_and_falls_to_nothing() -> None:
-    recipe = replace(BOTH, steps=100, decay=20, whole=20, warmup=10, lr=1.0)
+    recipe = replace(SEGMENTER, steps=100, decay=20, whole=20, warmup=10, lr=1.0)
     assert [round(recipe.lr_at(s), 2) for s in (0, 9, 50, 79, 90, 100)] == [0.1, 1.0, 1.0, 1.0, 0.5, 0.0]
     assert [recipe.on_whole_photos(step) for step in (0, 79, 80)] == [False, False, True]
-    assert all(DETECTOR.on_whole_photos(step) for step in (0, DETECTOR.steps))
+    assert replace(recipe, window=None).on_whole_photos(0)
 
 
 def test_batches_say_which_photo_a_mask_belongs_to(drawn: Path) -> None:
@@ -283,13 +209,6 @@ def test_batches_say_which_photo_a_mask_belongs_to(drawn: Path) -> None:
 )
 def test_auc_is_the_chance_to_rank_the_good_one_first(scores: list[float], good: list[int], wanted: float) -> None:
     assert quality.auc(np.array(scores), np.array(good, bool)) == wanted
-
-
-def test_average_precision_of_known_rankings() -> None:
-    assert quality.average_precision([(0.9, True), (0.8, True)], 2) == 1.0
-    assert quality.average_precision([(0.9, True), (0.8, False)], 2) == 0.5
-    assert quality.average_precision([(0.9, False), (0.8, True)], 1) == 0.5
-    assert quality.average_precision([], 3) == 0.0
 
 
 def test_clicks_go_to_the_middle_of_the_largest_error() -> None:

@@ -42,11 +42,15 @@ def seeded_yolo(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def exported_yolo(seeded_yolo: Path) -> dict[str, Path]:
     """The same as `.onnx` and as a folder for OpenVINO, by these ends of their names."""
-    from ultralytics import YOLO
+    from sam.telemetry import import_onnxruntime, quiet_openvino
+    from samlabel.detectors._offline import offline
 
+    import_onnxruntime()
     made = {}
-    for form, suffix in (("onnx", ".onnx"), ("openvino", "_openvino_model")):
-        written = Path(YOLO(str(seeded_yolo)).export(format=form, imgsz=SIDE, device="cpu", verbose=False))
-        made[suffix] = seeded_yolo.parent / f"exported{suffix}"
-        shutil.move(written, made[suffix])
+    with offline() as ultralytics, quiet_openvino():
+        for form, suffix in (("onnx", ".onnx"), ("openvino", "_openvino_model")):
+            model = ultralytics.YOLO(str(seeded_yolo))
+            written = Path(model.export(format=form, imgsz=SIDE, device="cpu", verbose=False))
+            made[suffix] = seeded_yolo.parent / f"exported{suffix}"
+            shutil.move(written, made[suffix])
     return made
