@@ -313,6 +313,7 @@ def _read(file: Path, path: str) -> tuple[bytes, State]:
 def _to_rgb(opened: Any) -> np.ndarray:
     """The upright pixels (H, W, 3); beside Pillow's own there is never more than these and a strip of them."""
     import numpy as np
+    from PIL import Image as pillow
 
     opened.load()
     try:
@@ -320,24 +321,29 @@ def _to_rgb(opened: Any) -> np.ndarray:
     except Exception:  # a damaged EXIF block says nothing about the orientation; the pixels are fine
         orientation = 1
     width, height = opened.size
-    pixels = np.empty((height, width, 3), dtype=np.uint8)
+    method, swaps, reverses = _TURNS.get(orientation, (None, False, False))
+    pixels = np.empty((width, height, 3) if swaps else (height, width, 3), dtype=np.uint8)
     scale = _scale(opened)
     for box in _strips(opened.size):
-        pixels[box[1] : box[3]] = _strip_to_rgb(opened, box, scale)
-    opened.close()  # Pillow's pixels go before there are ours twice
-    turned = _TURNS.get(orientation)
-    return pixels if turned is None else np.ascontiguousarray(turned(pixels))
+        strip = _strip_to_rgb(opened, box, scale)
+        if method is not None:
+            strip = np.asarray(pillow.fromarray(strip).transpose(pillow.Transpose(method)))
+        place = slice(height - box[3], height - box[1]) if reverses else slice(box[1], box[3])
+        pixels[(slice(None), place) if swaps else place] = strip
+    opened.close()  # Pillow's pixels go with it
+    return pixels
 
 
-# https://exiftool.org/TagNames/EXIF.html, 0x0112: what makes an image upright
-_TURNS: dict[int, Callable[[Any], Any]] = {
-    2: lambda pixels: pixels[:, ::-1],
-    3: lambda pixels: pixels[::-1, ::-1],
-    4: lambda pixels: pixels[::-1],
-    5: lambda pixels: pixels.transpose(1, 0, 2),
-    6: lambda pixels: pixels[::-1].transpose(1, 0, 2),
-    7: lambda pixels: pixels[::-1, ::-1].transpose(1, 0, 2),
-    8: lambda pixels: pixels[:, ::-1].transpose(1, 0, 2),
+# https://exiftool.org/TagNames/EXIF.html, 0x0112: what makes an image upright, by Pillow's number of the turn; whether
+# rows become columns, and whether the first row comes last.
+_TURNS = {
+    2: (0, False, False),  # FLIP_LEFT_RIGHT
+    3: (3, False, True),  # ROTATE_180
+    4: (1, False, True),  # FLIP_TOP_BOTTOM
+    5: (5, True, False),  # TRANSPOSE
+    6: (4, True, True),  # ROTATE_270
+    7: (6, True, True),  # TRANSVERSE
+    8: (2, True, False),  # ROTATE_90
 }
 
 

@@ -40,7 +40,10 @@ class PolygonMask(Mask):
     @property
     def counts(self) -> bytes:
         if self._counts is None:
-            object.__setattr__(self, "_counts", outlines_to_counts(self.polygons, self.size))
+            x0, y0, x1, y1 = self.extent
+            object.__setattr__(
+                self, "_counts", outlines_to_counts(self.polygons, self.size, span=max(x1 - x0, y1 - y0))
+            )
         assert self._counts is not None
         return self._counts
 

@@ -35,6 +35,7 @@ def polygons_to_mask(polygons: Sequence[Sequence[float] | np.ndarray], size: Siz
         return Mask((height, width), pack(np.array([height * width])))
     reach = REACH * max(height, width) + 1000
     rings = []
+    span = 0.0
     for number, polygon in enumerate(polygons):
         try:
             ring = np.asarray(polygon, dtype=np.float64)
@@ -44,10 +45,12 @@ def polygons_to_mask(polygons: Sequence[Sequence[float] | np.ndarray], size: Siz
             raise ValueError(f"polygon {number} has {ring.size} numbers; wanted x y pairs, three points or more")
         if not np.isfinite(ring).all():
             raise ValueError(f"polygon {number} holds a number that is not finite")
-        if np.abs(ring).max() > reach:
-            raise ValueError(f"polygon {number} reaches {np.abs(ring).max():g}, far outside a {width}x{height} image")
+        farthest = float(np.abs(ring).max())
+        if farthest > reach:
+            raise ValueError(f"polygon {number} reaches {farthest:g}, far outside a {width}x{height} image")
+        span = max(span, 2 * farthest)
         rings.append(ring.reshape(-1, 2))
-    return Mask((height, width), outlines_to_counts(rings, (height, width)))
+    return Mask((height, width), outlines_to_counts(rings, (height, width), span=span))
 
 
 def count_parts_and_holes(mask: Mask) -> tuple[int, int]:

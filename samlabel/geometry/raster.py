@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import inf
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,14 +22,16 @@ STEPS = 2**22  # fifths of a pixel along an outline that pycocotools walks in on
 _CHUNK = 2**20
 
 
-def outlines_to_counts(rings: Sequence[Points], size: Size) -> bytes:
+def outlines_to_counts(rings: Sequence[Points], size: Size, *, span: float = inf) -> bytes:
     """COCO's compressed counts of the union of closed outlines; ValueError where they cross too many columns.
+
+    `span` is a number that no outline is wider or higher than, where the caller knows one: most need no closer look.
 
     Outlines of an ordinary length go to pycocotools, long ones and large images are worked out column by column, with
     the same result: it walks in fifths of a pixel wherever the outline leads, also outside the image.
     """
     height, width = size
-    if height * width < GIANT and all(_is_short(ring) for ring in rings):
+    if height * width < GIANT and all(_is_short(ring, span) for ring in rings):
         from pycocotools import mask as coco
 
         found = coco.frPyObjects([ring.ravel() for ring in rings], height, width)
@@ -41,9 +44,9 @@ def outlines_to_counts(rings: Sequence[Points], size: Size) -> bytes:
     return rle.pack(rle.union(runs, height * width) if len(runs) > 1 else runs[0])
 
 
-def _is_short(ring: Points) -> bool:
+def _is_short(ring: Points, span: float) -> bool:
     """Whether pycocotools may walk along it."""
-    if 10 * len(ring) * max(1.0, float(np.ptp(ring, axis=0).max())) < STEPS:
+    if 10 * len(ring) * (span + 1) < STEPS:
         return True
     steps = np.abs(np.diff(ring, axis=0, append=ring[:1])).max(axis=1)
     return 5 * float(steps.sum()) + len(ring) < STEPS

@@ -6,16 +6,20 @@ import contextlib
 import io
 import json
 import resource
+import signal
 import sys
 import time
 
 LIMIT = 5 << 30  # bytes of addresses: what is not bounded ends here, and not the machine
 
 
-def main(commands: list[list[str]]) -> None:
+def main(commands: list[list[str]], file_size: int) -> None:
     from samlabel.cli import main as run
 
     resource.setrlimit(resource.RLIMIT_AS, (LIMIT, LIMIT))
+    if file_size >= 0:
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (file_size, file_size))
     ends = []
     for words in commands:
         said, out = io.StringIO(), io.StringIO()
@@ -39,4 +43,4 @@ def main(commands: list[list[str]]) -> None:
 
 
 if __name__ == "__main__":
-    main(json.loads(sys.argv[1]))
+    main(json.loads(sys.argv[1]), int(sys.argv[2]))

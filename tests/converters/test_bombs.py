@@ -21,9 +21,9 @@ GIGABYTE, SECONDS = 10**9, 20
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def ends(*commands: list[str]) -> list[dict[str, Any]]:
+def ends(*commands: list[str], file_size: int = -1) -> list[dict[str, Any]]:
     """What became of commands in a process of their own, which may not take more than a gigabyte."""
-    child = [sys.executable, "-m", "tests.converters.bomb_child", json.dumps(commands)]
+    child = [sys.executable, "-m", "tests.converters.bomb_child", json.dumps(commands), str(file_size)]
     done = subprocess.run(child, cwd=ROOT, capture_output=True, text=True, timeout=600, check=False)
     assert done.returncode == 0, f"exit code {done.returncode}: {done.stderr[-2000:]}"
     found = json.loads(done.stdout)
@@ -159,3 +159,14 @@ def test_sixty_thousand_classes_are_written_and_read(to: str, tmp_path: Path) ->
 def test_the_bombs_of_the_collection_end_as_it_asks(name: str, photos_data: Path, tmp_path: Path) -> None:
     source = photos_data.parent / "cases" / "bombs" / name
     ends(*commands(source, tmp_path / "out", {"png_many": "png", "pq_str": "parquet"}.get(name), "coco"))
+
+
+@pytest.mark.parametrize("to", [name for name in converters.names() if name != "parquet"])
+def test_a_disk_that_is_full_is_named_with_the_bytes_that_are_free(to: str, tmp_path: Path) -> None:
+    """A limit on the size of files stands for it: the system refuses both in the middle of a write."""
+    rows = [[n % 50, n % 40, 90, n % 30, 90, 90] for n in range(400)]
+    source = write_coco(tmp_path / "in.json", 100, 100, *[{"segmentation": [row]} for row in rows])
+    out = tmp_path / "out"
+    convert = ["convert", str(source), str(out), "--to", to, "--allow-lossy", "--images", "none", "--measure", "none"]
+    (end,) = ends(convert, file_size=500)
+    assert end["code"] == 1 and f" in {tmp_path}" in end["said"] and " bytes free)" in end["said"], end
