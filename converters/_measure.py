@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 from array import array
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -125,7 +125,7 @@ class Measure:
             raise UsageError(f"unknown choice of what to measure {how!r}; known: {', '.join(CHOICES)}")
         self._module, self._options, self._categories, self._how = module, dict(options), categories, how
         self._as_read: Callable[..., Mask | None] | None = getattr(module, "as_read", None)
-        self._reader_ious: Callable[..., list[float]] | None = getattr(module, "reader_ious", None)
+        self._reader_ious: Callable[..., Sequence[float | None]] | None = getattr(module, "reader_ious", None)
         self._images, self._masks_before = images_before, masks_before
         self._exact = self._as_read is None and self._reader_ious is None and "exact_masks" in keeps
         name = module.__name__.rpartition(".")[2]
@@ -138,7 +138,8 @@ class Measure:
         if masks and not self._exact and self._wanted():
             ious = self._ious(record, [a for _, a in masks])  # none where the format cannot be measured
             for (place, annotation), iou in zip(masks, ious, strict=False):
-                self.seen.put(iou, record, place, annotation)
+                if iou is not None:
+                    self.seen.put(iou, record, place, annotation)
 
     def _wanted(self) -> bool:
         if self._how == "auto":
@@ -148,7 +149,7 @@ class Measure:
     def result(self) -> MaskIou:
         return self.seen.result()
 
-    def _ious(self, record: ImageRecord, annotations: list[Annotation]) -> list[float]:
+    def _ious(self, record: ImageRecord, annotations: list[Annotation]) -> Sequence[float | None]:
         if self._reader_ious is not None:
             return self._reader_ious(annotations, record.size, **self._options)
         if self._as_read is not None:

@@ -18,6 +18,7 @@ from ._files import opened
 DEEPEST = 16  # groups in each other; a list of structs of lists has seven
 COLUMNS = 1000
 BYTES = 2**28  # that the pages of a group of rows are when unpacked, and the texts of a few rows
+ROWS = 64  # that a reader has in memory at once
 TIMES = 16  # more of them for each byte of the file: writers pack labels to a third, pictures hardly at all
 VALUES = 2**23  # numbers and texts of a group of rows, and one more for each byte of the file
 PAGES = 100_000  # of a group of rows, beyond which each must hold something
@@ -54,6 +55,25 @@ def _check(data: mmap.mmap, where: str) -> list[int]:
             if found.add(_pages(data, column[3])):  # ColumnMetaData
                 repeating.add(place)
     return sorted(repeating)
+
+
+def check_texts(pyarrow: Any, file: Path, columns: list[str]) -> None:
+    """FormatError where the texts of a few rows would be more than BYTES, each written out where its number stands."""
+    import pyarrow.compute as compute
+
+    table = pyarrow.parquet.ParquetFile(file, read_dictionary=columns)
+    for batch in table.iter_batches(batch_size=ROWS, columns=columns):
+        total = 0
+        parts = list(batch.columns)
+        while parts:
+            part = parts.pop()
+            if pyarrow.types.is_dictionary(part.type):
+                lengths = compute.binary_length(part.dictionary)
+                total += compute.sum(lengths.take(part.indices)).as_py() or 0
+            elif pyarrow.types.is_struct(part.type) or pyarrow.types.is_list(part.type):
+                parts += part.flatten() if pyarrow.types.is_struct(part.type) else [part.flatten()]
+        if total > BYTES:
+            raise FormatError(f"{file}: {total} bytes of text in {ROWS} rows; expected at most {BYTES}")
 
 
 class _Group:

@@ -21,11 +21,11 @@ from ._fields import READ, annotation_of
 from ._files import EXTRACTED, find_image_root, opened, parse_json, relative_name
 from ._folders import Once, files_below, head_of, size_from_image
 from ._lenient import Lenient, broken, coded, passing_over, unbroken
-from ._parquet_bounds import BYTES, check
+from ._parquet_bounds import ROWS, check, check_texts
 from ._values import further_of, numbers, read_categories, read_mask, size_of, whole
 
 OURS = b"samlabel"  # key of the schema's metadata that holds the table of classes
-ROWS = 64  # rows in memory at once
+OBJECTS = 1 << 20  # of one image
 MUCH = 1 << 25  # bytes of so many rows above which they are made one at a time
 PASSING = 8  # pictures on disk at once, for a reader that looks at a record or two after the next
 
@@ -123,32 +123,12 @@ def _open(file: Path) -> Any:
     try:
         found = arrow().parquet.ParquetFile(file)
         if repeating:
-            _check_texts(file, [found.schema.column(place).path for place in repeating])
+            check_texts(arrow(), file, [found.schema.column(place).path for place in repeating])
         return found
     except (FormatError, MissingDependency):
         raise
     except Exception as error:  # pyarrow's own errors, and those of the codecs below it
         raise FormatError(f"{file}: not readable as Parquet: {brief(error)}") from error
-
-
-def _check_texts(file: Path, columns: list[str]) -> None:
-    """FormatError where the texts of a few rows would be more than BYTES, each written out where its number stands."""
-    pyarrow = arrow()
-    import pyarrow.compute as compute
-
-    table = pyarrow.parquet.ParquetFile(file, read_dictionary=columns)
-    for batch in table.iter_batches(batch_size=ROWS, columns=columns):
-        total = 0
-        parts = list(batch.columns)
-        while parts:
-            part = parts.pop()
-            if pyarrow.types.is_dictionary(part.type):
-                lengths = compute.binary_length(part.dictionary)
-                total += compute.sum(lengths.take(part.indices)).as_py() or 0
-            elif pyarrow.types.is_struct(part.type) or pyarrow.types.is_list(part.type):
-                parts += part.flatten() if pyarrow.types.is_struct(part.type) else [part.flatten()]
-        if total > BYTES:
-            raise FormatError(f"{file}: {total} bytes of text in {ROWS} rows; expected at most {BYTES}")
 
 
 def _rows(file: Path, *, pictures: bool) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -235,6 +215,8 @@ def _entries(row: dict[str, Any], where: str) -> list[dict[str, Any]]:
     lengths = {len(value) for value in lists.values()}
     if len(lengths) > 1:
         raise FormatError(f"{where}: the lists of objects differ in length: {sorted(lengths)}")
+    if max(lengths, default=0) > OBJECTS:
+        raise FormatError(f"{where}: {max(lengths)} objects in one image; expected at most {OBJECTS}")
     return [dict(zip(lists, values, strict=True)) for values in zip(*lists.values(), strict=True)]
 
 

@@ -12,8 +12,10 @@ from math import ceil, floor
 
 import numpy as np
 
-from samlabel.geometry import PolygonMask
+from samlabel.geometry import PolygonMask, mask_window, outlines_to_counts
 from samlabel.types import Mask, Size
+
+MOST = 2**26  # pixels around an object that are filled to be measured
 
 
 def as_ultralytics_fills(row: str, size: Size) -> Mask:
@@ -25,26 +27,31 @@ def as_ultralytics_fills(row: str, size: Size) -> Mask:
     return Mask.from_pixels(whole)
 
 
-def iou_in_ultralytics(mask: Mask, row: str) -> float:
-    """IoU of `mask` with what ultralytics' loader makes of its row, worked out around the object alone."""
+def iou_in_ultralytics(mask: Mask, row: str) -> float | None:
+    """IoU of `mask` with what ultralytics' loader makes of its row, worked out around the object alone.
+
+    None, not measured, for an object whose box has more than MOST pixels.
+    """
     height, width = mask.size
+    if height * width > MOST:
+        left, top, right, bottom = mask.box
+        if (right - left) * (bottom - top) > MOST:
+            return None
     part, (x, y) = _filled(row, mask.size)
     low_x, low_y, high_x, high_y = mask.extent if isinstance(mask, PolygonMask) else mask.box
     x0, y0 = max(0, min(x, floor(low_x) - 1)), max(0, min(y, floor(low_y) - 1))
     x1 = min(width, max(x + part.shape[1], ceil(high_x) + 1))
     y1 = min(height, max(y + part.shape[0], ceil(high_y) + 1))
     if isinstance(mask, PolygonMask):
-        from pycocotools import mask as coco
-
         # Rounding undoes what the shift does to the last bits, which decide where pycocotools puts a tie.
-        rings = [np.round(points - (x0, y0), 9).ravel() for points in mask.polygons]
-        rles = coco.frPyObjects(rings, y1 - y0, x1 - x0)
-        truth = coco.decode(coco.merge(rles) if len(rles) > 1 else rles[0])
+        rings = [np.round(points - (x0, y0), 9) for points in mask.polygons]
+        around = (y1 - y0, x1 - x0)
+        truth = Mask(around, outlines_to_counts(rings, around)).to_pixels()
     else:
-        truth = mask.to_pixels()[y0:y1, x0:x1]
+        truth = mask_window(mask, (x0, y0, x1, y1))
     filled = np.zeros((y1 - y0, x1 - x0), dtype=bool)
     filled[y - y0 : y - y0 + part.shape[0], x - x0 : x - x0 + part.shape[1]] = part
-    common = np.count_nonzero(filled & truth.view(bool))
+    common = np.count_nonzero(filled & truth)
     union = np.count_nonzero(part) + np.count_nonzero(truth) - common
     return common / union if union else 1.0
 

@@ -172,8 +172,8 @@ def reader_ious(
     tolerance: float = 0.0,
     crowds: str = "keep",
     **_: Any,
-) -> list[float]:
-    """IoU of every mask with that of `as_read`, many at a time."""
+) -> list[float | None]:
+    """IoU of every mask with that of `as_read`, many at a time; None of one too large to be measured."""
     how = _How(outline, Budget(max_points, tolerance))
     rows = _rows(annotations, {a.category_id: 0 for a in annotations}, size, how, WriteReport("yolo", ""))
     return [

@@ -70,14 +70,22 @@ def naming(path: str | os.PathLike[str]) -> Iterator[None]:
 
 @contextmanager
 def about(path: str | os.PathLike[str]) -> Iterator[None]:
-    """What a parser or a library below it raises over a file that claims too much becomes a FormatError about it.
+    """What the system, a parser or a library below it raises over a file becomes a FormatError about it.
 
     A TypeError, a KeyError and the like are mistakes of ours and stay what they are.
     """
     try:
         yield
+    except OSError as error:
+        raise FormatError(f"{_place(error, path)}: {reason(error)}") from error
     except (MemoryError, RecursionError, ArithmeticError, ValueError) as error:
         raise FormatError(f"{os.fspath(path)}: {cause(error)}") from error
+
+
+def _place(error: OSError, path: str | os.PathLike[str]) -> str:
+    """The file that the system refused, its beginning where the name is of a length that no file has."""
+    name = os.fsdecode(error.filename) if isinstance(error.filename, (str, bytes)) else os.fspath(path)
+    return name if len(name) <= 1000 else f"{name[:200]}..."
 
 
 def cause(error: BaseException) -> str:

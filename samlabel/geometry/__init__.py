@@ -20,6 +20,7 @@ from .polygons import (
     simplify,
     simplify_to,
 )
+from .raster import outlines_to_counts
 from .rle import RUNS_MAX
 from .runs import (
     PIXELS_MAX,
@@ -67,6 +68,7 @@ __all__ = [
     "mask_to_polygons",
     "mask_union",
     "mask_window",
+    "outlines_to_counts",
     "paste",
     "polygon_masks",
     "polygons_to_mask",

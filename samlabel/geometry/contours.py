@@ -6,6 +6,9 @@ import numpy as np
 
 from .outline import Rings
 
+MANY = 5000  # parts
+Seams = dict[int, list[tuple[int, int, int]]]  # part -> the corner that each seam leaves, the part and corner it joins
+
 
 def sew_parts(rings: Rings, *, inset: float) -> list[np.ndarray]:
     """Every part's outer ring with its holes sewn in, in the order of their topmost edges."""
@@ -114,36 +117,16 @@ def _span(points: np.ndarray, first: int, stop: int) -> np.ndarray:
 
 
 def join_parts(parts: list[np.ndarray], *, candidates: int = 4000) -> np.ndarray:
-    """All parts as one closed contour, joined by the shortest seams between corners (Prim's tree, fewest pixels)."""
+    """All parts as one closed contour, joined by the shortest seams between corners (Prim's tree, fewest pixels).
+
+    More than MANY parts, whose every pair would take minutes, are joined one after the other.
+    """
     if len(parts) < 2:
         return parts[0] if parts else np.zeros((0, 2))
-    # Distances are taken between all corners of all parts; thousands of them are thinned, evenly, to stay quick.
-    total = sum(len(part) for part in parts)
-    every = max(1, -(-total // candidates))
-    ends = [np.arange(0, len(part), every) for part in parts]
-    owner = np.repeat(np.arange(len(parts)), [len(e) for e in ends])
-    index = np.concatenate(ends)
-    where = np.concatenate([part[e] for part, e in zip(parts, ends, strict=True)])
-    x, y = np.ascontiguousarray(where.T)  # numpy is slow along an axis of two
-    best = np.full(len(where), np.inf)
-    best_from = np.zeros(len(where), dtype=np.int64)
-    outside = np.ones(len(where), dtype=bool)
-    children: dict[int, list[tuple[int, int, int]]] = {}
-    joined = 0
-    for _ in range(len(parts) - 1):
-        outside &= owner != joined
-        inside = np.flatnonzero(owner == joined)
-        rest = np.flatnonzero(outside)
-        across, down = (np.abs(values[rest, None] - values[inside]) for values in (x, y))
-        gap = np.maximum(across, down, out=across)  # a painted line has max(dx, dy) pixels
-        near = np.argmin(gap, axis=1)
-        distance = gap[np.arange(len(rest)), near]
-        closer = distance < best[rest]
-        best[rest[closer]], best_from[rest[closer]] = distance[closer], inside[near[closer]]
-        found = int(rest[np.argmin(best[rest])])
-        origin = int(best_from[found])
-        joined = int(owner[found])
-        children.setdefault(int(owner[origin]), []).append((int(index[origin]), joined, int(index[found])))
+    if len(parts) > MANY:
+        children: Seams = {part - 1: [(0, part, 0)] for part in range(1, len(parts))}
+    else:
+        children = _shortest_seams(parts, candidates)
     pieces: list[np.ndarray] = []
     todo: list[np.ndarray | tuple[int, int]] = [(0, 0)]
     while todo:
@@ -166,6 +149,37 @@ def join_parts(parts: list[np.ndarray], *, candidates: int = 4000) -> np.ndarray
             walk.append(points[entry : entry + 1])
         todo += reversed(walk)
     return _without_repeats(np.concatenate(pieces))
+
+
+def _shortest_seams(parts: list[np.ndarray], candidates: int) -> Seams:
+    # Distances are taken between all corners of all parts; thousands of them are thinned, evenly, to stay quick.
+    total = sum(len(part) for part in parts)
+    every = max(1, -(-total // candidates))
+    ends = [np.arange(0, len(part), every) for part in parts]
+    owner = np.repeat(np.arange(len(parts)), [len(e) for e in ends])
+    index = np.concatenate(ends)
+    where = np.concatenate([part[e] for part, e in zip(parts, ends, strict=True)])
+    x, y = np.ascontiguousarray(where.T)  # numpy is slow along an axis of two
+    best = np.full(len(where), np.inf)
+    best_from = np.zeros(len(where), dtype=np.int64)
+    outside = np.ones(len(where), dtype=bool)
+    children: Seams = {}
+    joined = 0
+    for _ in range(len(parts) - 1):
+        outside &= owner != joined
+        inside = np.flatnonzero(owner == joined)
+        rest = np.flatnonzero(outside)
+        across, down = (np.abs(values[rest, None] - values[inside]) for values in (x, y))
+        gap = np.maximum(across, down, out=across)  # a painted line has max(dx, dy) pixels
+        near = np.argmin(gap, axis=1)
+        distance = gap[np.arange(len(rest)), near]
+        closer = distance < best[rest]
+        best[rest[closer]], best_from[rest[closer]] = distance[closer], inside[near[closer]]
+        found = int(rest[np.argmin(best[rest])])
+        origin = int(best_from[found])
+        joined = int(owner[found])
+        children.setdefault(int(owner[origin]), []).append((int(index[origin]), joined, int(index[found])))
+    return children
 
 
 def _seam(origin: np.ndarray, target: np.ndarray) -> np.ndarray:

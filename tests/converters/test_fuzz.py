@@ -5,6 +5,7 @@ A few inputs of every kind; `python -m tests.fuzz --inputs 20000` runs as many a
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 
@@ -15,11 +16,13 @@ from hypothesis import strategies as st
 
 import converters
 from converters._brush import brush_decode, brush_encode
+from samlabel.errors import FormatError
 from samlabel.geometry import mask_from_rows, mask_rows
 from samlabel.types import Mask
 from tests.converters.cases import files_of
 from tests.fuzz import judge as judging
-from tests.fuzz.__main__ import make_up, mutate
+from tests.fuzz.__main__ import explode, make_up, mutate
+from tests.fuzz.child import in_child
 from tests.fuzz.generated import DATASETS
 from tests.fuzz.seeds import OTHERS
 
@@ -78,3 +81,22 @@ def test_a_brush_of_a_run_beyond_16_bits_comes_back() -> None:
     pixels[10:290] = True
     rows = mask_rows(Mask.from_pixels(pixels))
     assert brush_decode(bytes(brush_encode(rows)), pixels.shape).tolist() == rows.tolist()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there are no limits on memory there")
+@pytest.mark.parametrize("kind", ["yaml", "json values", "coco rle"])
+def test_bombs_are_read_or_refused_within_their_limits(kind: str, tmp_path: Path) -> None:
+    counts, faults = explode(kind, 4, 0, tmp_path)
+    assert faults == []
+    assert counts.total() == 4 and counts["FAULTY"] == 0
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there are no limits on memory there")
+def test_a_child_that_takes_too_much_or_breaks_is_a_fault() -> None:
+    def refuse() -> None:
+        raise FormatError("a.json: nested too deep")
+
+    assert in_child(refuse) == ("refused", "")
+    assert in_child(lambda: bytearray(6 << 30))[0] == "FAULTY"
+    assert "1" in in_child(lambda: len(bytes(range(1, 256)) * 5_000_000))[1]
+    assert "ZeroDivisionError" in in_child(lambda: 1 // 0)[1]

@@ -1,7 +1,8 @@
 """A layer below the run that counts every call that changes the disk, and makes one of them go wrong.
 
 Calls by name (open for writing, rename, remove, mkdir, link, ...) are seen by an audit hook of the interpreter, so
-none can slip by; writes to an open file by a raw file of our own below Python's buffers. Only for a process of its own.
+none can slip by; writes to an open file by a raw file of our own below Python's buffers, and by `os.write`. Only for
+a process of its own.
 """
 
 from __future__ import annotations
@@ -59,6 +60,13 @@ class Faults:
             return sendfile(*arguments)
 
         os.sendfile = counted_sendfile
+        write = os.write
+
+        def counted_write(handle: int, data: Any) -> int:
+            self.before_write(lambda: write(handle, memoryview(data)[: len(data) // 2]))
+            return write(handle, data)
+
+        os.write = counted_write  # type: ignore[assignment]
         sys.addaudithook(self._audit)
 
     def _audit(self, event: str, arguments: tuple[Any, ...]) -> None:

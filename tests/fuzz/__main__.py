@@ -19,7 +19,7 @@ import converters
 from samlabel.check import check
 
 from . import bombs, generated
-from .child import in_child
+from .child import MEMORY, apart, in_child
 from .damage import damaged
 from .judge import Hung, judge, only_below
 from .seeds import label_files, lay_out, titles
@@ -80,8 +80,13 @@ def explode(kind: str, count: int, turn: int, home: Path) -> Found:
     for number in range(count):
         seed = turn * SHARE + number
         folder = home / "bomb"
-        name = bombs.lay_out(kind, seed, folder)
-        what, fault = in_child(partial(use_bomb, folder, name, home, random.Random(f"{kind} {seed}")))
+        apart(partial(bombs.lay_out, kind, seed, folder))  # what it takes to make one must not count
+        name = bombs.KINDS[kind][0] or None
+        rng = random.Random(f"{kind} {seed}")
+        to = rng.choice(["", *(one for one in converters.names() if one not in ("png", "voc"))])
+        what, fault = in_child(
+            partial(use_bomb, folder, name, home / "target", to, rng.random() < 0.3), MEMORY * (3 if to else 1)
+        )
         found[0][what] += 1
         if fault:
             found[1].append(f"bomb {kind}, seed {seed}: {fault[:4000]}")
@@ -90,14 +95,11 @@ def explode(kind: str, count: int, turn: int, home: Path) -> Found:
     return found
 
 
-def use_bomb(path: Path, name: str | None, home: Path, rng: random.Random) -> None:
+def use_bomb(path: Path, name: str | None, target: Path, to: str, lenient: bool) -> None:
     """Check a bomb, or convert it to a format that writes no pictures: these take as long as they are large."""
-    to = rng.choice(["", *(one for one in converters.names() if one not in ("png", "voc"))])
-    with only_below(home, Path(tempfile.gettempdir())):
+    with only_below(target.parent, Path(tempfile.gettempdir())):
         if to:
-            converters.convert(
-                path, home / "target", from_=name, to=to, allow_lossy=True, images="none", lenient=rng.random() < 0.3
-            )
+            converters.convert(path, target, from_=name, to=to, allow_lossy=True, images="none", lenient=lenient)
         else:
             check(path, format=name)
 

@@ -10,12 +10,27 @@ from collections.abc import Callable
 
 from samlabel.errors import SamlabelError
 
-MEMORY = 10**9  # bytes that an input below 10 MB may take
+MEMORY = 10**9  # bytes that reading an input below 10 MB may take; what is written may need several times that
 ADDRESSES = 5 << 30  # what is not bounded ends here, and not the machine
 SECONDS = 60  # of one processor; three times what an input may take, for machines that are shared
 
 
-def in_child(work: Callable[[], object]) -> tuple[str, str]:
+def apart(work: Callable[[], object]) -> None:
+    """Do `work` in a fork of this process, which keeps its memory as it is."""
+    child = os.fork()
+    if not child:
+        code = 1
+        try:
+            work()
+            code = 0
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            os._exit(code)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def in_child(work: Callable[[], object], memory: int = MEMORY) -> tuple[str, str]:
     """ "read", "refused" or "FAULTY" for what `work` does in a fork of this process, and what is wrong with it."""
     receive, send = os.pipe()
     child = os.fork()
@@ -43,6 +58,6 @@ def in_child(work: Callable[[], object]) -> tuple[str, str]:
     peak = usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
     if code not in (0, 3):
         return "FAULTY", said or f"it ended with the code {code}"
-    if peak > MEMORY:
+    if peak > memory:
         return "FAULTY", f"{peak} bytes of memory; {said}"
     return ("read" if code == 0 else "refused"), ""

@@ -150,7 +150,8 @@ def test_a_checkpoint_alone_tells_its_variant_and_its_hash(model: Any, tmp_path:
     import sam
     from samlabel.images import hash_file
 
-    sam.save(model, tmp_path / "mine.safetensors")
+    with (tmp_path / "mine.safetensors").open("wb") as file:
+        sam.save(model, file)
     found = adapter.load(None, checkpoint=tmp_path / "mine.safetensors")
     assert found.name == "nano"
     assert found.weights == hash_file(tmp_path / "mine.safetensors")
