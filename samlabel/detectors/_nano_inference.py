@@ -12,7 +12,7 @@ from PIL import Image as PILImage
 from torch import Tensor
 from torchvision.ops import batched_nms, nms
 
-from ._nanodet import MULTIPLE, NanoDet, normalized
+from ._nanodet import MULTIPLE, Cells, NanoDet, normalized
 
 MOST_CANDIDATES = 3000  # boxes that enter suppression
 ACROSS = 0.7  # IoU from which boxes of two classes show one object
@@ -38,20 +38,22 @@ def candidates(
     h, w = max(1, round(height * ratio)), max(1, round(width * ratio))
     device = next(network.parameters()).device
     resized = np.array(PILImage.fromarray(pixels).resize((w, h), PILImage.Resampling.BILINEAR))
-    padded = torch.zeros(1, 3, -(-h // MULTIPLE) * MULTIPLE, -(-w // MULTIPLE) * MULTIPLE, device=device)
+    padded = torch.zeros(1, -(-h // MULTIPLE) * MULTIPLE, -(-w // MULTIPLE) * MULTIPLE, 3, device=device)
+    padded = padded.permute(0, 3, 1, 2)  # channels_last, as the network's weights are
     padded[0, :, :h, :w] = normalized(torch.from_numpy(resized).to(device).permute(2, 0, 1))
-    cells = network(padded.contiguous(memory_format=torch.channels_last))
-    scores = cells.logits[0].sigmoid()  # (N, classes)
-    if keep is not None:
-        others = [index for index in range(network.classes) if index not in keep]
-        scores[:, others] = 0
-    best, classes = scores.max(-1)
+    cells = network(padded)
+    logits = cells.logits[0]  # (N, classes)
+    if keep is not None and len(keep) < network.classes:
+        logits[:, [index for index in range(network.classes) if index not in keep]] = -torch.inf
+    best, classes = logits.max(-1)
+    scores = best.sigmoid()
     inside = (cells.points[:, 0] < w) & (cells.points[:, 1] < h)  # padding holds no objects
-    chosen = torch.nonzero((best >= conf) & (best > 0) & inside)[:, 0]
+    chosen = torch.nonzero((scores >= conf) & (scores > 0) & inside)[:, 0]
+    few = Cells(cells.logits[:, chosen], cells.sides[:, chosen], cells.points[chosen], cells.strides[chosen])
     limit = padded.new_tensor([w, h, w, h])
     scale = padded.new_tensor([width / w, height / h] * 2)
-    boxes = cells.boxes()[0, chosen].clamp(min=0).minimum(limit) * scale
-    return Found(boxes, best[chosen], classes[chosen])
+    boxes = few.boxes()[0].clamp(min=0).minimum(limit) * scale
+    return Found(boxes, scores[chosen], classes[chosen])
 
 
 def pooled(looks: Sequence[Found], *, iou: float, most: int) -> Found:

@@ -73,7 +73,9 @@ class ShuffleUnit(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         first, second = x.chunk(2, 1) if self.shortcut is None else (self.shortcut(x), x)
-        return torch.stack([first, self.branch(second)], 2).flatten(1, 2)  # channels: first 0, second 0, first 1, ...
+        halves = [half.permute(0, 2, 3, 1) for half in (first, self.branch(second))]
+        # Channels first 0, second 0, first 1, ...; interleaved as the last dimension, so that they stay channels_last.
+        return torch.stack(halves, -1).flatten(-2).permute(0, 3, 1, 2)
 
 
 class GhostBlock(nn.Module):
