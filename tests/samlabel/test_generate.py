@@ -192,8 +192,11 @@ class TestOtherSettings:
         [
             ("grid.points_per_side was 32, is 64", lambda photos, fakes: (photos, Rings(DENSE), {})),
             ("segmenter.name was rings, is discs", lambda photos, fakes: (photos, Rings(name="discs"), {})),
-            ("segmenter.weights was None, is 12ab", lambda photos, fakes: (photos, Rings(weights="12ab"), {})),
-            ("segmenter.dtype was None, is bfloat16", lambda photos, fakes: (photos, Rings(dtype="bfloat16"), {})),
+            ("segmenter.weights was the default, is 12ab", lambda photos, fakes: (photos, Rings(weights="12ab"), {})),
+            (
+                "segmenter.dtype was the default, is bfloat16",
+                lambda photos, fakes: (photos, Rings(dtype="bfloat16"), {}),
+            ),
             ("form was png, is coco_rle", lambda photos, fakes: (photos, Rings(), {"form": "coco_rle"})),
             ("form was png, is sa1b", lambda photos, fakes: (photos, Rings(), {"form": "sa1b"})),
             ("detector was none", lambda photos, fakes: (photos, Rings(), {"detector": fakes.Detector()})),
