@@ -33,12 +33,13 @@ def apart(work: Callable[[], object]) -> None:
 def in_child(work: Callable[[], object], memory: int = MEMORY) -> tuple[str, str]:
     """ "read", "refused" or "FAULTY" for what `work` does in a fork of this process, and what is wrong with it."""
     receive, send = os.pipe()
+    addresses, resident = _taken()
     child = os.fork()
     if not child:
         os.close(receive)
         code, said = 1, ""
         try:
-            resource.setrlimit(resource.RLIMIT_AS, (ADDRESSES, ADDRESSES))
+            resource.setrlimit(resource.RLIMIT_AS, (addresses + ADDRESSES, addresses + ADDRESSES))
             resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
             resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS))
             work()
@@ -55,9 +56,19 @@ def in_child(work: Callable[[], object], memory: int = MEMORY) -> tuple[str, str
         said = pipe.read().decode("utf-8", "replace")
     _, status, usage = os.wait4(child, 0)
     code = os.waitstatus_to_exitcode(status)
-    peak = usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    peak = usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024) - resident
     if code not in (0, 3):
         return "FAULTY", said or f"it ended with the code {code}"
     if peak > memory:
         return "FAULTY", f"{peak} bytes of memory; {said}"
     return ("read" if code == 0 else "refused"), ""
+
+
+def _taken() -> tuple[int, int]:
+    """Bytes of addresses and of memory that this process has, which a fork begins with; zeros where none can say."""
+    try:
+        with open("/proc/self/statm", encoding="ascii") as file:
+            addresses, resident = file.read().split()[:2]
+    except OSError:
+        return 0, 0
+    return int(addresses) * resource.getpagesize(), int(resident) * resource.getpagesize()
