@@ -99,7 +99,7 @@ class _Records:
         with coded("bad-mask"):
             if item.find("segm") is not None:
                 picture = relative_name((item.findtext("segm/mask") or "").strip(), f"{where}: mask")
-                mask = _mask(self.reach.check(self.masks / relative_name(beside(label, picture), where)), size)
+                mask = _mask(self.masks / relative_name(beside(label, picture), where), size, self.reach)
                 box = mask.box
             else:
                 points = item.findall("polygon/pt")
@@ -128,10 +128,10 @@ def _class(item: Element) -> str:
     return (item.findtext("name") or "").strip() or NAMELESS
 
 
-def _mask(file: Path, size: Size) -> Mask:
+def _mask(file: Path, size: Size, reach: Reach) -> Mask:
     if not file.is_file():
         raise FormatError(f"{file}: no such mask; name the folder that holds Annotations/, Images/ and Masks/")
-    return read_numbered(file, str(file), _colored, size=size).mask(1) or polygons_to_mask((), size)
+    return read_numbered(reach.check(file), str(file), _colored, size=size).mask(1) or polygons_to_mask((), size)
 
 
 def _colored(part: Any) -> np.ndarray:
