@@ -111,7 +111,7 @@ def dump_json(value: Any) -> str:
 def leaves(name: Any) -> bool:
     """Whether a name is absolute or holds '..', so that it may lie anywhere."""
     plain = name.replace("\\", "/") if isinstance(name, str) else ""
-    return PurePosixPath(plain).is_absolute() or plain[1:2] == ":" or ".." in PurePosixPath(plain).parts
+    return plain.startswith("/") or plain[1:2] == ":" or (".." in plain and ".." in plain.split("/"))
 
 
 def relative_name(name: Any, where: str, image_root: Path | None = None) -> str:

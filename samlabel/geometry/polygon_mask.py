@@ -9,7 +9,7 @@ import numpy as np
 
 from ..types import Box, Mask, Size
 from .polygons import REACH
-from .raster import CROSSINGS_MAX, check_crossings, outlines_to_counts
+from .raster import CROSSINGS_MAX, check_crossings, is_ordinary, ordinary_to_counts, outlines_to_counts
 
 
 class PolygonMask(Mask):
@@ -41,9 +41,12 @@ class PolygonMask(Mask):
     def counts(self) -> bytes:
         if self._counts is None:
             x0, y0, x1, y1 = self.extent
-            object.__setattr__(
-                self, "_counts", outlines_to_counts(self.polygons, self.size, span=max(x1 - x0, y1 - y0))
-            )
+            span = max(x1 - x0, y1 - y0)
+            if len(self.packed) == 1 and is_ordinary(len(self.packed[0]) // 16, self.size, span):
+                counts = ordinary_to_counts(np.frombuffer(self.packed[0]), self.size)  # as most are
+            else:
+                counts = outlines_to_counts(self.polygons, self.size, span=span)
+            object.__setattr__(self, "_counts", counts)
         assert self._counts is not None
         return self._counts
 

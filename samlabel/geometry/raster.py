@@ -44,6 +44,18 @@ def outlines_to_counts(rings: Sequence[Points], size: Size, *, span: float = inf
     return rle.pack(rle.union(runs, height * width) if len(runs) > 1 else runs[0])
 
 
+def is_ordinary(points: int, size: Size, span: float) -> bool:
+    """Whether pycocotools may walk along an outline of so many points that is no wider or higher than `span`."""
+    return 10 * points * (span + 1) < STEPS and size[0] * size[1] < GIANT
+
+
+def ordinary_to_counts(values: NDArray[np.float64], size: Size) -> bytes:
+    """COCO's compressed counts of one such outline, x0 y0 x1 y1 ... in pixels."""
+    from pycocotools import mask as coco
+
+    return bytes(coco.frPyObjects([values], *size)[0]["counts"])
+
+
 def _is_short(ring: Points, span: float) -> bool:
     """Whether pycocotools may walk along it."""
     if 10 * len(ring) * (span + 1) < STEPS:
