@@ -33,11 +33,12 @@ def apart(work: Callable[[], object]) -> None:
 def in_child(work: Callable[[], object], memory: int = MEMORY) -> tuple[str, str]:
     """ "read", "refused" or "FAULTY" for what `work` does in a fork of this process, and what is wrong with it."""
     receive, send = os.pipe()
-    addresses, resident = _taken()
     child = os.fork()
     if not child:
         os.close(receive)
         code, said = 1, ""
+        addresses, resident = _taken()  # of which the parent's files are no part
+        os.write(send, f"{resident}\n".encode())
         try:
             resource.setrlimit(resource.RLIMIT_AS, (addresses + ADDRESSES, addresses + ADDRESSES))
             resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
@@ -53,10 +54,10 @@ def in_child(work: Callable[[], object], memory: int = MEMORY) -> tuple[str, str
             os._exit(code)
     os.close(send)
     with os.fdopen(receive, "rb") as pipe:
-        said = pipe.read().decode("utf-8", "replace")
+        resident, _, said = pipe.read().decode("utf-8", "replace").partition("\n")
     _, status, usage = os.wait4(child, 0)
     code = os.waitstatus_to_exitcode(status)
-    peak = usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024) - resident
+    peak = usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024) - int(resident or 0)
     if code not in (0, 3):
         return "FAULTY", said or f"it ended with the code {code}"
     if peak > memory:
@@ -65,7 +66,7 @@ def in_child(work: Callable[[], object], memory: int = MEMORY) -> tuple[str, str
 
 
 def _taken() -> tuple[int, int]:
-    """Bytes of addresses and of memory that this process has, which a fork begins with; zeros where none can say."""
+    """Bytes of addresses and of memory that this process has, zeros where none can say."""
     try:
         with open("/proc/self/statm", encoding="ascii") as file:
             addresses, resident = file.read().split()[:2]

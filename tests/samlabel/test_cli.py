@@ -204,7 +204,7 @@ samlabel.cli.main(sys.argv[1:])
         time.sleep(0.02)
     time.sleep(0.2)
     process.send_signal(number)
-    _, err = process.communicate(timeout=30)
+    _, err = process.communicate(timeout=120)
     assert process.returncode == code
     said = [line for line in err.splitlines() if line.startswith(b"samlabel: ")]
     assert len(said) == 1 and said[0].endswith(b"; run the same command again") and b"Traceback" not in err
