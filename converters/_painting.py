@@ -10,7 +10,7 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from samlabel.geometry import mask_columns
+from samlabel.geometry import mask_blocks
 from samlabel.types import Mask, Size
 
 from ._png import STRIP, Rows, Writer
@@ -89,8 +89,8 @@ def _rectangles(masks: Painted) -> NDArray[np.int32]:
     found = [np.zeros((5, 0), dtype=np.int32)]
     for number, mask in masks:
         if front[mask.counts] == number:
-            column, top, bottom = mask_columns(mask)
-            found.append(_joined(column, top, column + 1, bottom, np.full(len(column), number)).astype(np.int32))
+            left, top, right, bottom = mask_blocks(mask)
+            found.append(_joined(left, top, right, bottom, np.full(len(left), number)).astype(np.int32))
     return np.concatenate(found, axis=1)
 
 

@@ -56,6 +56,26 @@ def segments(runs: IntArray, height: int) -> tuple[IntArray, IntArray, IntArray]
     return column, top, bottom
 
 
+def blocks(runs: IntArray, height: int) -> tuple[IntArray, IntArray, IntArray, IntArray]:
+    """Left, top, right and bottom (exclusive) of rectangles that cover the mask, three a run at most.
+
+    A run that goes on through several columns is its first column, all that it fills from top to bottom, and its last:
+    what comes of it does not grow with the image.
+    """
+    starts, ends = spans(runs)
+    starts, ends = starts[ends > starts], ends[ends > starts]
+    first, last = starts // height, (ends - 1) // height
+    one = first == last
+    none = np.zeros(len(first), dtype=np.int64)
+    tops = starts - first * height
+    left = np.stack((first, first + 1, last), axis=1)
+    right = np.stack((first + 1, last, np.where(one, last, last + 1)), axis=1)
+    top = np.stack((tops, none, none), axis=1)
+    bottom = np.stack((np.where(one, ends - first * height, height), none + height, ends - last * height), axis=1)
+    there = right > left
+    return left[there], top[there], right[there], bottom[there]
+
+
 def transposed(runs: IntArray, size: tuple[int, int]) -> IntArray:
     """Run lengths row by row of a mask of `size` (height, width) whose `runs` go column by column, background first.
 
@@ -63,11 +83,10 @@ def transposed(runs: IntArray, size: tuple[int, int]) -> IntArray:
     where more than RUNS_MAX runs would come of it.
     """
     height, width = size
-    column, top, bottom = segments(runs, height)
-    key = column * (height + 1)
-    edges = np.sort(np.stack((key + top, key + bottom), axis=1).ravel())
-    # Rows where one column differs from the one before: the edges of both, without those that they share.
-    both = without_pairs(np.sort(np.concatenate((edges, edges + height + 1))))
+    left, top, right, bottom = blocks(runs, height)
+    # Rows where one column differs from the one before: the edges of what begins and of what has ended there.
+    base = np.stack((left, left, right, right)) * (height + 1)
+    both = without_pairs(np.sort((base + np.stack((top, bottom, top, bottom))).ravel()))
     x, y = both // (height + 1), both % (height + 1)
     first, last, x = y[0::2], y[1::2], x[0::2]
     many = last - first
@@ -113,10 +132,10 @@ def intersection(one: IntArray, other: IntArray) -> int:
 
 def box_of(runs: IntArray, height: int) -> tuple[float, float, float, float]:
     """The tight half-open box x0 y0 x1 y1; zeros when the mask is empty."""
-    column, top, bottom = segments(runs, height)
-    if not len(column):
+    left, top, right, bottom = blocks(runs, height)
+    if not len(left):
         return (0.0, 0.0, 0.0, 0.0)
-    return (float(column.min()), float(top.min()), float(column.max() + 1), float(bottom.max()))
+    return (float(left.min()), float(top.min()), float(right.max()), float(bottom.max()))
 
 
 def cut(runs: IntArray, height: int, box: tuple[int, int, int, int]) -> IntArray:

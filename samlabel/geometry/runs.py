@@ -152,9 +152,9 @@ def paste(runs: np.ndarray, size: Size, corner: tuple[int, int], whole: Size) ->
     return _encode(rle.placed(runs, (height, width), corner, whole), whole)
 
 
-def mask_columns(mask: Mask) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Column, top and bottom (exclusive) of every vertical stretch inside `mask`, column by column."""
-    return rle.segments(mask_runs(mask), mask.size[0])
+def mask_blocks(mask: Mask) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Left, top, right and bottom (exclusive) of rectangles that cover `mask`, three a run at most, left to right."""
+    return rle.blocks(mask_runs(mask), mask.size[0])
 
 
 def cropped(mask: Mask, box: tuple[int, int, int, int]) -> Mask:
