@@ -91,10 +91,10 @@ def auto_annotate(
     openvino) are how the SAM variant is run. `accept` is a dataset in any format that people made: its
     labels are kept as they are, and so is every label that was edited in the output. Links in `data` are followed;
     those in that dataset, and in that of the detector labels:, are followed out of it only with `follow_links`.
-    `class_map` is the user's own
-    taxonomy, a mapping from the detector's class names to new ones or a file of it (YAML, JSON or CSV): several names
-    may become one, what it does not name is left out, and category ids count from 1 in its order. `rename` holds
-    `OLD=NEW` texts; alone, they leave all other classes as they are.
+
+    `class_map` is the user's own taxonomy, a mapping from the detector's class names to new ones or a file of it (YAML,
+    JSON or CSV): several names may become one, what it does not name is left out, and category ids count from 1 in its
+    order. `rename` holds `OLD=NEW` texts; alone, they leave all other classes as they are.
 
     Raises UsageError for what cannot be meant, OutputExists before anything is overwritten, TooManyFailures, and
     LeadsOutside.

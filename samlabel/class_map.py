@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from .datasets.classes import read_class_map
-from .errors import UnknownName, UsageError
+from .datasets.classes import read_class_map, renamed
+from .errors import UsageError
 from .protocols import Detector, Image
 from .types import Category, Detections
 
@@ -47,20 +47,14 @@ class ClassMap:
 
         Raises UnknownName for an old name that no class has, UsageError where no class stays.
         """
-        listed = [category.name for category in known]
-        for old in self.names:
-            if old not in listed:
-                raise UnknownName("class of the detector", old, listed)
-        made: dict[str, Category] = {}
+        what = "class of the detector"
         if self.whole:
-            for new in self.names.values():
-                if new is not None and new not in made:
-                    made[new] = Category(len(made) + 1, new)
-        found = {}
-        for category in sorted(known, key=lambda one: one.id):
-            new = self.names.get(category.name, None if self.whole else category.name)
-            if new is not None:
-                found[category.id] = made.setdefault(new, replace(category, name=new))
+            taxonomy = dict.fromkeys(new for new in self.names.values() if new is not None)
+            made = {new: Category(number, new) for number, new in enumerate(taxonomy, start=1)}
+            left_out = {one.name: None for one in known if one.name not in self.names}
+            found = renamed(known, {**self.names, **left_out}, what=what, made=made)
+        else:
+            found = renamed(known, self.names, what=what)
         if not found:
             raise UsageError("the class map leaves every class out; expected at least one pair OLD: NEW")
         return found

@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from .decoders import measure, open_header
 from .errors import ImageError, UsageError, brief, reason
-from .file_state import State, state_of
-from .file_state import hash_file as hash_file
+from .file_state import State, hash_file, state_of
 from .files import OutputFolder
 from .protocols import Image
 

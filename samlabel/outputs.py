@@ -138,7 +138,7 @@ class Outputs:
             try:
                 state = state_of(source)
                 taken_over = is_same(known.get(file, ()), state) and self._is_ours(name, file)
-                taken_over = taken_over and self._is_linked(self.out / name / file, link)
+                taken_over = taken_over and self._could_link(self.out / name / file, link)
                 if not taken_over:
                     self.folder.place(source, link, "copy")
             except FileNotFoundError:
@@ -182,8 +182,8 @@ class Outputs:
             self._take_over(self.out / name / file, f"{home}/{file}")
         return [str(self.out / home / file) for file in edited]
 
-    def _is_linked(self, old: Path, name: str) -> bool:
-        """Whether `name` could be made another name of `old`, whose folder is deleted soon."""
+    def _could_link(self, old: Path, name: str) -> bool:
+        """Make `name` another name of `old`, whose folder is deleted soon; False where a file has one name only."""
         try:
             self.folder.place(old, name, "hardlink")
         except OSError:  # a file system without hard links
@@ -192,9 +192,7 @@ class Outputs:
 
     def _take_over(self, old: Path, name: str) -> None:
         """Another name for a file that is about to be replaced, or a copy where a file has one name only."""
-        try:
-            self.folder.place(old, name, "hardlink")
-        except OSError:
+        if not self._could_link(old, name):
             self.folder.place(old, name, "copy")
 
     def _finish_swaps(self) -> None:

@@ -20,8 +20,8 @@ from pathlib import Path
 
 from .errors import UsageError, WeightsError, naming
 from .errors import reason as words_of
+from .file_state import hash_file
 from .files import OutputFolder
-from .images import hash_file
 from .lock import Lock
 
 CACHE_VARIABLE, MIRROR_VARIABLE = "SAMLABEL_CACHE", "SAMLABEL_MIRROR"

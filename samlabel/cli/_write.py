@@ -36,6 +36,16 @@ ImageRoot = Annotated[
     Path | None,
     typer.Option(metavar="DIR", help="Folder of the pictures.", show_default="the one that the labels came from"),
 ]
+ShownImages = Annotated[
+    Path | None,
+    typer.Option(
+        "--images",
+        "--image-root",
+        metavar="DIR",
+        help="Folder of the images.",
+        show_default="the one that the labels came from",
+    ),
+]
 FollowLinks = Annotated[
     bool, typer.Option("--follow-links", help="Read what links and folders in data.yaml lead to outside the dataset.")
 ]

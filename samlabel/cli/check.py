@@ -11,7 +11,7 @@ import typer
 from ..errors import FormatError, UnknownName, UsageError
 from ._console import print_json, say, say_annotation
 from ._dataset import find
-from ._write import FollowLinks, opened
+from ._write import FollowLinks, ShownImages, opened
 
 if TYPE_CHECKING:
     from ..check import Report
@@ -27,16 +27,7 @@ def check(
     format: Annotated[
         str | None, typer.Option("--from", help="Format of DATASET.", show_default="told from the files")
     ] = None,
-    images: Annotated[
-        Path | None,
-        typer.Option(
-            "--images",
-            "--image-root",
-            metavar="DIR",
-            help="Folder of the images.",
-            show_default="the one that the labels came from",
-        ),
-    ] = None,
+    images: ShownImages = None,
     follow_links: FollowLinks = False,
     min_area: Annotated[int, typer.Option(help="Masks with fewer pixels are tiny.")] = 4,
     duplicate_iou: Annotated[float, typer.Option(help="Objects that overlap so much are one.")] = 0.95,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ._console import print_json, print_table, say
-from ._write import FollowLinks, opened
+from ._write import FollowLinks, ShownImages, opened
 
 if TYPE_CHECKING:
     from ..types import Dataset
@@ -21,16 +21,7 @@ def view(
         Path, typer.Argument(metavar="DATASET", help="Label file, dataset folder, or the --out of samlabel annotate.")
     ],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the pictures and index.html.")],
-    images: Annotated[
-        Path | None,
-        typer.Option(
-            "--images",
-            "--image-root",
-            metavar="DIR",
-            help="Folder of the images.",
-            show_default="the one that the labels came from",
-        ),
-    ] = None,
+    images: ShownImages = None,
     format: Annotated[
         str | None, typer.Option("--from", help="Format of DATASET.", show_default="told from the files")
     ] = None,

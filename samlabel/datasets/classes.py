@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -53,22 +53,40 @@ def _read_map(file: Path) -> dict[str, str | None]:
     return {str(old): None if new is None or new == "" else str(new) for old, new in content.items()}
 
 
+def renamed(
+    known: Iterable[Category],
+    names: Mapping[str, str | None],
+    *,
+    what: str = "class",
+    made: Mapping[str, Category] | None = None,
+) -> dict[int, Category]:
+    """The new category of each id of `known` that stays; what `names` leaves unnamed keeps its name.
+
+    Classes that become one are the category that `made` has for their name, else that of the lowest id. Raises
+    UnknownName, speaking of a `what`, for a name that no class has.
+    """
+    ordered = sorted(known, key=lambda category: category.id)
+    listed = [category.name for category in ordered]
+    for old in names:
+        if old not in listed:
+            raise UnknownName(what, old, listed)
+    kept = dict(made or {})
+    found: dict[int, Category] = {}
+    for category in ordered:
+        new = names.get(category.name, category.name)
+        if new is not None:
+            found[category.id] = kept.setdefault(new, replace(category, name=new))
+    return found
+
+
 def rename(dataset: Dataset, names: Mapping[str, str | None]) -> Dataset:
     """The dataset with classes renamed; those of one new name become one, those of None go with their objects.
 
     A class keeps its number; classes that become one take the lowest of theirs. UnknownName for a name that no
     class has.
     """
-    known = [category.name for category in dataset.categories]
-    for old in names:
-        if old not in known:
-            raise UnknownName("class", old, known)
-    kept: dict[str, Category] = {}
-    numbers: dict[int, int] = {}
-    for category in sorted(dataset.categories, key=lambda c: c.id):
-        new = names.get(category.name, category.name)
-        if new is not None:
-            numbers[category.id] = kept.setdefault(new, replace(category, name=new)).id
+    kept = renamed(dataset.categories, names)
+    numbers = {old: category.id for old, category in kept.items()}
 
     def records() -> Iterator[ImageRecord]:
         for record in dataset.records:
@@ -79,5 +97,5 @@ def rename(dataset: Dataset, names: Mapping[str, str | None]) -> Dataset:
             ]
             yield replace(record, annotations=tuple(objects))
 
-    categories = tuple(sorted(kept.values(), key=lambda c: c.id))
+    categories = tuple(sorted(set(kept.values()), key=lambda c: c.id))
     return replace(dataset, categories=categories, records=Records(records))

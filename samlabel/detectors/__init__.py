@@ -15,7 +15,7 @@ from typing import Any
 
 from .. import plugins
 from ..errors import SamlabelError, UnknownName, UsageError
-from ..images import hash_file
+from ..file_state import hash_file
 from ..protocols import Detector
 
 # Files and exported folders that ultralytics runs; a bare path that ends so needs no "ultralytics:" before it.

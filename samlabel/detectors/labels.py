@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from ..errors import FormatError, UsageError
-from ..images import hash_file
+from ..file_state import hash_file
 from ..protocols import Image
 from ..reach import Reach
 from ..types import Category, Detections

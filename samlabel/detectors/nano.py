@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from ..devices import resolve_device
 from ..errors import WeightsError
-from ..images import hash_file
+from ..file_state import hash_file
 from ..protocols import Image
 from ..types import Category, Detections
 from ._batches import inside

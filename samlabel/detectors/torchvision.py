@@ -18,8 +18,8 @@ from typing import Any
 
 from ..devices import resolve_device
 from ..errors import UnknownName, UsageError, WeightsError, brief
+from ..file_state import hash_file
 from ..files import OutputFolder
-from ..images import hash_file
 from ..lock import Lock
 from ..protocols import Image
 from ..types import Category, Detections

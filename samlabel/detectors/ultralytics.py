@@ -20,8 +20,8 @@ from typing import Any
 import numpy as np
 
 from ..errors import MissingDependency, SamlabelError, UnknownName, UsageError, WeightsError
+from ..file_state import hash_file
 from ..files import OutputFolder
-from ..images import hash_file
 from ..lock import Lock
 from ..protocols import Image
 from ..types import Category, Detections

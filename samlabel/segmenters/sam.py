@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ImageError, UnknownName, UsageError, WeightsError
+from ..file_state import hash_file
 from ..files import OutputFolder
-from ..images import hash_file
 from ..lock import Lock
 from ..memory import is_out_of_memory, release
 from ..select import Grid

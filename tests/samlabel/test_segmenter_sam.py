@@ -148,7 +148,7 @@ def test_unknown_variants_checkpoints_and_images_are_errors_of_ours(
 
 def test_a_checkpoint_alone_tells_its_variant_and_its_hash(model: Any, tmp_path: Any) -> None:
     import sam
-    from samlabel.images import hash_file
+    from samlabel.file_state import hash_file
 
     with (tmp_path / "mine.safetensors").open("wb") as file:
         sam.save(model, file)

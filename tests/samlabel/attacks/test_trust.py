@@ -17,7 +17,8 @@ from samlabel.cli import main
 from samlabel.detectors import load
 from samlabel.detectors._trust import note, notes_folder
 from samlabel.errors import SamlabelError, UntrustedWeights, WeightsError
-from samlabel.images import hash_file, hash_tree
+from samlabel.file_state import hash_file
+from samlabel.images import hash_tree
 
 ultralytics = pytest.importorskip("ultralytics")
 
