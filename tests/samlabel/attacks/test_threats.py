@@ -18,7 +18,7 @@ from samlabel.annotate import auto_annotate
 from samlabel.detectors import load
 from samlabel.errors import FormatError, SamlabelError, UntrustedWeights, UsageError, WeightsError
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 
 class Evil:
