@@ -23,6 +23,7 @@ from typing import Any
 
 from tests.benchmarks import material, plot
 from tests.benchmarks.child import ROOT
+from tests.memory import peak
 
 BOXES, TARGET = 10, 8.0  # boxes a photo; photos a second on two idle cores
 FORMATS = ("coco", "yolo", "sa1b")
@@ -31,7 +32,6 @@ IMAGES, PROMPTS = (8, 16, 32, 64), (10, 40, 160, 640)
 
 def annotate(photos: Path, out: Path, boxes: int, threads: int) -> dict[str, Any]:
     """Seconds, processor seconds and stages of one run in this process, and its peak memory in MB."""
-    import resource
     import time
 
     import torch
@@ -43,14 +43,13 @@ def annotate(photos: Path, out: Path, boxes: int, threads: int) -> dict[str, Any
     summary = auto_annotate(photos, output_dir=out, formats=FORMATS, conf=0.0, max_det=boxes, device="cpu")
     wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
     run = json.loads((out / ".samlabel" / "last_run.json").read_text(encoding="utf-8"))
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 1024)
     return {
         "images": summary.images,
         "objects": summary.objects,
         "seconds": wall,
         "cpu": cpu,
         "stages": run["stages"],
-        "peak": peak,
+        "peak": peak() / 2**20,
     }
 
 

@@ -10,6 +10,8 @@ import signal
 import sys
 import time
 
+from tests.memory import peak
+
 LIMIT = 5 << 30  # bytes of addresses: what is not bounded ends here, and not the machine
 
 
@@ -38,8 +40,7 @@ def main(commands: list[list[str]], file_size: int) -> None:
                 "seconds": time.process_time() - start,
             }
         )
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-    print(json.dumps({"ends": ends, "peak": peak}))
+    print(json.dumps({"ends": ends, "peak": peak()}))
 
 
 if __name__ == "__main__":

@@ -91,12 +91,13 @@ def limited(code: str, *words: object) -> str:
     head = f"""
 import resource, sys
 sys.path[:0] = [{str(ROOT)!r}]
+from tests.memory import peak
 def start():
     pages = int(open("/proc/self/statm").read().split()[0])
     resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + 300 * 2**20,) * 2)
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak()
 def grown(before):
-    return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+    return (peak() - before) / 2**20
 """
     done = subprocess.run([sys.executable, "-c", head + code, *map(str, words)], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
@@ -158,6 +159,7 @@ def test_freed_memory_is_used_again_unless_somebody_tunes_malloc(variable: str, 
     code = f"""
 import resource, sys
 sys.path[:0] = [{str(ROOT)!r}]
+from tests.memory import peak
 from samlabel.memory import kept_pages
 def faults(rounds):
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt

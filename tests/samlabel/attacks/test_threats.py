@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import os
-import pickle
 import re
 import socket
 from pathlib import Path
@@ -21,65 +20,50 @@ from samlabel.errors import FormatError, SamlabelError, UntrustedWeights, UsageE
 ROOT = Path(__file__).resolve().parents[3]
 
 
-class Evil:
-    """Unpickled, it makes a file."""
-
-    def __init__(self, target: Path) -> None:
-        self.target = str(target)
-
-    def __reduce__(self) -> Any:
-        return (open, (self.target, "w"))
-
-
 @pytest.fixture
-def pwned(tmp_path: Path) -> Path:
-    """The file that shows that an attack worked."""
-    return tmp_path / "pwned"
-
-
-@pytest.fixture
-def evil(tmp_path: Path, pwned: Path) -> Path:
+def model(tmp_path: Path, evil: bytes) -> Path:
+    """A model file that makes `pwned` when it is opened."""
     file = tmp_path / "best.pt"
-    file.write_bytes(pickle.dumps(Evil(pwned)))
+    file.write_bytes(evil)
     return file
 
 
 @pytest.mark.parametrize("spec", ["{}", "ultralytics:{}"])
-def test_a_pickle_is_not_opened_unless_trusted(evil: Path, pwned: Path, spec: str) -> None:
+def test_a_pickle_is_not_opened_unless_trusted(model: Path, pwned: Path, spec: str) -> None:
     with pytest.raises(UntrustedWeights, match="can run code.*--trust-weights.*--trust-sha256 [0-9a-f]{64}") as caught:
-        load(spec.format(evil))
+        load(spec.format(model))
     assert caught.value.exit_code == 4 and not pwned.exists()
 
 
 @pytest.mark.parametrize("suffix", [".torchscript", ".engine", ".pb", ".mlmodel", ".xyz"])
-def test_what_is_not_known_to_be_plain_counts_as_code(tmp_path: Path, pwned: Path, suffix: str) -> None:
+def test_what_is_not_known_to_be_plain_counts_as_code(tmp_path: Path, evil: bytes, pwned: Path, suffix: str) -> None:
     file = tmp_path / f"best{suffix}"
-    file.write_bytes(pickle.dumps(Evil(pwned)))
+    file.write_bytes(evil)
     with pytest.raises(UntrustedWeights):
         load(f"ultralytics:{file}")
     assert not pwned.exists()
 
 
-def test_a_hash_trusts_one_file_alone(evil: Path, pwned: Path) -> None:
+def test_a_hash_trusts_one_file_alone(model: Path, pwned: Path) -> None:
     with pytest.raises(UntrustedWeights, match="trusted is 0000"):
-        load(str(evil), trust_weights="0" * 64)
+        load(str(model), trust_weights="0" * 64)
     with pytest.raises(UsageError, match="no SHA-256"):
-        load(str(evil), trust_weights="abc")
+        load(str(model), trust_weights="abc")
     assert not pwned.exists()
 
 
-def test_auto_annotate_hands_trust_on_and_asks_for_it(evil: Path, pwned: Path, photos: Path, tmp_path: Path) -> None:
+def test_auto_annotate_hands_trust_on_and_asks_for_it(model: Path, pwned: Path, photos: Path, tmp_path: Path) -> None:
     with pytest.raises(UntrustedWeights):
-        auto_annotate(photos, str(evil), output_dir=tmp_path / "out", device="cpu")
+        auto_annotate(photos, str(model), output_dir=tmp_path / "out", device="cpu")
     assert not pwned.exists() and not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("spec", ["sam", "torchvision:ssdlite320_mobilenet_v3_large@{}"])
-def test_other_checkpoints_never_run_code(evil: Path, pwned: Path, spec: str) -> None:
+def test_other_checkpoints_never_run_code(model: Path, pwned: Path, spec: str) -> None:
     from samlabel.segmenters import sam
 
     with pytest.raises(WeightsError):
-        sam.load(None, checkpoint=evil) if spec == "sam" else load(spec.format(evil), trust_weights=True)
+        sam.load(None, checkpoint=model) if spec == "sam" else load(spec.format(model), trust_weights=True)
     assert not pwned.exists()
 
 
