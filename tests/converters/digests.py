@@ -14,7 +14,7 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -90,10 +90,13 @@ def of_cases(to: str, home: Path) -> Iterator[tuple[str, str]]:
             out, back = home / f"{number}-{way}", home / f"{number}-{way}.json"
             images = "copy" if to == "yolo" else "none"  # without them nobody knows their sizes
             name = " ".join([f"{to}: {case}", *(f"{key}={value}" for key, value in options.items())])
-            yield name, _or_error(lambda: converters.write(dataset, out, to, images=images, **options), out)
+            yield name, _or_error(out, converters.write, dataset, out, to, images=images, **options)
             if out.exists():
-                yield f"{name}, back", _or_error(
-                    lambda: converters.convert(out, back, from_=to, to="coco", allow_lossy=True, measure="none"), back
+                yield (
+                    f"{name}, back",
+                    _or_error(
+                        back, converters.convert, out, back, from_=to, to="coco", allow_lossy=True, measure="none"
+                    ),
                 )
 
 
@@ -104,15 +107,16 @@ def of_fixtures(root: Path, home: Path) -> Iterator[tuple[str, str]]:
         for to in ("coco", "labelme", "labelstudio", "png", "sa1b", "voc", "yolo", "cvat", "parquet"):
             out = home / f"{number}" / to
             name = f"{place.relative_to(root).as_posix()} to {to}"
-            made = _or_error(lambda: converters.convert(place, out, to=to, allow_lossy=True, images="none"), out)
+            made = _or_error(out, converters.convert, place, out, to=to, allow_lossy=True, images="none")
             if made.startswith("refused") and to == "coco":
                 break  # not a dataset, in any format
             yield name, made
 
 
-def _or_error(make: Any, out: Path) -> str:
+def _or_error(out: Path, make: Callable[..., object], *args: object, **options: object) -> str:
+    """The digest of what `make` leaves at `out`, or which error it ends in."""
     try:
-        make()
+        make(*args, **options)
     except SamlabelError as error:
         return f"refused: {type(error).__name__}"
     return digest(out)
