@@ -8,11 +8,11 @@ line what those of `write` do. Others bring formats through the entry point grou
 
 from __future__ import annotations
 
-from ._convert import begun, convert, note_images, read, transfer, wants_pictures, write
-from ._lenient import SKIPPED, Lenient
-from ._measure import MaskIou
-from ._registry import FormatInfo, OptionInfo, detect_format, formats, get, names, options_of, parsed_options
-from ._report import CODES, FEATURES, NOTED, REFUSED, Receipt, WriteReport
+from .convert import begun, convert, note_images, read, transfer, wants_pictures, write
+from .lenient import SKIPPED, Lenient
+from .receipt import CODES, FEATURES, NOTED, REFUSED, Receipt, WriteReport
+from .registry import FormatInfo, OptionInfo, detect_format, get, list_formats, names, options_of, parsed_options
+from .round_trip import MaskIou
 
 __all__ = [
     "CODES",
@@ -29,8 +29,8 @@ __all__ = [
     "begun",
     "convert",
     "detect_format",
-    "formats",
     "get",
+    "list_formats",
     "names",
     "note_images",
     "options_of",

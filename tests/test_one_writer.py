@@ -75,7 +75,7 @@ BY_LIBRARIES = {
     "samlabel/detectors/torchvision.py: torch.hub.download_url_to_file",
     "samlabel/detectors/ultralytics.py: attempt_download_asset",
 }
-TO_PIPES = {"converters/_parts.py: os.fdopen"}  # the answers of a process of ours, over its standard output
+TO_PIPES = {"converters/parallel.py: os.fdopen"}  # the answers of a process of ours, over its standard output
 
 
 def mode_of(call: ast.Call, place: int) -> ast.expr | None:

@@ -17,7 +17,7 @@ def formats(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")]
     """List label formats, what survives in each, and the options of those that have some."""
     import converters
 
-    found = converters.formats()
+    found = converters.list_formats()
     if as_json:
         print_json([asdict(one) for one in found])
     else:

@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import converters
-from converters import coco, yolo
-from converters._measure import agreement, down
+from converters.formats.coco import writer as coco
+from converters.formats.yolo import writer as yolo
+from converters.round_trip import agreement, down
 
 BUDGETS: tuple[dict[str, Any], ...] = (
     {},

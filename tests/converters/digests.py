@@ -126,7 +126,7 @@ def main() -> None:
     kept = json.loads(FILE.read_text(encoding="utf-8")) if FILE.exists() else {}
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder)
-        names = [info.name for info in converters.formats() if info.problem is None]
+        names = [info.name for info in converters.list_formats() if info.problem is None]
         kept["cases"] = {name: dict(of_cases(name, home / name)) for name in names}
         if data := os.environ.get("SAMLABEL_DATA"):
             kept["fixtures"] = dict(of_fixtures(Path(data) / "fixtures", home / "fixtures"))

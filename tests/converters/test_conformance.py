@@ -14,7 +14,7 @@ from samlabel.errors import LossyConversion, OutputExists, SamlabelError
 from samlabel.types import Dataset
 from tests.converters.cases import CASES, LETTERS, NEEDS, drawn, files_of, seen
 
-FORMATS = [info.name for info in converters.formats() if info.problem is None]
+FORMATS = [info.name for info in converters.list_formats() if info.problem is None]
 # Codes that must be raised when a format lacks a word of KEEPS that the case is about.
 LOSS = {
     "exact_masks": "mask-changed",

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import converters
-from converters._brush import brush_decode, brush_encode
+from converters.formats.labelstudio.brush import brush_decode, brush_encode
 from samlabel.errors import FormatError
 from samlabel.geometry import mask_from_rows, mask_rows
 from samlabel.types import Mask

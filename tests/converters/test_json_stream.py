@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 import converters
-from converters._files import read_json
-from converters._json_stream import JsonFile
+from converters.io.files import read_json
+from converters.io.json_stream import JsonFile
 from samlabel.errors import FormatError
 from tests.converters.cases import CASES, drawn, seen
 
@@ -41,7 +41,7 @@ def test_the_values_are_those_of_json(
     chunk: int, indent: int | None, fast: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if not fast:
-        monkeypatch.setattr("converters._json_stream._fast_loads", lambda: None)
+        monkeypatch.setattr("converters.io.json_stream._fast_loads", lambda: None)
     file = tmp_path / "in.json"
     file.write_text("\ufeff" + json.dumps(CONTENT, indent=indent, ensure_ascii=False) + " \r\n", encoding="utf-8")
     if chunk < 64:
@@ -87,7 +87,7 @@ def test_a_fault_is_one_line_with_its_place(text: str, words: str, chunk: int, t
 def test_objects_come_to_their_images_in_whatever_order_the_file_has_them(
     order: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("converters._spool.SPOOL_MEMORY", 100)  # to a temporary file at once
+    monkeypatch.setattr("converters.io.spool.SPOOL_MEMORY", 100)  # to a temporary file at once
     images = [{"id": 50 - n, "file_name": f"{n:02}.png", "width": 32, "height": 24} for n in range(20)]
     objects = [
         {
@@ -120,8 +120,8 @@ def test_objects_come_to_their_images_in_whatever_order_the_file_has_them(
 def test_reading_holds_no_objects_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import tracemalloc
 
-    monkeypatch.setattr("converters._spool.SPOOL_MEMORY", 1000)
-    monkeypatch.setattr("converters._json_stream.CHUNK", 20_000)
+    monkeypatch.setattr("converters.io.spool.SPOOL_MEMORY", 1000)
+    monkeypatch.setattr("converters.io.json_stream.CHUNK", 20_000)
 
     def file_of(count: int) -> Path:
         ring = [[float(n) for n in range(200)]]
@@ -146,7 +146,7 @@ def test_reading_holds_no_objects_in_memory(tmp_path: Path, monkeypatch: pytest.
 
 @pytest.mark.parametrize("case", CASES)
 def test_coco_comes_back_the_same_in_pieces(case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("converters._json_stream.CHUNK", 50)
+    monkeypatch.setattr("converters.io.json_stream.CHUNK", 50)
     dataset = drawn(case, tmp_path / "photos")
     converters.write(dataset, tmp_path / "out.json", "coco")
     keeps = converters.get("coco").KEEPS

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from converters import _painting, _png
-from converters._painting import Painting, painted, save
-from converters._png import read_numbered
+from converters.io import painting, png
+from converters.io.painting import Painting, painted, save
+from converters.io.png import read_numbered
 from samlabel.errors import FormatError
 from samlabel.geometry import polygons_to_mask
 from samlabel.types import Mask
-from tests.fuzz.bombs import png
+from tests.fuzz import bombs
 
 
 def some_paintings(count: int, most: int) -> list[Painting]:
@@ -46,9 +46,9 @@ def plain(picture: Painting) -> np.ndarray:
 def test_a_picture_is_painted_written_and_read_back(
     bits: int, most: int, strip: int, decoded: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_painting, "STRIP", strip)
-    monkeypatch.setattr(_png, "STRIP", strip)
-    monkeypatch.setattr(_png, "DECODED", decoded)
+    monkeypatch.setattr(painting, "STRIP", strip)
+    monkeypatch.setattr(png, "STRIP", strip)
+    monkeypatch.setattr(png, "DECODED", decoded)
     for picture in some_paintings(20, most):
         wanted = plain(picture)
         assert picture.visible() == {number: np.count_nonzero(wanted == number) for number, _ in picture.masks}
@@ -63,8 +63,8 @@ def test_a_picture_is_painted_written_and_read_back(
 
 
 def test_rows_of_every_filter_that_needs_no_other_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_png, "DECODED", 1)
-    data = png(4, 2, rows=lambda y: b"\1\0\0\2")
+    monkeypatch.setattr(png, "DECODED", 1)
+    data = bombs.png(4, 2, rows=lambda y: b"\1\0\0\2")
     assert read_numbered(data, "a.png", np.asarray).numbers == [1, 2]
 
 
@@ -72,9 +72,9 @@ def test_rows_of_every_filter_that_needs_no_other_are_read(monkeypatch: pytest.M
     ("data", "words"),
     [
         (b"no PNG", "not a readable PNG"),
-        (png(40, 40)[:45], "not a readable PNG"),
-        (png(2**21, 1, bits=1), "no size of an image"),
-        (png(45_000, 40_000, bits=1), "row by row"),
+        (bombs.png(40, 40)[:45], "not a readable PNG"),
+        (bombs.png(2**21, 1, bits=1), "no size of an image"),
+        (bombs.png(45_000, 40_000, bits=1), "row by row"),
     ],
     ids=["other bytes", "cut", "a side too long", "of 1 bit and too large"],
 )
@@ -86,7 +86,7 @@ def test_a_picture_that_cannot_be_read_is_refused_in_one_line(data: bytes, words
 
 
 def test_stretches_beyond_all_measure_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_png, "SEGMENTS", 1000)
-    data = png(100, 100, rows=lambda y: bytes([y % 2]) * 100)
+    monkeypatch.setattr(png, "SEGMENTS", 1000)
+    data = bombs.png(100, 100, rows=lambda y: bytes([y % 2]) * 100)
     with pytest.raises(FormatError, match="more than 1000 stretches"):
         read_numbered(data, "a.png", np.asarray)

@@ -47,7 +47,7 @@ def test_pictures_inside_parquet_are_not_put_on_disk_for_labels_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source = embedded(tmp_path)
-    monkeypatch.setattr("converters._parquet_read._Extracted", None)  # would raise if it was called
+    monkeypatch.setattr("converters.formats.parquet.reader._Extracted", None)  # would raise if it was called
     receipt = converters.convert(source, tmp_path / "out.json", to="coco")
     assert receipt.images_out == 12
 

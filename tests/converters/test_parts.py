@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 
 import converters
-from converters import _parts, _spool
+from converters import parallel
+from converters.io import spool
 from samlabel.errors import SamlabelError
 from samlabel.types import ImageRecord
 from tests.converters.test_scale import ring
@@ -63,25 +64,25 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def answers(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     """Small sets are divided among three processes; of each of the others, whether it brought its part to an end."""
-    monkeypatch.setattr(_spool, "MUCH", 1)
-    monkeypatch.setattr(_spool, "BEGINNING", 0)
-    monkeypatch.setattr(_parts, "processes", lambda: 3)
-    monkeypatch.setattr(_parts, "PATIENCE", 60.0)
+    monkeypatch.setattr(spool, "MUCH", 1)
+    monkeypatch.setattr(spool, "BEGINNING", 0)
+    monkeypatch.setattr(parallel, "processes", lambda: 3)
+    monkeypatch.setattr(parallel, "PATIENCE", 60.0)
     given: list[bool] = []
-    real = _parts._Helper.answer
+    real = parallel._Helper.answer
 
     def answer(self: Any) -> Any:
         found = real(self)
         given.append(found is not None)
         return found
 
-    monkeypatch.setattr(_parts._Helper, "answer", answer)
+    monkeypatch.setattr(parallel._Helper, "answer", answer)
     return given
 
 
 def in_one(*arguments: Any, **options: Any) -> converters.Receipt:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_parts, "processes", lambda: 1)
+        patch.setattr(parallel, "processes", lambda: 1)
         return converters.convert(*arguments, **options)
 
 
@@ -125,8 +126,8 @@ def test_images_that_want_the_same_label_file_are_renamed_alike_in_every_part(
 
 
 def test_a_small_set_starts_no_process(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_parts, "processes", lambda: 3)
-    monkeypatch.setattr(_parts._Helper, "started", lambda *_: pytest.fail("a process was started"))
+    monkeypatch.setattr(parallel, "processes", lambda: 3)
+    monkeypatch.setattr(parallel._Helper, "started", lambda *_: pytest.fail("a process was started"))
     assert converters.convert(source, tmp_path / "out", measure="none", **YOLO).images_out == 40
 
 
@@ -145,7 +146,7 @@ def test_what_another_process_does_not_finish_this_one_does(
         other.write_text(f"#!/bin/sh\n{script}\n")
         other.chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(other))
-    monkeypatch.setattr(_parts, "PATIENCE", 0.5)
+    monkeypatch.setattr(parallel, "PATIENCE", 0.5)
     started: list[subprocess.Popen] = []
     real = subprocess.Popen
     monkeypatch.setattr(subprocess, "Popen", lambda *a, **k: started.append(real(*a, **k)) or started[-1])
@@ -184,30 +185,30 @@ def much(_: Any) -> bytes:
     return bytes(1_000_000)  # more than a pipe holds
 
 
-class NoImages(_parts.Part):
+class NoImages(parallel.Part):
     def __iter__(self) -> Iterator[ImageRecord]:
         return iter(())
 
 
 def test_an_answer_that_nobody_waits_for_holds_nothing_up() -> None:
-    helper = _parts._Helper.started(much, NoImages())
-    assert helper is not None and helper._process.stdout.read(1) == _parts.LIFE
+    helper = parallel._Helper.started(much, NoImages())
+    assert helper is not None and helper._process.stdout.read(1) == parallel.LIFE
     time.sleep(0.5)
     start = time.monotonic()
     helper.end()
-    assert helper._process.returncode is not None and time.monotonic() - start < _parts.PATIENCE / 2
+    assert helper._process.returncode is not None and time.monotonic() - start < parallel.PATIENCE / 2
 
 
 SLOW = """
 import time
-from converters import yolo
+from converters.formats.yolo import writer as yolo
 quick = yolo._Labels._write
 yolo._Labels._write = lambda *arguments: (time.sleep(0.05), quick(*arguments))
 """  # a sleep ends cleanly wherever a signal comes; numpy makes a TypeError of one inside pycocotools' __array__
 RUN = (
     SLOW
     + """
-import sys, converters._parts as parts, converters._spool as spool
+import sys, converters.parallel as parts, converters.io.spool as spool
 path, begin = parts._BEGIN.split("; from ")
 parts._BEGIN = path + chr(10) + SLOW + "from " + begin
 spool.MUCH, spool.BEGINNING, parts.processes = 1, 0, lambda: 2
@@ -300,4 +301,4 @@ def test_processes_are_as_many_as_cores_and_never_many(
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(64)), raising=False)
     monkeypatch.setattr(sys, "executable", executable)
-    assert _parts.processes() == wanted
+    assert parallel.processes() == wanted

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 import converters
-from converters._voc_read import palette
+from converters.formats.voc.reader import palette
 from samlabel.errors import FormatError, MissingDependency, UsageError
 from samlabel.types import Annotation, Category, Dataset, ImageRecord
 from tests.converters.cases import HOLED, LETTERS, SIZE, TWO, drawn, one, rectangle, thing

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import converters
-from converters._measure import Measure
+from converters.round_trip import Measure
 from samlabel.cli import main
 from samlabel.datasets.records import Records
 from samlabel.errors import LossyConversion, UsageError
@@ -117,7 +117,7 @@ def test_polygons_that_no_row_can_say_as_they_are_keep_their_pixels(ring: list[f
     (row,) = (tmp_path / "labels" / "a.txt").read_text(encoding="utf-8").splitlines()
     values = [float(word) for word in row.split()[1:]]
     assert min(values) >= 0 and max(values) <= 1
-    from converters._yolo_rows import read_polygon
+    from converters.formats.yolo.rows import read_polygon
 
     assert read_polygon(values, WIDE) == Mask.from_polygons([ring], WIDE)
 
@@ -253,8 +253,8 @@ def test_impossible_options_are_usage_errors(wrong: dict, tmp_path: Path) -> Non
 
 
 def test_large_sets_are_sampled_and_the_receipt_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("converters._measure.ALL_OF_THE_FIRST", 3)
-    monkeypatch.setattr("converters._measure.EVERY", 4)
+    monkeypatch.setattr("converters.round_trip.ALL_OF_THE_FIRST", 3)
+    monkeypatch.setattr("converters.round_trip.EVERY", 4)
     yolo = converters.get("yolo")
     measure = Measure(yolo, {}, yolo.KEEPS, (Category(1, "x"),), "auto")
     for number in range(8):

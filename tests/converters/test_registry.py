@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 import converters
-from converters import _registry
+from converters import registry
 from samlabel.cli import main
 from samlabel.errors import FormatError, MissingDependency, SamlabelError, UnknownName, UsageError
 from tests.converters.cases import drawn
@@ -22,18 +22,18 @@ def brought(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """Write a third party's module and register it under a name."""
     points: list[EntryPoint] = []
     monkeypatch.syspath_prepend(str(tmp_path))
-    monkeypatch.setattr(_registry, "entry_points", lambda group: points if group == "samlabel.formats" else [])
-    _registry._modules.cache_clear()
+    monkeypatch.setattr(registry, "entry_points", lambda group: points if group == "samlabel.formats" else [])
+    registry._modules.cache_clear()
 
     def bring(name: str, source: str) -> None:
         module = f"brought_{name}"
         (tmp_path / f"{module}.py").write_text(source, encoding="utf-8")
         sys.modules.pop(module, None)
         points.append(EntryPoint(name, module, "samlabel.formats"))
-        _registry._modules.cache_clear()
+        registry._modules.cache_clear()
 
     yield bring
-    _registry._modules.cache_clear()
+    registry._modules.cache_clear()
 
 
 GOOD = '"""Nothing but a count."""\nKEEPS = frozenset()\ndef read(path): ...\ndef write(dataset, path): ...\n'
@@ -43,14 +43,14 @@ ALL = ["coco", "cvat", "labelme", "labelstudio", "parquet", "png", "sa1b", "voc"
 
 
 def test_every_format_is_there_and_says_what_it_keeps() -> None:
-    found = {info.name: info for info in converters.formats()}
+    found = {info.name: info for info in converters.list_formats()}
     assert set(ALL) <= set(found)
     assert all(found[name].problem is None and found[name].summary and found[name].keeps for name in found)
 
 
 def test_a_format_of_another_distribution_is_listed(brought) -> None:
     brought("count", GOOD)
-    (info,) = [info for info in converters.formats() if info.name == "count"]
+    (info,) = [info for info in converters.list_formats() if info.name == "count"]
     assert (info.problem, info.summary) == (None, "Nothing but a count.")
 
 
@@ -65,7 +65,7 @@ def test_a_format_of_another_distribution_is_listed(brought) -> None:
 )
 def test_a_format_that_cannot_be_used_stays_listed_with_its_reason(brought, source: str, words: str) -> None:
     brought("broken", source)
-    found = {info.name: info.problem for info in converters.formats()}
+    found = {info.name: info.problem for info in converters.list_formats()}
     assert words in found["broken"] and found["coco"] is None
     with pytest.raises(SamlabelError, match=words):
         converters.get("broken")
@@ -253,15 +253,13 @@ def test_commands_say_which_label_files_below_are_not_read(
 def test_the_format_of_a_run_is_recognised_once(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from converters import _convert
-
     (tmp_path / "run" / ".samlabel").mkdir(parents=True)
     put(tmp_path / "run" / "coco", "coco")
     for name, content in (("settings", {"images": "../run/photos"}), ("outputs", {"coco": {}})):
         (tmp_path / "run" / ".samlabel" / f"{name}.json").write_text(json.dumps(content), encoding="utf-8")
     asked: list[Any] = []
     real = converters.detect_format
-    for module in (converters, _convert):
+    for module in (converters, sys.modules["converters.convert"]):  # the name in the package is the function's
         monkeypatch.setattr(module, "detect_format", lambda path: asked.append(path) or real(path))
     with pytest.raises(SystemExit) as end:
         main(["convert", str(tmp_path / "run"), str(tmp_path / "out"), "--to", "labelme", "--images", "copy"])

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 import converters
-from converters import _yolo_fill, _yolo_rows
+from converters.formats.yolo import fill
+from converters.formats.yolo import rows as yolo_rows
 from samlabel.geometry import polygon_masks
 from samlabel.types import Annotation, Category, Dataset, ImageRecord, Mask
 
@@ -55,7 +56,7 @@ def coco_file(file: Path, images: int, objects: int = 8, points: int = 150) -> P
 def test_memory_does_not_grow_with_the_number_of_images(
     options: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("converters._spool.SPOOL_MEMORY", 1)  # small sets wait in memory, which is not the question
+    monkeypatch.setattr("converters.io.spool.SPOOL_MEMORY", 1)  # small sets wait in memory, which is not the question
     few, many = 60, 240
     files = {count: coco_file(tmp_path / f"{count}.json", count) for count in (few, many)}
 
@@ -83,19 +84,19 @@ def test_memory_does_not_grow_with_the_number_of_images(
     assert peaks[many] - peaks[few] < table
 
 
-@pytest.mark.parametrize("size", [(480, 640), (333, 500), (7, 9), (_yolo_rows.LARGEST, 1999)], ids=str)
+@pytest.mark.parametrize("size", [(480, 640), (333, 500), (7, 9), (yolo_rows.LARGEST, 1999)], ids=str)
 def test_hundredths_of_a_pixel_come_back_from_six_digits_as_they_were(size: tuple[int, int]) -> None:
     line = np.arange(100 * max(size) + 1) / 100
     points = np.stack([np.minimum(line, size[1]), np.minimum(line, size[0])], axis=1)
     shares = np.rint(points * (1e6 / size[1], 1e6 / size[0]))
-    kept, rounded = _yolo_rows._kept(points, shares, size)
+    kept, rounded = yolo_rows._kept(points, shares, size)
     assert kept.all() and np.array_equal(rounded, points)
 
 
 def test_the_words_of_millionths_are_those_of_format() -> None:
     shares = np.unique(np.concatenate([np.arange(0, 1_000_001, 97), [999, 1000, 999_999, 1_000_000]]))
     plain = "".join(f" {share / 1e6:.6f}" for share in shares.tolist())
-    assert _yolo_rows._words(shares.astype(np.float64)).tobytes().decode() == plain
+    assert yolo_rows._words(shares.astype(np.float64)).tobytes().decode() == plain
 
 
 @pytest.mark.parametrize(("decimals", "size"), [(2, SIZE), (2, (5000, 4500)), (3, SIZE), (1, SIZE)], ids=str)
@@ -104,16 +105,16 @@ def test_rows_of_many_polygons_are_those_of_each_alone(decimals: int, size: tupl
     rings[3] = rings[3] - rings[3].max()  # leaves the image
     masks = polygon_masks([[ring.tobytes()] for ring in rings], size)
     assert masks is not None
-    found = _yolo_rows.polygon_rows(masks, list(range(30)), size)
-    assert found == [row for n, mask in enumerate(masks) for row in _yolo_rows.polygon_rows([mask], [n], size)]
+    found = yolo_rows.polygon_rows(masks, list(range(30)), size)
+    assert found == [row for n, mask in enumerate(masks) for row in yolo_rows.polygon_rows([mask], [n], size)]
     for number, (mask, row) in enumerate(zip(masks, found, strict=True)):
         if row is not None:
             index, *words = row.split(" ")
             shares = mask.polygons[0] / (size[1], size[0])
             digits = len(words[0]) - 2
-            assert index == str(number) and digits in (_yolo_rows.SHORT, _yolo_rows.LONG)
+            assert index == str(number) and digits in (yolo_rows.SHORT, yolo_rows.LONG)
             assert np.abs(np.array(words, dtype=float) - shares.ravel()).max() <= 0.51 * 10.0**-digits
-            assert _yolo_rows.read_polygon([float(word) for word in words], size) == mask
+            assert yolo_rows.read_polygon([float(word) for word in words], size) == mask
     assert found[3] is None and sum(row is not None for row in found) > 20
 
 
@@ -128,7 +129,7 @@ def test_points_along_an_outline_are_those_of_numpy_interp(corners: int, count: 
     else:
         at = np.linspace(0, corners, count)
     plain = np.stack([np.interp(at, every, axis) for axis in closed]).astype(np.float32)
-    assert np.array_equal(_yolo_fill._resampled(points, count), plain)
+    assert np.array_equal(fill._resampled(points, count), plain)
 
 
 def test_an_image_of_more_objects_than_pycocotools_counts_at_once(tmp_path: Path) -> None:

@@ -187,9 +187,9 @@ FORBIDDEN = re.compile(r"\b(eval|exec|os\.system|os\.popen|pickle\.loads?|yaml\.
 
 # A process of ours and the one that it started itself, over a pipe and a nameless file that nobody else can open.
 BETWEEN_OURS = [
-    "converters/_parts.py: pickle.load(sys.stdin.buffer)",
-    "converters/_parts.py: pickle.loads(data[1:])",
-    "converters/_parts.py: subprocess.Popen([sys.executable, '-c', _BEGIN, str(os.getpid())",
+    "converters/parallel.py: pickle.load(sys.stdin.buffer)",
+    "converters/parallel.py: pickle.loads(data[1:])",
+    "converters/parallel.py: subprocess.Popen([sys.executable, '-c', _BEGIN, str(os.getpid())",
 ]
 
 

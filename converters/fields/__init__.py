@@ -1,0 +1,1 @@
+"""Fields of images, objects and categories that several formats share."""

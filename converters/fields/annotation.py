@@ -1,0 +1,84 @@
+"""What an object carries besides its class and shape, as a plain table with the names that COCO files use."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Mapping
+from typing import Any
+
+from converters.lenient import broken, coded
+from samlabel.geometry import box_from_xywh, box_to_xywh
+from samlabel.types import Annotation, Box, Mask
+
+from .values import id_of, numbers, plain, points_of, score_of
+
+SCORES = ("score", "predicted_iou", "stability_score")
+NESTED = "samlabel_extra"
+READ = frozenset(("id", "bbox", "iscrowd", *SCORES, "source", "point_coords", "crop_box"))
+
+
+def fields_of(annotation: Annotation) -> dict[str, Any]:
+    """Only what is set; `bbox` (XYWH) only when it came with the object and is not the tight box of its mask."""
+    mask = annotation.mask
+    fields: dict[str, Any] = {}
+    if annotation.id is not None:
+        fields["id"] = annotation.id
+        if mask is not None and any(abs(a - b) > 1e-6 for a, b in zip(annotation.box, mask.box, strict=True)):
+            fields["bbox"] = [plain(v) for v in box_to_xywh(annotation.box)]
+    if annotation.iscrowd:
+        fields["iscrowd"] = 1
+    for key in SCORES:
+        if getattr(annotation, key) is not None:
+            fields[key] = float(getattr(annotation, key))
+    if annotation.source is not None:
+        fields["source"] = annotation.source
+    if annotation.point_coords:
+        fields["point_coords"] = [[plain(v) for v in point] for point in annotation.point_coords]
+    if annotation.crop_box is not None:
+        fields["crop_box"] = [plain(v) for v in box_to_xywh(annotation.crop_box)]
+    return {**fields, **{k: v for k, v in annotation.extra.items() if k not in fields}}
+
+
+def nested(extra: Mapping[str, Any], taken: Container[str]) -> dict[str, Any]:
+    """`extra` for a table with keys of its own: those that are `taken` go one level down, under NESTED."""
+    free = {k: v for k, v in extra.items() if k not in taken and k != NESTED}
+    return free if len(free) == len(extra) else {**free, NESTED: {k: v for k, v in extra.items() if k not in free}}
+
+
+def unnested(table: Mapping[str, Any]) -> dict[str, Any]:
+    """What `nested` was given."""
+    inner = table.get(NESTED)
+    if not isinstance(inner, dict):
+        return dict(table)
+    return {**{k: v for k, v in table.items() if k != NESTED}, **inner}
+
+
+def annotation_of(fields: Mapping[str, Any], category_id: int, mask: Mask | None, box: Box, where: str) -> Annotation:
+    """The object that `fields` describe; `box` where they have none. What is not read goes to `extra`."""
+    if fields.get("bbox") is not None:
+        with coded("bad-box"):
+            box = box_from_xywh(numbers(fields["bbox"], where, "bbox", length=4))
+    if box[2] < box[0] or box[3] < box[1]:
+        raise broken("bad-box", f"{where}: a box of negative width or height")
+    extra = {k: v for k, v in fields.items() if k not in READ}
+    key = id_of(fields.get("id"))
+    if isinstance(key, str):
+        extra["id"] = key
+    source = fields.get("source")
+    if source is not None and not isinstance(source, str):
+        extra["source"], source = source, None
+    points = points_of(fields.get("point_coords") or [], where)
+    crop = fields.get("crop_box")
+    return Annotation(
+        category_id,
+        box,
+        mask,
+        score=score_of(fields, "score", where),
+        predicted_iou=score_of(fields, "predicted_iou", where),
+        stability_score=score_of(fields, "stability_score", where),
+        iscrowd=bool(fields.get("iscrowd")),
+        source=source,
+        point_coords=points,
+        crop_box=None if crop is None else box_from_xywh(numbers(crop, where, "crop_box", length=4)),
+        id=key if isinstance(key, int) else None,
+        extra=extra,
+    )

@@ -1,0 +1,302 @@
+"""Reading COCO as a stream: the table of images in memory, the objects in a spool, image by image."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from converters.fields.values import id_of, numbers, points_of, read_categories, read_mask, score_of, size_of, whole
+from converters.io.files import find_image_root, relative_name
+from converters.io.json_stream import JsonFile
+from converters.io.spool import FAR, Spool, SpoolPart
+from converters.lenient import Lenient, broken
+from converters.parallel import Part
+from samlabel.errors import FormatError, shown
+from samlabel.geometry import box_from_xywh, polygon_masks
+from samlabel.reach import Reach
+from samlabel.types import Annotation, Box, Category, Dataset, ImageRecord, Mask, Size
+
+_IMAGE_KEYS = frozenset(("id", "file_name", "width", "height"))
+_READ_KEYS = frozenset(
+    [
+        "id",
+        "image_id",
+        "category_id",
+        "segmentation",
+        "area",
+        "bbox",
+        "iscrowd",
+        "score",
+        "predicted_iou",
+        "stability_score",
+        "source",
+        "point_coords",
+        "crop_box",
+    ]
+)
+_PLAIN_KEYS = frozenset(["id", "image_id", "category_id", "segmentation", "area", "bbox", "iscrowd"])
+
+
+def read_file(file: Path, image_root: Path | None, lenient: Lenient | None, reach: Reach) -> Dataset:
+    """The dataset of a COCO file, its records in the order of their names."""
+    categories: tuple[Category, ...] = ()
+    images: dict[Any, dict[str, Any]] | None = None
+    extra: dict[str, Any] = {}
+    spool = Spool()
+    seen: set[str] = set()
+    with JsonFile(file, lists=("images", "annotations")) as content:
+        for key, value in content:
+            if key in ("images", "annotations") and key in seen:
+                raise FormatError(f"{file}: {key} is there twice")
+            seen.add(key)
+            if key == "images":
+                if not isinstance(value, Iterator):
+                    raise FormatError(f"{file}: not COCO: wanted an object with a list of images")
+                images = _read_images(value, file, lenient, image_root)
+            elif key == "annotations":
+                if not isinstance(value, Iterator):
+                    raise FormatError(f"{file}: annotations is not a list")
+                _spool_objects(value, spool, file, lenient)
+            elif key == "categories":
+                categories = read_categories(value, file)
+            else:
+                extra[key] = value
+    if images is None:
+        raise FormatError(f"{file}: not COCO: wanted an object with a list of images")
+    names = sorted((image["file_name"], key) for key, image in images.items())
+    spool.close_entries({key: place for place, (_, key) in enumerate(names)}, file, lenient)
+    if image_root is None:
+        parent = file.parent
+        usual = [parent, parent / "images", parent.parent, parent.parent / "images"]
+        usual += [folder / file.stem.rpartition("_")[2] for folder in usual if "_" in file.stem]
+        image_root = find_image_root([name for name, _ in names[:50]], usual, reach)
+    known = frozenset(category.id for category in categories)
+    return Dataset(categories, _Records(file, known, images, names, spool, lenient), image_root, extra, reach)
+
+
+def _read_images(
+    raw: Iterator[Any], file: Path, lenient: Lenient | None, image_root: Path | None
+) -> dict[Any, dict[str, Any]]:
+    """The table of images by id; `file_name`, `height` and `width` checked."""
+    images: dict[Any, dict[str, Any]] = {}
+    names: dict[str, Any] = {}
+    for entry in raw:
+        try:
+            if not isinstance(entry, dict):
+                raise broken("bad-image", f"{file}: image {shown(entry)} is not an object")
+            key = id_of(entry.get("id"))
+            where = f"{file}: image {shown(key)}"
+            if key is None:
+                raise broken("bad-image", f"{file}: image {shown(entry.get('file_name'))} has no id")
+            if key in images:
+                raise broken("duplicate-id", f"{where}: two images have this id")
+            name = relative_name(entry.get("file_name"), where, image_root)
+            if name in names:
+                raise broken("duplicate-id", f"{where}: {name} is already image {shown(names[name])}")
+            height, width = size_of(entry.get("height"), entry.get("width"), where)
+        except FormatError as error:
+            if lenient is None:
+                raise
+            lenient.note(error.code or "bad-image", error)
+            continue
+        images[key] = {**entry, "file_name": name, "height": height, "width": width}
+        names[name] = key
+    return images
+
+
+def _spool_objects(raw: Iterator[Any], spool: Spool, file: Path, lenient: Lenient | None) -> None:
+    add, ids = spool.add, spool.ids.append
+    run: list[dict[str, Any]] = []  # objects of one image that follow one another
+    owner: Any = None
+    for entry in raw:
+        if type(entry) is not dict:
+            error = broken("bad-annotation", f"{file}: annotation {shown(entry)} is not an object")
+            if lenient is None:
+                raise error
+            lenient.note("bad-annotation", error)
+            continue
+        image = entry.get("image_id")
+        if type(image) is not int:
+            image = id_of(image)
+        if image != owner and run:
+            add(owner, run)
+            run = []
+        owner = image
+        key = entry.get("id")
+        if type(key) is int and -FAR < key < FAR:
+            ids(key)
+        else:
+            ids(FAR)
+            spool.odd_id(id_of(key))
+        segmentation = entry.get("segmentation")
+        if type(segmentation) is list and segmentation:
+            entry["segmentation"] = _packed(segmentation)
+        run.append(entry)
+    if run:
+        add(owner, run)
+
+
+def _packed(polygons: list[Any]) -> tuple[bytes, ...] | list[Any]:
+    """The numbers of polygons as bytes: an eighth of the memory of a list of them, and quick to spool.
+
+    As they are where one is no number, for the error that names the rule.
+    """
+    try:
+        return tuple([_doubles(len(polygon))(*polygon) for polygon in polygons])
+    except (TypeError, struct.error, OverflowError):
+        return polygons
+
+
+@lru_cache(maxsize=4096)
+def _doubles(count: int) -> Callable[..., bytes]:
+    """Packs so many numbers as float64, twice as fast as `array` does."""
+    return struct.Struct(f"{count}d").pack
+
+
+@dataclass(frozen=True)
+class _Records(Part):
+    """Records in order of their names; iterate as often as you like."""
+
+    file: Path
+    categories: frozenset[int]
+    images: dict[Any, dict[str, Any]]
+    names: list[tuple[str, Any]]
+    spool: Spool | SpoolPart
+    lenient: Lenient | None
+    paths_before: Sequence[str] = ()
+    masks_before: int = 0
+    files: Sequence[int] = ()
+
+    def divided(self, count: int) -> list[_Records]:
+        if self.lenient is not None or count < 2 or not isinstance(self.spool, Spool):
+            return []
+        found = []
+        for places, masks, part in self.spool.divided(count):
+            names = self.names[places]
+            images = {key: self.images[key] for _, key in names}
+            before = [name for name, _ in self.names[: places.start]]
+            found.append(_Records(self.file, self.categories, images, names, part, None, before, masks, [part.file]))
+        return found
+
+    def __iter__(self) -> Iterator[ImageRecord]:
+        if self.lenient is not None:
+            self.lenient.restart()
+        for place, (name, key) in enumerate(self.names):
+            image = self.images[key]
+            size = (image["height"], image["width"])
+            annotations = tuple(self._objects(self.spool.of_image(place), size))
+            extra = {k: v for k, v in image.items() if k not in _IMAGE_KEYS} if len(image) > 4 else {}
+            number = key if isinstance(key, int) else None
+            if number is None:
+                extra["id"] = key  # ids of text: some tools write them; kept beside a number of ours
+            yield ImageRecord(name, size, annotations, number, extra)
+
+    def _objects(self, raws: list[dict[str, Any]], size: Size) -> Iterator[Annotation]:
+        polygons = [raw["segmentation"] for raw in raws if type(raw.get("segmentation")) is tuple]
+        masks = polygon_masks(polygons, size) if polygons else []
+        ready = iter(masks or ())
+        for raw in raws:
+            mask: Mask | None = None
+            if masks and type(raw.get("segmentation")) is tuple:
+                mask = next(ready)
+            try:
+                yield _read_object(raw, mask, size, self.categories, self.file)
+            except FormatError as error:
+                if self.lenient is None:
+                    raise
+                self.lenient.note(error.code or "bad-annotation", error)
+
+
+def _read_object(
+    raw: dict[str, Any], mask: Mask | None, size: Size, categories: frozenset[int], file: Path
+) -> Annotation:
+    """One annotation; `mask` is that of its polygons where they were found good."""
+    category = raw.get("category_id")
+    if type(category) is not int:
+        category = whole(category)
+    if category is None or category not in categories:
+        wanted = f"category_id {shown(raw.get('category_id'))} is not a listed category"
+        for sign, kind in (("segments_info", "panoptic segments"), ("caption", "a caption")):
+            wanted = f"{kind}, while samlabel reads COCO instances" if sign in raw else wanted
+        raise broken("bad-category", f"{_place(raw, file)}: {wanted}")
+    if mask is None:
+        mask = _read_mask(raw, size, file)
+    box = _read_box(raw, mask, file)
+    key = raw.get("id")
+    if type(key) is not int:
+        key = id_of(key)
+    area = raw.get("area")
+    if (type(area) is not float and type(area) is not int) or not 0 <= area < 1e15:
+        area = None
+    if raw.keys() <= _PLAIN_KEYS and type(key) is int:
+        return Annotation(category, box, mask, iscrowd=bool(raw.get("iscrowd", 0)), id=key, area=area)
+    return _with_fields(raw, key, category, box, mask, area, _place(raw, file))
+
+
+def _place(raw: dict[str, Any], file: Path) -> str:
+    return f"{file}: annotation {shown(raw.get('id'))}"
+
+
+def _read_mask(raw: dict[str, Any], size: Size, file: Path) -> Mask | None:
+    segmentation = raw.get("segmentation")
+    if type(segmentation) is tuple:
+        segmentation = [np.frombuffer(points).tolist() for points in segmentation]
+    try:
+        return read_mask(segmentation, size, _place(raw, file))
+    except FormatError as error:
+        raise broken("bad-mask", str(error)) from error
+
+
+def _read_box(raw: dict[str, Any], mask: Mask | None, file: Path) -> Box:
+    box: Any = raw.get("bbox")
+    try:
+        x, y, width, height = box
+        if -1e15 < x < 1e15 and -1e15 < y < 1e15 and 0 <= width < 1e15 and 0 <= height < 1e15:
+            return (x, y, x + width, y + height)
+    except (TypeError, ValueError):
+        pass  # the careful way says what is wrong
+    if box is None:
+        if mask is None:
+            raise broken("bad-box", f"{_place(raw, file)}: neither segmentation nor bbox")
+        return mask.box
+    try:
+        values = numbers(box, _place(raw, file), "bbox", length=4)
+    except FormatError as error:
+        raise broken("bad-box", str(error)) from error
+    if values[2] < 0 or values[3] < 0:
+        raise broken("bad-box", f"{_place(raw, file)}: bbox {box} has a negative width or height")
+    return box_from_xywh(values)
+
+
+def _with_fields(
+    raw: dict[str, Any], key: Any, category: int, box: Box, mask: Mask | None, area: float | None, where: str
+) -> Annotation:
+    extra = {k: v for k, v in raw.items() if k not in _READ_KEYS}
+    if key is not None and not isinstance(key, int):
+        extra["id"] = key
+    points = raw.get("point_coords")
+    crop = raw.get("crop_box")
+    source = raw.get("source")
+    if source is not None and not isinstance(source, str):
+        extra["source"], source = source, None
+    return Annotation(
+        category,
+        box,
+        mask,
+        score=score_of(raw, "score", where),
+        predicted_iou=score_of(raw, "predicted_iou", where),
+        stability_score=score_of(raw, "stability_score", where),
+        iscrowd=bool(raw.get("iscrowd", 0)),
+        source=source,
+        point_coords=() if points is None else points_of(points, where),
+        crop_box=None if crop is None else box_from_xywh(numbers(crop, where, "crop_box", length=4)),
+        id=key if isinstance(key, int) else None,
+        extra=extra,
+        area=area,
+    )

@@ -1,0 +1,161 @@
+"""Label Studio JSON: tasks with polygon and brush regions, and the labelling configuration beside them.
+
+https://labelstud.io/guide/task_format and https://labelstud.io/tags/brushlabels. Coordinates are per cent of the image;
+a brush is the bit stream of `_brush`. What Label Studio has no field for travels in a region's `meta`, which it keeps;
+class numbers are the `category` of a Label, as its own COCO export reads them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from converters.fields.annotation import fields_of
+from converters.fields.categories import names_of
+from converters.fields.shapes import OTHER, check_choice, others_of, writing
+from converters.fields.values import Numbers, check_listed
+from converters.io.files import check_transfer, dump_json, place_image, refuse_existing
+from converters.io.xml import text
+from converters.receipt import FEATURES, WriteReport
+from samlabel.errors import UsageError
+from samlabel.files import OutputFolder
+from samlabel.geometry import count_parts_and_holes, mask_rows
+from samlabel.types import Annotation, Dataset, ImageRecord
+
+from .brush import brush_encode
+from .reader import CONFIG, FILE, read, recognise
+
+__all__ = ["KEEPS", "OPTIONS", "read", "recognise", "write"]
+
+KEEPS = frozenset(FEATURES) - {"supercategories", "dataset_fields"}
+OPTIONS = {
+    "shapes": "auto|polygon|mask: brushes (mask), polygons where an object is one part, auto: and without a hole",
+    "into": "annotations|predictions: the latter are shown as a model's",
+    "prefix": "what stands before the image's path in a task's data",
+}
+LOCAL = "/data/local-files/?d="  # how Label Studio addresses a file below its local storage
+PLACES = ("annotations", "predictions")
+
+
+def write(
+    dataset: Dataset,
+    path: Path,
+    *,
+    overwrite: bool = False,
+    images: str = "none",
+    shapes: str = "auto",
+    into: str = "annotations",
+    prefix: str = LOCAL,
+) -> WriteReport:
+    """Write tasks to `path` when it ends in .json, else to `path/tasks.json`; images go to `images/`.
+
+    `shapes` is "mask" (brushes), or "auto" and "polygon": polygons where an object is one part ("auto": and without a
+    hole), brushes elsewhere. `into` is "annotations", or "predictions" to show them as a model's. `prefix` stands
+    before the image's path in a task's data; Label Studio's local storage by default.
+    """
+    check_transfer(images)
+    files = dataset.images_in()
+    check_choice(shapes)
+    if into not in PLACES:
+        raise UsageError(f"unknown place for labels {into!r}; known: {', '.join(PLACES)}")
+    path = Path(path)
+    file = _file(path)
+    refuse_existing(existing(path), overwrite)
+    names = names_of(dataset.categories, "labelstudio")
+    folder = OutputFolder(file.parent)
+    report = WriteReport("labelstudio", str(file))
+    numbers = Numbers()
+    with folder.replacing(file.name) as out:
+        out.write(b"[")
+        for record in dataset.records:
+            check_listed(record, names)
+            if images != "none":
+                place_image(files, record.path, folder, f"images/{record.path}", images)
+            number = numbers.take(record.id)
+            report.losses["image-ids-changed"] += record.id not in (None, number)
+            with writing(record, "labelstudio"):
+                task = _task(record, number, names, shapes, into, prefix)
+            out.write(((",\n" if report.images else "\n") + dump_json(task)).encode())
+            report.images += 1
+            report.objects += len(record.annotations)
+        out.write(b"\n]\n")
+    folder.write(file.stem + CONFIG, _config(names))
+    report.losses = +report.losses
+    return report
+
+
+def existing(path: Path) -> Path | None:
+    """The label file that `write` would replace; None where there is none."""
+    file = _file(path)
+    return file if file.exists() else None
+
+
+def _file(path: Path) -> Path:
+    return path if path.suffix.lower() == ".json" else path / FILE
+
+
+def _task(
+    record: ImageRecord, number: int, names: Mapping[int, str], shapes: str, into: str, prefix: str
+) -> dict[str, Any]:
+    height, width = (int(side) for side in record.size)
+    results = []
+    for place, annotation in enumerate(record.annotations, start=1):
+        result = _region(annotation, names[annotation.category_id], record, shapes)
+        fields = fields_of(annotation)
+        score = {"score": fields.pop("score")} if "score" in fields else {}
+        meta = {"meta": fields} if fields else {}
+        results.append({"id": f"r{place}", "to_name": "image", **result, **score, **meta})
+    extra = dict(record.extra)
+    others = [item for item in others_of(extra) if isinstance(item.get("value"), dict)]
+    if others and len(others) == len(others_of(extra)):
+        del extra[OTHER]
+    else:
+        others = []
+    entry: dict[str, Any] = {"result": results + others}
+    entry.update({"model_version": "samlabel"} if into == "predictions" else {})
+    task: dict[str, Any] = {
+        "id": number,
+        "data": {"image": prefix + quote(record.path, errors="surrogateescape"), "width": width, "height": height},
+        "annotations": [],
+        "predictions": [],
+    }
+    task[into] = [entry]
+    return {**task, "meta": extra} if extra else task
+
+
+def _region(annotation: Annotation, label: str, record: ImageRecord, shapes: str) -> dict[str, Any]:
+    height, width = (int(side) for side in record.size)
+    mask = annotation.mask
+    if mask is None:
+        x0, y0, x1, y1 = annotation.box
+        value: dict[str, Any] = {"x": x0 * 100 / width, "y": y0 * 100 / height}
+        value.update(width=(x1 - x0) * 100 / width, height=(y1 - y0) * 100 / height, rotation=0)
+        kind, control = "rectanglelabels", "box"
+    else:
+        parts, holes = (2, 0) if shapes == "mask" else count_parts_and_holes(mask)
+        if parts == 1 and (holes == 0 or shapes == "polygon"):
+            (flat,) = mask.to_polygons()
+            points = [[x * 100 / width, y * 100 / height] for x, y in zip(flat[0::2], flat[1::2], strict=True)]
+            value, kind, control = {"points": points, "closed": True}, "polygonlabels", "polygon"
+        else:
+            value, kind, control = {"format": "rle", "rle": brush_encode(mask_rows(mask))}, "brushlabels", "brush"
+    return {
+        "from_name": control,
+        "type": kind,
+        "original_width": width,
+        "original_height": height,
+        "image_rotation": 0,
+        "value": {**value, kind: [label]},
+    }
+
+
+def _config(names: Mapping[int, str]) -> str:
+    """The labelling configuration of a project that takes these tasks."""
+    labels = "".join(f'    <Label value="{text(name)}" category="{number}"/>\n' for number, name in names.items())
+    controls = "".join(
+        f'  <{tag} name="{name}" toName="image">\n{labels}  </{tag}>\n'
+        for tag, name in (("PolygonLabels", "polygon"), ("BrushLabels", "brush"), ("RectangleLabels", "box"))
+    )
+    return f'<View>\n  <Image name="image" value="$image"/>\n{controls}</View>\n'

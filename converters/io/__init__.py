@@ -1,0 +1,1 @@
+"""Reading and writing files: JSON streams, XML, YAML, PNG, folders."""
