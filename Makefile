@@ -52,7 +52,7 @@ demo: .venv/installed
 	@echo "Overlays: open $(DEMO)/photos/view/index.html and $(DEMO)/drawn/view/index.html in a browser"
 
 test: .venv/installed-test
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not photos"
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not photos and not slow"
 
 lint: .venv/installed-lint
 	$(BIN)/python -m ruff format --check .

@@ -86,6 +86,7 @@ def test_three_numbers_that_stand_for_two_gigapixels_are_converted(to: str, tmp_
     assert counted["out"].split()[-1] == str(side * side - 5) and converted["code"] == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("to", ["png", "voc"])
 def test_the_labels_of_a_gigapixel_image_are_written_as_pictures_and_read_back(to: str, tmp_path: Path) -> None:
     height, width = 30000, 40000

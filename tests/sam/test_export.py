@@ -166,6 +166,7 @@ def test_the_metadata_say_how_to_prepare_an_image(nano, exported):
     assert tuple(map(float, says["pixel_mean"].split())) == pytest.approx(nano.variant.pixel_mean)
 
 
+@pytest.mark.slow
 def test_tiny_exports_as_well(scramble, tmp_path):
     made = sam.export(scramble(sam.load("tiny", seed=0)), tmp_path, low_res=True)
     assert made.error < 1e-4

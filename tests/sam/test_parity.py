@@ -138,6 +138,7 @@ def test_the_frame_of_transformers_is_ours(mobile, picture, turned):
     assert (ours - theirs).abs().mean() < 0.01 * step
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_vit_b_at_full_depth_embeds_as_transformers_does(scramble, picture):
     model = scramble(sam.load("vit_b", seed=0))

@@ -28,7 +28,7 @@ WANTED = {
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="processes are forked and killed")
-@pytest.mark.parametrize("name", WANTED)
+@pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.slow] if n == "commands" else []) for n in WANTED])
 def test_a_run_that_was_ended_or_starved_loses_no_byte(name: str) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "tests.durability", "--bounded", "--json", name],

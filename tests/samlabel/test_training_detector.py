@@ -303,6 +303,7 @@ def averaged(folder: Path) -> dict[str, torch.Tensor]:
     return average
 
 
+@pytest.mark.slow
 def test_a_run_stopped_and_continued_ends_like_one_never_stopped(
     run: Path, drawn: Path, stem: Path, tmp_path: Path
 ) -> None:

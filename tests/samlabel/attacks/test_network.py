@@ -174,6 +174,7 @@ def seeded_torchvision(tmp_path_factory: pytest.TempPathFactory) -> Path:
 AFTER_THE_CALLER = {"ultralytics": "import ultralytics", "OpenVINO": "import openvino.tools.ovc"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("first", AFTER_THE_CALLER)
 def test_a_library_that_the_caller_imported_first_reports_nothing_of_our_use(
     watched: Watched, first: str, images: Path, exported_yolo: dict[str, Path], seeded_yolo: Path, tmp_path: Path
