@@ -1,17 +1,22 @@
-"""Label formats, one file each: read them, write them, convert between them with a receipt.
+"""Label formats, one folder each: read them, write them, convert between them with a receipt.
 
-A format module has KEEPS (words of FEATURES that survive a round trip), `recognise(path)` (why the files are of
-this format, or None), `read(path) -> Dataset`, `write(dataset, path) -> WriteReport` and `existing(path)` (the label
-file that a write would replace, or None); further options of `read` and `write` are keyword-only; OPTIONS says in a
-line what those of `write` do. Others bring formats through the entry point group `samlabel.formats`.
+    import converters
+
+    dataset = converters.read("labels")  # records are read when they are iterated
+    receipt = converters.convert("labels", "out", to="yolo")
+
+A format is a subclass of `Format`. Others bring theirs through the entry point group `samlabel.formats`.
 """
 
 from __future__ import annotations
 
-from .convert import begun, convert, note_images, read, transfer, wants_pictures, write
+from .convert import Policy, begun, convert, note_images, read, transfer, write
+from .features import CODES, FEATURES, NOTED, REFUSED
+from .format import Audit, Capabilities, Format, FormatOptions, ImageMode, OptionInfo, ReadOptions, WriteReport, option
 from .lenient import SKIPPED, Lenient
-from .receipt import CODES, FEATURES, NOTED, REFUSED, Receipt, WriteReport
-from .registry import FormatInfo, OptionInfo, detect_format, get, list_formats, names, options_of, parsed_options
+from .receipt import Receipt
+from .recognition import detect_format
+from .registry import FormatInfo, get, list_formats, names
 from .round_trip import MaskIou
 
 __all__ = [
@@ -20,10 +25,17 @@ __all__ = [
     "NOTED",
     "REFUSED",
     "SKIPPED",
+    "Audit",
+    "Capabilities",
+    "Format",
     "FormatInfo",
+    "FormatOptions",
+    "ImageMode",
     "Lenient",
     "MaskIou",
     "OptionInfo",
+    "Policy",
+    "ReadOptions",
     "Receipt",
     "WriteReport",
     "begun",
@@ -33,10 +45,8 @@ __all__ = [
     "list_formats",
     "names",
     "note_images",
-    "options_of",
-    "parsed_options",
+    "option",
     "read",
     "transfer",
-    "wants_pictures",
     "write",
 ]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
@@ -16,24 +15,27 @@ from samlabel.lock import Lock
 from samlabel.reach import HIDDEN, NOTE, Reach, note_for
 from samlabel.types import Dataset, ImageRecord
 
+from .features import NOTED, REFUSED
+from .format import Format, FormatOptions, ReadOptions, WriteReport
 from .lenient import Lenient
 from .loss_preview import Passing, Watch
 from .parallel import Part, in_parts
-from .receipt import NOTED, REFUSED, Receipt, WriteReport
-from .registry import check_place, checked_options, detect_format, existing, get
-from .round_trip import MaskIou, down
+from .receipt import Receipt
+from .recognition import check_place, detect_format
+from .registry import get
+from .round_trip import CHOICES, MaskIou, down
 
 
 def read(
     path: Path | str,
-    format: str | None = None,
+    format: str | Format[Any] | None = None,
     *,
     image_root: Path | str | None = None,
     lenient: Lenient | None = None,
     pictures: bool = False,
     follow_links: bool = False,
 ) -> Dataset:
-    """The dataset at `path`; its format is recognised from the files when not given.
+    """The dataset at `path`; its format is recognized from the files when not given.
 
     `image_root` is the folder that image names start from, for formats that keep images elsewhere. With `lenient`,
     broken objects are left out and counted there instead of ending in a FormatError. `pictures` says that those
@@ -43,22 +45,14 @@ def read(
     out of it, unless into `image_root` or where samlabel noted that its images came from. `follow_links` allows it. An
     image name that is absolute or holds '..' is taken only where it leads into `image_root`.
     """
-    name = format or detect_format(path)[0]
-    options: dict[str, Any] = {} if image_root is None else {"image_root": Path(image_root)}
-    if lenient is not None:
-        options["lenient"] = lenient
-    function = get(name).read
-    if pictures and "pictures" in inspect.signature(function).parameters:
-        options["pictures"] = True
-    check_place(Path(path))
-    reach = Reach.of(Path(path), image_root=options.get("image_root"), follow_links=follow_links)
-    dataset: Dataset
+    chosen = detect_format(path)[0] if format is None else get(format)
+    path, root = Path(path), None if image_root is None else Path(image_root)
+    check_place(path)
+    reach = Reach.of(path, image_root=root, follow_links=follow_links)
     with about(path):
-        if "reach" in inspect.signature(function).parameters:
-            dataset = function(Path(path), reach=reach, **checked_options(function, name, options))
-        else:
-            dataset = function(Path(path), **checked_options(function, name, options))
-            dataset = replace(dataset, reach=reach.plus(dataset.image_root))
+        dataset = chosen.read(path, ReadOptions(root, lenient, reach, pictures))
+    if dataset.reach is None:
+        dataset = replace(dataset, reach=reach.plus(dataset.image_root))
     if isinstance(dataset.records, Iterator):  # they can be had once, which a caller must be able to see
         return dataset
     return replace(dataset, records=_Guarded(dataset.records, str(path)))
@@ -98,7 +92,7 @@ class _Guarded(Part):
 def write(
     dataset: Dataset,
     path: Path | str,
-    format: str,
+    format: str | Format[Any],
     *,
     overwrite: bool = False,
     images: str | None = None,
@@ -106,17 +100,23 @@ def write(
 ) -> WriteReport:
     """Write `dataset` at `path`; OutputExists when labels are there and `overwrite` is not set.
 
-    `images` says how pictures come along: copy, hardlink, symlink or none; None is the format's own way.
-    `options` are further keyword arguments of that format's `write`; one that it does not take is a UsageError.
+    `images` says how image files come along: copy, hardlink, symlink or none; None is the format's own way. `options`
+    are those of the format by name, as `samlabel formats` lists them; one that it does not have is a UsageError.
     """
-    function = get(format).write
-    chosen = dict(options, overwrite=overwrite)
-    if images is not None:
-        chosen["images"] = images
-    report: WriteReport = function(dataset, Path(path), **checked_options(function, format, chosen))
-    usual = inspect.signature(function).parameters.get("images")
-    if (images or (usual.default if usual else "none")) == "symlink":
-        note_images(Path(path) if Path(path).is_dir() else Path(path).parent, dataset)
+    chosen = get(format)
+    return _write(dataset, Path(path), chosen, _options(chosen, options, overwrite=overwrite, images=images))
+
+
+def _options(format: Format[Any], given: Mapping[str, Any], *, overwrite: bool, images: str | None) -> FormatOptions:
+    placed = {} if images is None else {"images": images}
+    options: FormatOptions = format.chosen({**given, **placed, "overwrite": overwrite})
+    return options
+
+
+def _write(dataset: Dataset, path: Path, format: Format[Any], options: FormatOptions) -> WriteReport:
+    report = format.write(dataset, path, options)
+    if options.images == "symlink":
+        note_images(path if path.is_dir() else path.parent, dataset)
     return report
 
 
@@ -132,8 +132,8 @@ def convert(
     source: Path | str,
     target: Path | str,
     *,
-    to: str,
-    from_: str | None = None,
+    to: str | Format[Any],
+    from_: str | Format[Any] | None = None,
     allow_lossy: bool = False,
     min_iou: float | None = None,
     overwrite: bool = False,
@@ -153,50 +153,53 @@ def convert(
     receipt alone. `lenient` leaves out and counts what is broken in the source. `measure` says which masks are
     measured: "auto" (1,000 objects, then those of every hundredth image), "all", "none"; `min_iou` measures all.
     `follow_links` reads what links lead to outside the source, see `read`.
-    `options` are those of the format's `write`. Codes: `converters.CODES`.
+    `options` are those of the target format, see `write`. Codes: `converters.CODES`.
     """
-    name, why = (from_, "as told") if from_ else detect_format(source)
+    read_as, why = (get(from_), "as told") if from_ else detect_format(source)
+    write_as = get(to)
+    chosen = _options(write_as, options, overwrite=overwrite, images=images)
     skipped = Lenient() if lenient else None
-    pictures = not dry_run and wants_pictures(to, images, options)
+    pictures = not dry_run and write_as.needs_images(chosen)
     return transfer(
         lambda: read(
-            source, name, image_root=image_root, lenient=skipped, pictures=pictures, follow_links=follow_links
+            source, read_as, image_root=image_root, lenient=skipped, pictures=pictures, follow_links=follow_links
         ),
         target,
-        to=to,
-        receipt=Receipt(str(source), str(target), name, why, to),
-        allow_lossy=allow_lossy,
-        min_iou=min_iou,
-        overwrite=overwrite,
+        to=write_as,
+        options=chosen,
+        receipt=Receipt(str(source), str(target), read_as.name, why, write_as.name),
+        policy=Policy(allow_lossy, min_iou, measure),
         dry_run=dry_run,
         skipped=[skipped] if skipped else [],
-        measure=measure,
-        images=images,
-        **options,
     )
 
 
-def wants_pictures(to: str, images: str | None, options: Mapping[str, Any]) -> bool:
-    """Whether writing will ask for the images themselves."""
-    usual = inspect.signature(get(to).write).parameters.get("images")
-    return (images or (usual.default if usual else "none")) != "none" or options.get("pictures") == "embed"
+@dataclass(frozen=True)
+class Policy:
+    """Which losses are permitted, and which masks are measured; see `convert`."""
+
+    allow_lossy: bool = False
+    min_iou: float | None = None
+    measure: str = "auto"
+
+    def __post_init__(self) -> None:
+        if self.min_iou is not None and not 0 <= self.min_iou <= 1:
+            raise UsageError(f"min_iou (--min-iou) is {self.min_iou}; wanted a number from 0 to 1")
+        if self.measure not in CHOICES:
+            raise UsageError(f"unknown choice of what to measure {self.measure!r}; known: {', '.join(CHOICES)}")
 
 
 def transfer(
     source: Callable[[], Dataset],
     target: Path | str,
     *,
-    to: str,
+    to: Format[Any],
+    options: FormatOptions,
     receipt: Receipt,
-    allow_lossy: bool = False,
-    min_iou: float | None = None,
-    overwrite: bool = False,
+    policy: Policy,
     dry_run: bool = False,
     skipped: Sequence[Lenient] = (),
-    measure: str = "auto",
-    images: str | None = None,
     note: str = "",
-    **options: Any,
 ) -> Receipt:
     """The dataset that `source()` opens, written at `target`, and `receipt` filled in; see `convert` for the rest.
 
@@ -204,83 +207,53 @@ def transfer(
     target is locked meanwhile: UsageError at once where another command writes there. What the same command left
     unfinished there is replaced unasked; `note` says what it does to the records on the way.
     """
+    receipt.dry_run = dry_run
     with nullcontext() if dry_run else Lock(target) as lock:
-        return _transfer(
-            source,
-            Path(target),
-            lock,
-            to=to,
-            receipt=receipt,
-            allow_lossy=allow_lossy,
-            min_iou=min_iou,
-            overwrite=overwrite,
-            skipped=skipped,
-            measure=measure,
-            images=images,
-            note=note,
-            **options,
-        )
+        watch, report, lost = _transfer(source, Path(target), lock, to, options, receipt, policy, note)
+    receipt.found, receipt.mask_iou = watch.found, watch.mask_iou()
+    receipt.images_in, receipt.objects_in = watch.found.images, watch.found.objects
+    receipt.images_out, receipt.objects_out = report.images, report.objects
+    # The writer saw the same records, so of each code the larger count holds.
+    receipt.losses, receipt.notes = _split(lost | report.losses)
+    left_out = Lenient.joined(skipped)
+    receipt.skipped, receipt.skipped_examples = left_out.counts, left_out.examples
+    return receipt
 
 
 def _transfer(
     source: Callable[[], Dataset],
     target: Path,
     lock: Lock | None,
-    *,
-    to: str,
+    to: Format[Any],
+    options: FormatOptions,
     receipt: Receipt,
-    allow_lossy: bool,
-    min_iou: float | None,
-    overwrite: bool,
-    skipped: Sequence[Lenient],
-    measure: str,
-    images: str | None,
+    policy: Policy,
     note: str,
-    **options: Any,
-) -> Receipt:
-    """What `transfer` does while it holds the target; without a lock it is a dry run."""
-    dry_run = lock is None
-    if min_iou is not None and not 0 <= min_iou <= 1:
-        raise UsageError(f"min_iou (--min-iou) is {min_iou}; wanted a number from 0 to 1")
-    module = get(to)
-    chosen = checked_options(module.write, to, options)
+) -> tuple[Watch, WriteReport, Counter[str]]:
+    """What went by, what was written, and what was foretold to be lost; without a lock it is a dry run."""
     dataset = source()
-    receipt.dry_run = dry_run
-    watch = Watch(to, chosen, dataset.categories, "all" if min_iou is not None else measure)
-    before: Counter[str] | None = None
+    watch = Watch(to, options, dataset.categories, "all" if policy.min_iou is not None else policy.measure)
     # A file that appears whole or not at all, in a format that loses nothing, need not be foretold.
-    sure = getattr(module, "ONE_FILE", False) and images in (None, "none") and watch.loses_nothing
-    if dry_run or min_iou is not None or not (allow_lossy or sure):
+    sure = to.capabilities.one_file and options.images == "none" and watch.loses_nothing
+    lost: Counter[str] | None = None
+    if lock is None or policy.min_iou is not None or not (policy.allow_lossy or sure):
         in_parts(_go_by, Passing(dataset.records, watch))
-        before = watch.losses(dataset)
-        if not dry_run:
-            way = f"{receipt.source_format} to {to}"
-            _refuse(way, _split(before)[0], watch.mask_iou(), allow_lossy=allow_lossy, min_iou=min_iou)
-            if isinstance(dataset.records, Iterator):
-                dataset = source()
-    if lock is None:
-        assert before is not None
-        images_out, objects_out = watch.found.images, watch.found.objects - sum(before[code] for code in DROPPED)
-        written: Counter[str] = Counter()
-    else:
-        passing = dataset if before is not None else replace(dataset, records=Passing(dataset.records, watch))
-        what = f"{receipt.source} to {to}, images {images}, {sorted(options.items())}, {note}"
-        with begun(lock, what, to, [target], overwrite=overwrite) as may_replace:
-            report = write(passing, target, to, overwrite=may_replace, images=images, **chosen)
-        images_out, objects_out, written = report.images, report.objects, report.losses
-        before = watch.losses(dataset) if before is None else before
-    receipt.found, receipt.mask_iou = watch.found, watch.mask_iou()
-    receipt.images_in, receipt.objects_in = watch.found.images, watch.found.objects
-    receipt.images_out, receipt.objects_out = images_out, objects_out
-    # The writer saw the same records, so of each code the larger count holds.
-    receipt.losses, receipt.notes = _split(before | written)
-    left_out = Lenient.joined(skipped)
-    receipt.skipped, receipt.skipped_examples = left_out.counts, left_out.examples
-    return receipt
+        lost = watch.losses(dataset)
+        if lock is None:
+            left = watch.found.objects - sum(lost[code] for code in DROPPED)
+            return watch, WriteReport(to.name, str(target), watch.found.images, left), lost
+        _refuse(f"{receipt.source_format} to {to.name}", _split(lost)[0], watch.mask_iou(), policy)
+        if isinstance(dataset.records, Iterator):
+            dataset = source()
+    passing = dataset if lost is not None else replace(dataset, records=Passing(dataset.records, watch))
+    what = f"{receipt.source} to {to.name}, {replace(options, overwrite=False)}, {note}"
+    with begun(lock, what, to, [target], overwrite=options.overwrite) as may_replace:
+        report = _write(passing, target, to, replace(options, overwrite=may_replace))
+    return watch, report, watch.losses(dataset) if lost is None else lost
 
 
 @contextmanager
-def begun(lock: Lock, what: str, to: str, targets: Sequence[Path], *, overwrite: bool) -> Iterator[bool]:
+def begun(lock: Lock, what: str, to: Format[Any], targets: Sequence[Path], *, overwrite: bool) -> Iterator[bool]:
     """Whether labels at `targets` may be replaced: the caller says so, or they are what `what` left unfinished.
 
     `what` tells one command from another. Until the block ends well, what it writes in the format `to` counts as
@@ -288,12 +261,12 @@ def begun(lock: Lock, what: str, to: str, targets: Sequence[Path], *, overwrite:
     """
     what = " ".join(what.split())
     goes_on = lock.unfinished == what
-    if goes_on or not any(existing(to, target) for target in targets):
+    if goes_on or not any(to.existing(target) for target in targets):
         lock.begin(what)
     try:
         yield overwrite or goes_on
     except BaseException:
-        if not any(existing(to, target) for target in targets):
+        if not any(to.existing(target) for target in targets):
             lock.forget()
         raise
 
@@ -306,22 +279,22 @@ def _go_by(records: Iterable[ImageRecord]) -> None:
 DROPPED = ("object-lost", "empty-mask-lost", "no-mask-lost")
 
 
-def _refuse(way: str, losses: Mapping[str, int], iou: MaskIou, *, allow_lossy: bool, min_iou: float | None) -> None:
+def _refuse(way: str, losses: Mapping[str, int], iou: MaskIou, policy: Policy) -> None:
     """LossyConversion unless what is lost was permitted."""
-    if min_iou is not None:
+    if policy.min_iou is not None:
         if iou.measured < iou.masks:
             raise LossyConversion(
                 f"{way}: only {iou.measured} of {iou.masks} masks can be measured, so that --min-iou says nothing; "
                 "--allow-lossy without it goes on"
             )
-        if iou.min is not None and iou.min < min_iou:
+        if iou.min is not None and iou.min < policy.min_iou:
             low = iou.worst[0] if iou.worst else None
             which = f", {low['image']} object {low['place']}" if low else ""
             found = f"the lowest mask IoU is {down(iou.min)}{which}"
-            raise LossyConversion(f"{way}: {found}; --min-iou asks for {min_iou:g}")
-        if not allow_lossy:
+            raise LossyConversion(f"{way}: {found}; --min-iou asks for {policy.min_iou:g}")
+        if not policy.allow_lossy:
             losses = {code: losses[code] for code in DROPPED if losses.get(code)}
-    if losses and not allow_lossy:
+    if losses and not policy.allow_lossy:
         summary = ", ".join(f"{count} {code}" for code, count in losses.items())
         raise LossyConversion(
             f"{way} would lose something: {summary}; --allow-lossy accepts that, --dry-run shows the receipt"

@@ -3,41 +3,105 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from samlabel.types import Category, Dataset, ImageRecord
+from samlabel.geometry import PolygonMask
+from samlabel.types import Annotation, Category, Dataset, ImageRecord, Mask
 
+from .features import FEATURES
+from .format import Format, FormatOptions
 from .parallel import Part
-from .receipt import FEATURES, Losses, Tally
-from .registry import get
+from .receipt import Tally
 from .round_trip import MaskIou, Measure
 
 
+class Losses:
+    """What `format` will lose of the records that are added, by code; it keeps what is in `keeps`."""
+
+    def __init__(self, format: Format[Any], keeps: frozenset[str]) -> None:
+        self._format, self._keeps = format, keeps
+        self._shapes = not {"holes", "parts"} <= keeps
+        self.found: Counter[str] = Counter()
+
+    def add(self, record: ImageRecord) -> None:
+        keeps, found = self._keeps, self.found
+        if not record.annotations and "empty_images" not in keeps:
+            found["empty-image-lost"] += 1
+        if record.id is not None and "image_ids" not in keeps:
+            found["image-ids-changed"] += 1
+        if record.extra and "extra_fields" not in keeps:
+            found["fields-lost"] += 1
+        written = [a for a in record.annotations if not self._is_dropped(a)]
+        if "annotation_ids" not in keeps:
+            found["annotation-ids-changed"] += sum([a.id is not None for a in written])
+        if "category_names" not in keeps:
+            found["category-name-lost"] += len(written)
+        if "boxes" not in keeps:
+            found["box-tightened"] += sum([_is_tightened(a) for a in written])
+        for annotation in written:
+            if self._shapes and annotation.mask is not None:
+                self._add_shape(annotation.mask)
+            if annotation.iscrowd and "crowd" not in keeps:
+                found["crowd-lost"] += 1
+            if annotation.score is not None and "scores" not in keeps:
+                found["score-lost"] += 1
+            if annotation.predicted_iou is not None or annotation.stability_score is not None:
+                found["mask-score-lost"] += "mask_scores" not in keeps
+            if annotation.source is not None and "source" not in keeps:
+                found["source-lost"] += 1
+            if (annotation.point_coords or annotation.crop_box) and "prompts" not in keeps:
+                found["prompt-lost"] += 1
+            if annotation.extra and "extra_fields" not in keeps:
+                found["keypoints-lost" if "keypoints" in annotation.extra else "fields-lost"] += 1
+
+    def _is_dropped(self, annotation: Annotation) -> bool:
+        code = self._format.dropped(annotation, self._keeps)
+        if code is not None:
+            self.found[code] += 1
+        return code is not None
+
+    def _add_shape(self, mask: Mask) -> None:
+        from samlabel.geometry import count_parts_and_holes
+
+        parts, holes = count_parts_and_holes(mask)
+        self.found["holes-lost"] += holes > 0 and "holes" not in self._keeps
+        self.found["parts-lost"] += parts > 1 and "parts" not in self._keeps
+
+
+def _is_tightened(annotation: Annotation) -> bool:
+    """Whether the object's box is another than its mask's; boxes of COCO files are rounded to hundredths."""
+    mask = annotation.mask
+    if mask is None or annotation.id is None:
+        return False
+    x0, y0, x1, y1 = annotation.box
+    a0, b0, a1, b1 = mask.extent if isinstance(mask, PolygonMask) else mask.box
+    return abs(x0 - a0) > 0.0101 or abs(y0 - b0) > 0.0101 or abs(x1 - a1) > 0.0101 or abs(y1 - b1) > 0.0101
+
+
 class Watch:
-    """Goes by the records of a dataset that is to be written in the format `to`."""
+    """Goes by the records of a dataset that is to be written in `format`."""
 
     def __init__(
         self,
-        to: str,
-        options: Mapping[str, Any],
+        format: Format[Any],
+        options: FormatOptions,
         categories: tuple[Category, ...],
         measure: str,
         images_before: int = 0,
         masks_before: int = 0,
     ) -> None:
-        module = get(to)
-        self._made_of = (to, options, categories, measure, images_before, masks_before)
+        self._made_of = (format, options, categories, measure, images_before, masks_before)
         self.found = Tally()
-        self._keeps = module.keeps(**options) if hasattr(module, "keeps") else module.KEEPS
-        self._losses = Losses(self._keeps, getattr(module, "dropped", None))
-        self._audit = module.Audit(categories) if hasattr(module, "Audit") else None
+        self._keeps = format.keeps(options)
+        self._losses = Losses(format, self._keeps)
+        self._audit = format.audit(categories)
         self._measure = Measure(
-            module, options, self._keeps, categories, measure, images_before=images_before, masks_before=masks_before
+            format, options, self._keeps, categories, measure, images_before=images_before, masks_before=masks_before
         )
-        self._budget = "exact_masks" in module.KEEPS and "exact_masks" not in self._keeps
-        self.loses_nothing = self._keeps >= FEATURES.keys() and self._audit is None and not hasattr(module, "dropped")
+        self._budget = "exact_masks" in format.capabilities.keeps and "exact_masks" not in self._keeps
+        self.loses_nothing = self._keeps >= FEATURES.keys() and self._audit is None
 
     def add(self, record: ImageRecord) -> None:
         self.found.add(record)
@@ -70,11 +134,7 @@ class Watch:
         return Watch(*self._made_of[:4], len(part.paths_before), part.masks_before)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Watch, self._made_of  # modules cannot be pickled; what it saw is `seen()`
-
-    @property
-    def can_join(self) -> bool:
-        return self._audit is None or hasattr(self._audit, "join")
+        return Watch, self._made_of  # what it saw is `seen()`
 
     def seen(self) -> tuple[Any, ...]:
         return self.found, self._losses.found, self._audit, self._measure.seen
@@ -104,7 +164,7 @@ class Passing(Part):
             yield record
 
     def divided(self, count: int) -> list[Passing]:
-        parts = self.records.divided(count) if isinstance(self.records, Part) and self.watch.can_join else ()
+        parts = self.records.divided(count) if isinstance(self.records, Part) else ()
         return [Passing(part, self.watch.beside(part), part.paths_before, part.files) for part in parts]
 
     def seen(self) -> Any:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import heapq
 from array import array
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from samlabel.errors import SamlabelError, UsageError
+from samlabel.errors import SamlabelError
 from samlabel.files import Scratch
 from samlabel.types import Annotation, Category, Dataset, ImageRecord, Mask
+
+from .format import Format, FormatOptions, ReadOptions, agreement
 
 ALL_OF_THE_FIRST = 1000  # objects, all measured; of what comes after them, those of each
 EVERY = 100  # th image, since rasterising takes longer than converting
@@ -105,15 +107,15 @@ class Measured:
 
 
 class Measure:
-    """Goes by a stream of records and measures what `module` will write of them.
+    """Goes by a stream of records and measures what `format` will write of them.
 
     The stream may be a part of one: then so many images and masks came before it.
     """
 
     def __init__(
         self,
-        module: Any,
-        options: Mapping[str, Any],
+        format: Format[Any],
+        options: FormatOptions,
         keeps: frozenset[str],
         categories: tuple[Category, ...],
         how: str,
@@ -121,15 +123,10 @@ class Measure:
         images_before: int = 0,
         masks_before: int = 0,
     ) -> None:
-        if how not in CHOICES:
-            raise UsageError(f"unknown choice of what to measure {how!r}; known: {', '.join(CHOICES)}")
-        self._module, self._options, self._categories, self._how = module, dict(options), categories, how
-        self._as_read: Callable[..., Mask | None] | None = getattr(module, "as_read", None)
-        self._reader_ious: Callable[..., Sequence[float | None]] | None = getattr(module, "reader_ious", None)
+        self._format, self._options, self._categories, self._how = format, options, categories, how
         self._images, self._masks_before = images_before, masks_before
-        self._exact = self._as_read is None and self._reader_ious is None and "exact_masks" in keeps
-        name = module.__name__.removesuffix(".writer").rpartition(".")[2]
-        self.seen = Measured(getattr(module, "READER", f"samlabel's {name} reader"))
+        self._exact = not format.capabilities.redraws and "exact_masks" in keeps
+        self.seen = Measured(format.capabilities.reader or f"samlabel's {format.name} reader")
 
     def add(self, record: ImageRecord) -> None:
         masks = [(place, a) for place, a in enumerate(record.annotations, start=1) if a.mask is not None]
@@ -150,10 +147,8 @@ class Measure:
         return self.seen.result()
 
     def _ious(self, record: ImageRecord, annotations: list[Annotation]) -> Sequence[float | None]:
-        if self._reader_ious is not None:
-            return self._reader_ious(annotations, record.size, **self._options)
-        if self._as_read is not None:
-            return [agreement(a.mask, self._as_read(a, **self._options)) for a in annotations]
+        if self._format.capabilities.redraws:
+            return self._format.rendered_ious(annotations, record.size, self._options)
         back = self._read_back(record)
         return [max(agreement(a.mask, mask) for mask in back) for a in annotations] if back else []
 
@@ -162,17 +157,8 @@ class Measure:
         with Scratch() as scratch:
             dataset = Dataset(self._categories, [record])
             try:
-                self._module.write(dataset, scratch.path / "out", **self._options, images="none")
-                read = self._module.read(scratch.path / "out").records
+                self._format.write(dataset, scratch.path / "out", replace(self._options, images="none"))
+                read = self._format.read(scratch.path / "out", ReadOptions()).records
                 return [a.mask for r in read for a in r.annotations if a.mask is not None and r.size == record.size]
-            except (SamlabelError, TypeError):  # it needs the pictures: not measured
+            except SamlabelError:  # it needs the pictures: not measured
                 return []
-
-
-def agreement(one: Mask | None, other: Mask | None) -> float:
-    """IoU; 1 for two masks without a pixel, 0 for an object that is gone."""
-    if one is None or other is None:
-        return 0.0
-    if one.counts == other.counts:
-        return 1.0
-    return one.iou(other)

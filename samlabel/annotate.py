@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -10,7 +9,8 @@ from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
 
-from . import detectors, plugins
+from . import detectors
+from . import formats as known_formats
 from .class_map import ClassMap, MappedDetector
 from .devices import resolve_device
 from .errors import OutputExists, UnknownName, UsageError
@@ -26,13 +26,13 @@ from .pipeline import Clock, Models, label, read_ahead, windows
 from .protocols import Detector, Segmenter
 from .request import Asked, Recall, Recalled, class_names, relative, settings_of
 from .run import Event, Run, Summary
+from .segmenters import SEGMENTERS
 from .select import DETECTING, Detecting, Grid, Thresholds
 from .update import settings_hash
 from .workers import MOST, cores
 
 IMAGE_MODES = ("copy", "hardlink", "symlink", "none")
 CHECKPOINT_SUFFIXES = (".pt", ".pth", ".safetensors")
-SEGMENTERS = "samlabel.segmenters"
 
 
 @guarded_torch()
@@ -284,7 +284,7 @@ def _segmenter(
     """What `sam_model` means: a SAM variant, a checkpoint file, or `NAME:WHAT` of another segmenter plug-in."""
     name = os.fspath(sam_model) if sam_model is not None else None
     kind, colon, what = (name or "").partition(":")
-    if colon and kind in plugins.find("segmenter", SEGMENTERS):
+    if colon and kind in SEGMENTERS.found():
         name = what or None
     else:
         kind = "sam"
@@ -292,7 +292,7 @@ def _segmenter(
             name, sam_checkpoint = None, name
     if kind == "sam" and name is None and sam_checkpoint is None:
         name = "nano"
-    module = plugins.get("segmenter", kind, SEGMENTERS)
+    module = SEGMENTERS.get(kind)
     if kind == "sam":
         of_sam: Segmenter = module.load(
             name, checkpoint=sam_checkpoint, device=device, grid=grid, dtype=dtype, backend=backend
@@ -310,24 +310,17 @@ def _text(value: str | os.PathLike[str] | None) -> str | None:
 
 def _ours(out: Path) -> list[Path]:
     """Folders below an output that hold copies of pictures: they are not input."""
-    import converters
-
-    return [out, *(out / name for name in (*converters.names(), "kept", "view"))]
+    return [out, *(out / name for name in (*known_formats.names(), "kept", "view"))]
 
 
 def _check_formats(formats: Sequence[str], images: str | None) -> tuple[str, ...]:
-    import converters
-
     wanted = (formats,) if isinstance(formats, str) else tuple(dict.fromkeys(formats))
     if not wanted:
-        raise UsageError(f"no format was asked for; known: {', '.join(converters.names())}")
+        raise UsageError(f"no format was asked for; known: {', '.join(known_formats.names())}")
     if images is not None and images not in IMAGE_MODES:
         raise UnknownName("way to place pictures", images, list(IMAGE_MODES))
     for name in wanted:
-        # Now, not after hours of work: UnknownName, or a UsageError for a format that cannot place pictures.
-        if images is not None and "images" not in inspect.signature(converters.get(name).write).parameters:
-            raise UsageError(f"the format {name!r} holds no pictures; leave --images out")
-        converters.get(name)
+        known_formats.get(name)  # UnknownName now, not after hours of work
     return wanted
 
 

@@ -15,6 +15,7 @@ from typing import Any
 
 from .duplicates import TooManyPairs, duplicates
 from .errors import FormatError, ImageError, LeadsOutside, UnknownName, UsageError
+from .formats import Format, read
 from .image_files import ImageFiles
 from .types import Annotation, Dataset, ImageRecord
 
@@ -116,7 +117,7 @@ class Report:
 def check(
     path: Path,
     *,
-    format: str | None = None,
+    format: str | Format[Any] | None = None,
     image_root: Path | None = None,
     limits: Limits | None = None,
     follow_links: bool = False,
@@ -125,12 +126,10 @@ def check(
 
     What leads out of the dataset is a finding and not opened, unless `follow_links`.
     """
-    import converters
-
     limits = limits or Limits()
     report = Report(str(path))
     try:
-        dataset = converters.read(path, format, image_root=image_root, pictures=True, follow_links=follow_links)
+        dataset = read(path, format, image_root=image_root, pictures=True, follow_links=follow_links)
         found = _findings(dataset, report, limits)
         _collect(found, report, limits)
     except (FormatError, LeadsOutside) as error:

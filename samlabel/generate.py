@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
+from . import formats
 from .errors import OutputExists, UnknownName, UsageError
 from .files import OutputFolder
 from .hidden import HIDDEN, read_json
@@ -95,12 +96,11 @@ def generate(
         settings = _settings(source, out, segmenter, form, detector)
         _begin(folder, settings, set(targets.values()), overwrite=overwrite)
         if form == "sa1b":
-            import converters
-
+            sa1b = formats.get("sa1b")
             dataset = Dataset((Category(1, "object"),), records(source.paths), source.root)
             what = f"masks with {json.dumps(settings, sort_keys=True)}"
-            with converters.begun(lock, what, "sa1b", [out], overwrite=overwrite) as may_replace:
-                converters.write(dataset, out, "sa1b", overwrite=may_replace, sidecar=False)
+            with formats.begun(lock, what, sa1b, [out], overwrite=overwrite) as may_replace:
+                formats.write(dataset, out, sa1b, overwrite=may_replace, sidecar=False)
             return done
         todo = [path for path, target in targets.items() if overwrite or folder.kind(target) is None]
         done.present = len(targets) - len(todo)

@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from . import formats
 from .errors import Conflicted, ImageError, SamlabelError
 from .file_state import hash_file, state_of
 from .files import OutputFolder
@@ -92,8 +93,6 @@ def _both(
     outputs: Outputs, name: str, journal: Path, settings: str, source: Source, write: Write
 ) -> tuple[dict[str, Made], dict[str, Made]]:
     """By image: what we wrote, as the format gives it back with the journal's own fields, and what is there now."""
-    import converters
-
     origin = outputs.origin(name)
     if origin is None:
         raise SamlabelError(f"{name}: not known what it was made from")
@@ -110,10 +109,10 @@ def _both(
         folder = outputs.out / PRISTINE
         try:
             write(name, Dataset(categories, list(originals.values()), source.root), folder)
-            mine = _read(converters.read(folder, name, follow_links=True), name)  # it is ours
+            mine = _read(formats.read(folder, name, follow_links=True), name)  # it is ours
         finally:
             below.remove_tree(PRISTINE)
-    theirs = _read(converters.read(outputs.out / name, name), name)
+    theirs = _read(formats.read(outputs.out / name, name), name)
     names = {one.id: one.name for one in categories}
     for path, made in mine.items():
         original = originals.get(path)
@@ -162,14 +161,12 @@ def _read(dataset: Dataset, name: str) -> dict[str, Made]:
 
 def accepted(dataset: Path, source: Source, *, follow_links: bool = False) -> tuple[dict[str, Made], list[Conflict]]:
     """Labels of a dataset in any format, as a person's; an image is found by its path, else by its file name."""
-    import converters
-
     by_name: dict[str, list[str]] = {}
     for path in source.paths:
         by_name.setdefault(PurePosixPath(path).name, []).append(path)
     found: dict[str, Made] = {}
     conflicts: list[Conflict] = []
-    for path, made in _read(converters.read(dataset, follow_links=follow_links), str(dataset)).items():
+    for path, made in _read(formats.read(dataset, follow_links=follow_links), str(dataset)).items():
         same = [path] if path in source.paths else by_name.get(PurePosixPath(path).name, [])
         if len(same) != 1:
             conflicts.append(Conflict(path, "unknown-image", f"{dataset} has labels for it, but no picture is just it"))

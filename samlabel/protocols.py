@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from .types import Annotation, Category, Dataset, Detections
+    from .types import Annotation, Category, Detections
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,13 +58,3 @@ class Segmenter(Protocol):
     def generate(self, image: Image, embedding: Any | None = None) -> Iterator[Annotation]:
         """Class-agnostic annotations (category id 1) from a grid of points."""
         ...
-
-
-class Format(Protocol):
-    """A module `converters/<name>.py`."""
-
-    KEEPS: frozenset[str]  # what survives a round trip; words in `converters.FEATURES`
-
-    def read(self, path: Path) -> Dataset: ...
-
-    def write(self, dataset: Dataset, path: Path) -> Any: ...

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 import os
 import time
@@ -13,9 +12,11 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from . import formats
 from .errors import ImageChanged, ImageError, OutputExists, TooManyFailures
 from .file_state import States, hash_file, is_same, state_of
 from .files import OutputFolder
+from .formats import FormatOptions
 from .hidden import HIDDEN, read_json
 from .human import Conflict, Made, accepted, edits, list_conflicts, take
 from .image_files import ImageFiles
@@ -408,11 +409,8 @@ def where(folder: Path) -> Path:
 
 def _write_links(name: str, dataset: Dataset, folder: Path) -> None:
     """Label files as a run writes them, with links in the place of pictures."""
-    import converters
-
-    takes = "images" in inspect.signature(converters.get(name).write).parameters
-    placed = "symlink" if takes and _copies(name, None) else None
-    converters.write(dataset, folder, format=name, overwrite=True, images=placed)
+    placed = "symlink" if _copies(name, None) else None
+    formats.write(dataset, folder, format=name, overwrite=True, images=placed)
 
 
 def _copies(name: str, images: str | None) -> bool:
@@ -422,10 +420,8 @@ def _copies(name: str, images: str | None) -> bool:
 
 def _placed(name: str, images: str | None) -> str:
     """How the format `name` gets its images: copy, hardlink, symlink or none."""
-    import converters
-
-    option = inspect.signature(converters.get(name).write).parameters.get("images")
-    return (images or option.default or "none") if option is not None else "none"
+    usual: FormatOptions = formats.get(name).options()
+    return images or usual.images
 
 
 def _confirm(files: ImageFiles, source: Path, copy: Path) -> str | None:
@@ -435,10 +431,8 @@ def _confirm(files: ImageFiles, source: Path, copy: Path) -> str | None:
 
 
 def _writer(name: str, dataset: Dataset, images: str | None) -> Callable[[Path], Any]:
-    import converters
-
     def write(folder: Path) -> dict[str, int]:
-        return dict(converters.write(dataset, folder, format=name, overwrite=True, images=images).losses)
+        return dict(formats.write(dataset, folder, format=name, overwrite=True, images=images).losses)
 
     return write
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 from samlabel.errors import UsageError, shown
 from samlabel.types import Category, ImageRecord
@@ -41,7 +42,7 @@ class RenumberedAudit:
     def add(self, record: ImageRecord) -> None:
         """Nothing: records carry no table of classes."""
 
-    def join(self, other: RenumberedAudit) -> None:
+    def join(self, other: Any) -> None:
         """Nothing, too."""
 
     def losses(self) -> Mapping[str, int]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from pathlib import Path
 
 from ..errors import SamlabelError, UsageError
@@ -47,10 +46,3 @@ def _noted_images(out: Path) -> str | None:
     except SamlabelError:  # a link or a pipe, which no run made
         return None
     return images if isinstance(images, str) else None
-
-
-def image_root(format: str, noted: Path | None) -> Path | None:
-    """The folder that an annotate run noted, for formats that keep no pictures of their own."""
-    import converters
-
-    return noted if "image_root" in inspect.signature(converters.get(format).read).parameters else None

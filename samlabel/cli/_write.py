@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ._console import print_json, say
 from ._dataset import find
-from ._dataset import image_root as own_root
 
 if TYPE_CHECKING:
-    from converters import Lenient, Receipt
-
+    from ..formats import Format, FormatOptions, Lenient, Receipt
     from ..types import Dataset
+
+NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 Source = Annotated[
     Path, typer.Argument(metavar="SRC", help="Label file, dataset folder, or the --out of samlabel annotate.")
@@ -72,10 +73,9 @@ class Opened:
     """What a source is, and how that was told; called, it reads the dataset from the start."""
 
     labels: Path
-    format: str
+    format: Format[Any]
     why: str
     image_root: Path | None
-    noted: Path | None  # the folder of the pictures that an annotate run noted, whatever the format
     skipped: Lenient | None  # what is broken and left out, where that was asked for
     pictures: bool  # whether those inside label files are wanted
     follow_links: bool  # whether what it reads may lie outside the dataset
@@ -83,12 +83,12 @@ class Opened:
     @property
     def told(self) -> str:
         """The line that says what is read, why, and which label files below are not."""
-        return f"{self.format} ({' '.join(self.why.split())})"
+        return f"{self.format.name} ({' '.join(self.why.split())})"
 
     def __call__(self) -> Dataset:
-        import converters
+        from ..formats import read
 
-        return converters.read(
+        return read(
             self.labels,
             self.format,
             image_root=self.image_root,
@@ -108,18 +108,19 @@ def opened(
     follow_links: bool = False,
 ) -> Opened:
     """The dataset at `source`, not read yet."""
-    import converters
+    from ..formats import Lenient, detect_format, get
 
     labels, noted = find(source, format)
-    name, why = (format, "as told") if format else converters.detect_format(labels)
-    root = own_root(name, noted) if image_root is None else image_root
-    return Opened(labels, name, why, root, noted, converters.Lenient() if lenient else None, pictures, follow_links)
+    found, why = (get(format), "as told") if format else detect_format(labels)
+    root = noted if image_root is None else image_root
+    return Opened(labels, found, why, root, Lenient() if lenient else None, pictures, follow_links)
 
 
 def write(
     source: Callable[[], Dataset],
     target: Path,
     *,
+    to: Format[Any],
     receipt: Receipt,
     skipped: Sequence[Lenient | None],
     images: str | None,
@@ -127,24 +128,36 @@ def write(
     overwrite: bool,
     dry_run: bool,
     option: list[str] | None = None,
-    **further: Any,
+    note: str = "",
 ) -> Receipt:
-    """Write the dataset with a receipt; `further` are options of `converters.transfer` and of the format."""
-    import converters
+    """Write the dataset in the format `to`, with a receipt; `note` says what the command does to the records."""
+    from ..formats import Policy, transfer
 
-    return converters.transfer(
+    return transfer(
         source,
         target,
-        to=receipt.target_format,
+        to=to,
+        options=options_of(to, option, images=images, overwrite=overwrite),
         receipt=receipt,
+        policy=Policy(allow_lossy),
         skipped=[lenient for lenient in skipped if lenient is not None],
-        allow_lossy=allow_lossy,
-        overwrite=overwrite,
         dry_run=dry_run,
-        images=images,
-        **further,
-        **converters.parsed_options(receipt.target_format, option or ()),
+        note=note,
     )
+
+
+def options_of(
+    to: Format[Any],
+    option: Iterable[str] | None,
+    *,
+    images: str | None,
+    overwrite: bool,
+    given: Mapping[str, Any] = NOTHING,
+) -> FormatOptions:
+    """How `to` is written: `NAME=VALUE` texts of --option, and what options of their own give by name."""
+    placed = {} if images is None else {"images": images}
+    chosen: FormatOptions = to.chosen({**given, **to.parsed(option or ()), **placed, "overwrite": overwrite})
+    return chosen
 
 
 def show(receipt: Receipt, *, as_json: bool) -> None:

@@ -15,6 +15,7 @@ from ._write import FollowLinks, ShownImages, opened
 
 if TYPE_CHECKING:
     from ..check import Report
+    from ..formats import Format
 
 OUTPUTS = ("text", "json", "sarif", "github")
 SHOWN = 50
@@ -53,13 +54,14 @@ def check(
         raise UnknownName("output", output, list(OUTPUTS))
     counts = {code: _whole(code, number) for code, number in _pairs("--allow", allow).items()}
     limits = Limits(min_area, duplicate_iou, max_imbalance, fail_on, counts, _pairs("--severity", severity))
+    read_as: Format[Any] | str | None = format
     try:
         source = opened(dataset, format)
-        labels, format, images = source.labels, source.format, images or source.image_root
+        labels, read_as, images = source.labels, source.format, images or source.image_root
         say(source.told, err=output != "text")
     except FormatError:  # a format that nobody knows is told by the check itself
         labels, _ = find(dataset, format)
-    report = run(labels, format=format, image_root=images, limits=limits, follow_links=follow_links)
+    report = run(labels, format=read_as, image_root=images, limits=limits, follow_links=follow_links)
     if output == "json":
         print_json(report.to_json())
     elif output == "sarif":

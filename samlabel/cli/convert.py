@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from ._write import FollowLinks, LenientFlag, Option, opened, show, write
+from ._write import FollowLinks, LenientFlag, Option, opened, options_of, show
 
 
 def convert(
@@ -80,24 +80,22 @@ def convert(
     as_json: Annotated[bool, typer.Option("--json", help="Print the receipt as JSON.")] = False,
 ) -> None:
     """Convert labels; what the target cannot hold is named, and refused unless allowed."""
-    import converters
+    from ..formats import Policy, Receipt, get, transfer
 
     given = {"segmentation": segmentation, "outline": outline, "max_points": max_points, "tolerance": tolerance}
-    chosen = {name: value for name, value in given.items() if value is not None}
-    options = {**chosen, **converters.parsed_options(to, option or ())}
-    pictures = not dry_run and converters.wants_pictures(to, images, options)
+    given = {name: value for name, value in given.items() if value is not None}
+    write_as = get(to)
+    options = options_of(write_as, option, images=images, overwrite=overwrite, given=given)
+    pictures = not dry_run and write_as.needs_images(options)
     dataset = opened(source, from_, image_root, lenient=lenient, pictures=pictures, follow_links=follow_links)
-    receipt = write(
+    receipt = transfer(
         dataset,
         target,
-        receipt=converters.Receipt(str(dataset.labels), str(target), dataset.format, dataset.why, to),
-        skipped=[dataset.skipped],
-        images=images,
-        allow_lossy=allow_lossy,
-        overwrite=overwrite,
+        to=write_as,
+        options=options,
+        receipt=Receipt(str(dataset.labels), str(target), dataset.format.name, dataset.why, write_as.name),
+        policy=Policy(allow_lossy, min_iou, measure),
+        skipped=[dataset.skipped] if dataset.skipped else [],
         dry_run=dry_run,
-        min_iou=min_iou,
-        measure=measure,
-        **options,
     )
     show(receipt, as_json=as_json)

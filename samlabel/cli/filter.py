@@ -79,10 +79,9 @@ def filter_(
     as_json: Json = False,
 ) -> None:
     """Write those objects of a dataset that stay; --classes and --without mean the names after --rename."""
-    from converters import Receipt
-
     from ..datasets import Limits, narrow, read_class_map
     from ..datasets import rename as renamed
+    from ..formats import Receipt, get
 
     limits = Limits(
         split(classes) if classes else None, split(without), min_area, max_area, min_score, unscored, crowds
@@ -95,10 +94,12 @@ def filter_(
     def changed() -> Dataset:
         return narrow(renamed(_counted(dataset(), seen), names), limits, drop_empty=drop_empty)
 
-    receipt = Receipt(str(source), str(target), dataset.format, dataset.why, to or dataset.format)
+    write_as = get(to) if to else dataset.format
+    receipt = Receipt(str(source), str(target), dataset.format.name, dataset.why, write_as.name)
     write(
         changed,
         target,
+        to=write_as,
         receipt=receipt,
         skipped=[dataset.skipped],
         images=images,

@@ -10,21 +10,26 @@ import typer
 from ._console import print_json, print_table
 
 if TYPE_CHECKING:
-    from converters import OptionInfo
+    from ..formats import OptionInfo
 
 
 def formats(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
     """List label formats, what survives in each, and the options of those that have some."""
-    import converters
+    from ..formats import list_formats
 
-    found = converters.list_formats()
+    found = list_formats()
     if as_json:
         print_json([asdict(one) for one in found])
     else:
         rows = [(one.name, one.problem or one.summary.rstrip("."), ", ".join(one.keeps)) for one in found]
         print_table(("format", "what it is", "keeps"), rows)
-        options = [(one.name, _usual(option), option.help) for one in found for option in one.options]
+        options = [(one.name, _usual(option), _help(option)) for one in found for option in one.options]
         print_table(("format", "--option", "what it does"), options)
+
+
+def _help(option: OptionInfo) -> str:
+    """What the option does, after the words that it may be."""
+    return f"{'|'.join(option.choices)}: {option.help}" if option.choices else option.help
 
 
 def _usual(option: OptionInfo) -> str:

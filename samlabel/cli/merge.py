@@ -60,11 +60,10 @@ def merge(
     as_json: Json = False,
 ) -> None:
     """Join datasets; classes of one name become one, pictures of one name in several folders stay apart."""
-    from converters import Receipt
-
     from ..datasets import merge as joined
     from ..datasets import read_class_map
     from ..datasets import rename as renamed
+    from ..formats import Receipt, get
 
     if len(sources) < 2:
         raise UsageError("merge joins two datasets or more; for one there is samlabel convert")
@@ -82,13 +81,15 @@ def merge(
         whole = joined([dataset() for dataset in found], names=[source.stem for source in sources])
         return renamed(whole, names)
 
-    formats = " + ".join(dataset.format for dataset in found)
+    formats = " + ".join(dataset.format.name for dataset in found)
     why = "merged by class name: " + ", ".join(dict.fromkeys(dataset.why for dataset in found))
-    receipt = Receipt(" + ".join(map(str, sources)), str(out), formats, why, to or found[0].format)
+    write_as = get(to) if to else found[0].format
+    receipt = Receipt(" + ".join(map(str, sources)), str(out), formats, why, write_as.name)
     show(
         write(
             all_of_them,
             out,
+            to=write_as,
             receipt=receipt,
             skipped=[dataset.skipped for dataset in found],
             images=images,

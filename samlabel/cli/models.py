@@ -28,13 +28,13 @@ def models(context: typer.Context, as_json: _Json = False) -> None:
 @app.command("list")
 def list_models(as_json: _Json = False) -> None:
     """List SAM variants and where their weights come from."""
-    from ..plugins import find
+    from ..segmenters import SEGMENTERS
     from ..segmenters.sam import checkpoints, variants
     from ..weights import state
 
     files = {one.name: one for one in checkpoints()}
     found = [one | _file_of(files.get(one["name"])) for one in variants()]
-    others = [one for name, one in find("segmenter", "samlabel.segmenters").items() if name != "sam"]
+    others = [one for name, one in SEGMENTERS.found().items() if name != "sam"]
     if as_json:
         print_json(found + [{"name": f"{one.name}:", "origin": one.origin, "problem": one.problem} for one in others])
         return

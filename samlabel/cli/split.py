@@ -31,8 +31,7 @@ from ._write import (
 )
 
 if TYPE_CHECKING:
-    from converters import Receipt
-
+    from ..formats import Receipt
     from ..types import Category, Dataset
     from ._write import Opened
 
@@ -62,10 +61,8 @@ def split(
     as_json: Json = False,
 ) -> None:
     """Divide a dataset: the same for the same seed, classes spread evenly, photos that look alike kept together."""
-    import converters
-    from converters import Lenient, Receipt, begun
-
     from ..datasets import plan
+    from ..formats import Lenient, Receipt, begun, get, note_images
     from ..lock import Lock
     from ..walk import is_link
 
@@ -75,13 +72,14 @@ def split(
         if one.is_symlink():
             raise is_link(one)
     dataset = opened(source, from_, image_root, lenient=lenient, follow_links=follow_links)
-    format_ = to or dataset.format
+    write_as = get(to) if to else dataset.format
 
     def written(label: str, *, dry: bool, overwrite: bool) -> Receipt:
         return write(
             partial(_part_of, dataset, found.part_of, label),
             out / label,
-            receipt=Receipt(str(source), str(out / label), dataset.format, dataset.why, format_),
+            to=write_as,
+            receipt=Receipt(str(source), str(out / label), dataset.format.name, dataset.why, write_as.name),
             skipped=(),
             images=images,
             allow_lossy=allow_lossy,
@@ -99,13 +97,13 @@ def split(
         if lock is not None:
             if not allow_lossy:
                 _refuse(receipts)
-            what = f"split {source} to {format_}, {shares}, seed {seed}, images {images}, {option}"
-            with begun(lock, what, format_, parts, overwrite=overwrite) as may_replace:
+            what = f"split {source} to {write_as.name}, {shares}, seed {seed}, images {images}, {option}"
+            with begun(lock, what, write_as, parts, overwrite=overwrite) as may_replace:
                 receipts = {label: written(label, dry=False, overwrite=may_replace) for label in shares}
                 if all((one / "data.yaml").is_file() for one in parts):
                     _write_data_yaml(OutputFolder(out), list(shares), whole.categories)
                     if images == "symlink":
-                        converters.note_images(out, whole)
+                        note_images(out, whole)
     if as_json:
         print_json(
             {
@@ -118,7 +116,7 @@ def split(
             }
         )
         return
-    for line in (f"{dataset.format} ({dataset.why})", *skipped.lines()):
+    for line in (f"{dataset.format.name} ({dataset.why})", *skipped.lines()):
         say(line)
     for label, receipt in receipts.items():
         say(f"{label}: {receipt.images_out} images, {receipt.objects_out} objects: {out / label}")

@@ -30,12 +30,11 @@ def stats(
     as_json: Json = False,
 ) -> None:
     """Count objects, classes, sizes and repetitions."""
-    from converters import Lenient
-
     from ..datasets import collect
     from ..datasets.plot import FORMATS, as_png, as_svg
     from ..errors import OutputExists
     from ..files import OutputFolder
+    from ..formats import Lenient
     from ..lock import Lock
 
     if plot is not None and plot.suffix.lower() not in FORMATS:
@@ -50,7 +49,7 @@ def stats(
             OutputFolder(plot.parent).write(plot.name, drawing, durable=True)
     skipped = dataset.skipped or Lenient()
     if as_json:
-        print_json({"source": str(source), "format": dataset.format, **found.to_dict(), **skipped.to_dict()})
+        print_json({"source": str(source), "format": dataset.format.name, **found.to_dict(), **skipped.to_dict()})
         return
     say(dataset.told)
     for line in (*found.lines(), *skipped.lines()):

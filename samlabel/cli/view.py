@@ -30,13 +30,12 @@ def view(
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
     """Draw labels over their pictures and make one static page of them."""
-    import converters
-
+    from ..formats import read
     from ..view import write_view
 
     source = opened(dataset, format)
     found, own = _with_root(
-        converters.read(source.labels, source.format, pictures=True, follow_links=follow_links), images or source.noted
+        read(source.labels, source.format, pictures=True, follow_links=follow_links), images or source.image_root
     )
     say(source.told, err=as_json)
     report = write_view(found, out, image_root=own, limit=limit)

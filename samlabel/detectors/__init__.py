@@ -11,11 +11,12 @@ import inspect
 from collections.abc import Sequence
 from difflib import get_close_matches
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
-from .. import plugins
 from ..errors import SamlabelError, UnknownName, UsageError
 from ..file_state import hash_file
+from ..plugins import Plugin, Registry, module_with
 from ..protocols import Detector
 
 # Files and exported folders that ultralytics runs; a bare path that ends so needs no "ultralytics:" before it.
@@ -42,9 +43,12 @@ MODEL_SUFFIXES = (
 NO_DETECTOR = "none"
 
 
-def found() -> dict[str, plugins.Plugin]:
+DETECTORS = Registry("detector", __name__, module_with("load"))
+
+
+def found() -> dict[str, Plugin[ModuleType]]:
     """Every detector that is a module, by name; `none` is not among them."""
-    known = plugins.find("detector", __name__)
+    known = DETECTORS.found()
     if NO_DETECTOR in known:
         raise SamlabelError(f"{known[NO_DETECTOR].origin}: a detector may not be called {NO_DETECTOR!r}")
     return known
@@ -57,8 +61,16 @@ def names() -> list[str]:
 
 def descriptions() -> dict[str, str]:
     """One line on each detector by name; one that cannot be used says why."""
-    lines = {name: plugin.summary or f"not available: {plugin.problem}" for name, plugin in found().items()}
+    lines = {
+        name: f"not available: {plugin.problem}" if plugin.problem else _summary(plugin.load())
+        for name, plugin in found().items()
+    }
     return {**lines, NO_DETECTOR: "No detector: masks from a grid of points, all of one class"}
+
+
+def _summary(module: ModuleType) -> str:
+    """The first line of a module's docstring, without its full stop."""
+    return (module.__doc__ or "").strip().partition("\n")[0].rstrip(".")
 
 
 def parse(spec: str) -> tuple[str, str | None]:
@@ -127,8 +139,8 @@ def fetch(spec: str) -> tuple[Path, str]:
     The one place where detectors reach the network. Raises UsageError for a detector without published weights.
     """
     name, what = parse(spec)
-    module: Any = found()[name].load() if name != NO_DETECTOR else None
-    if what is None or module is None or not hasattr(module, "fetch"):
+    download = vars(found()[name].load()).get("fetch") if name != NO_DETECTOR else None
+    if what is None or download is None:
         raise UsageError(f"{spec}: nothing to fetch; wanted ultralytics:MODEL or torchvision:MODEL")
-    path: Path = module.fetch(what)
+    path: Path = download(what)
     return path, hash_file(path)

@@ -15,9 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import converters
-from converters.formats.coco import writer as coco
-from converters.formats.yolo import writer as yolo
-from converters.round_trip import agreement, down
+from converters.round_trip import down
 
 BUDGETS: tuple[dict[str, Any], ...] = (
     {},
@@ -34,12 +32,11 @@ BUDGETS: tuple[dict[str, Any], ...] = (
 def ious(source: Path, to: str, budget: dict[str, Any]) -> Iterator[float]:
     """IoU of every mask with what the reader of the format fills for it."""
     options = {**budget, **({"segmentation": "polygons"} if to == "coco" else {})}
+    form = converters.get(to)
+    chosen = form.chosen(options)
     for record in converters.read(source).records:
         masked = [a for a in record.annotations if a.mask is not None]
-        if to == "yolo":
-            yield from yolo.reader_ious(masked, record.size, **options)
-        else:
-            yield from (agreement(a.mask, coco.as_read(a, **options)) for a in masked)
+        yield from (iou for iou in form.rendered_ious(masked, record.size, chosen) if iou is not None)
 
 
 def written(source: Path, to: str, budget: dict[str, Any]) -> tuple[int, int, int]:

@@ -45,14 +45,14 @@ LABEL_PICTURES = ("SegmentationClass", "SegmentationObject", "masks")  # folders
 
 @pytest.mark.parametrize("name", FORMATS)
 def test_keeps_are_words_of_features(name: str) -> None:
-    assert set(converters.FEATURES) >= converters.get(name).KEEPS
+    assert set(converters.FEATURES) >= converters.get(name).capabilities.keeps
 
 
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize("name", FORMATS)
 def test_a_format_gives_back_what_it_declares(name: str, case: str, tmp_path: Path) -> None:
     dataset = drawn(case, tmp_path / "photos")
-    keeps = converters.get(name).KEEPS
+    keeps = converters.get(name).capabilities.keeps
     lacks = NEEDS.get(case, frozenset()) - keeps
     report = converters.write(dataset, tmp_path / "out", name)
     lost = {LOSS[word] for word in lacks & LOSS.keys()}
@@ -87,7 +87,7 @@ def test_a_format_gives_back_what_it_declares(name: str, case: str, tmp_path: Pa
 @pytest.mark.parametrize("name", FORMATS)
 def test_a_conversion_is_refused_exactly_when_something_would_be_lost(name: str, case: str, tmp_path: Path) -> None:
     converters.write(drawn(case, tmp_path / "photos"), tmp_path / "in.json", "coco")
-    keeps = converters.get(name).KEEPS
+    keeps = converters.get(name).capabilities.keeps
     lacks = NEEDS.get(case, frozenset()) - keeps
     expected = {LOSS[word] for word in lacks & LOSS.keys()}
     if case == "boxes among masks" and name == "yolo":
@@ -120,7 +120,7 @@ def test_fields_of_the_file_and_of_classes_come_back_or_are_told(name: str, tmp_
     arguments = {"to": name, "image_root": tmp_path / "photos", "allow_lossy": True}
     receipt = converters.convert(tmp_path / "in.json", tmp_path / "out", **arguments)
     back = converters.read(tmp_path / "out")
-    if "dataset_fields" in converters.get(name).KEEPS:
+    if "dataset_fields" in converters.get(name).capabilities.keeps:
         assert "dataset-fields-lost" not in receipt.notes
         assert (back.extra, [c.extra for c in back.categories]) == (extra, [c.extra for c in categories])
     else:

@@ -76,7 +76,7 @@ def test_every_fixture_is_read_whole_or_refused_in_one_line(photos_data: Path, t
         ("coco_dataset/coco_instances", "several COCO files"),
         ("coco_dataset/coco_roboflow", "below are train"),
         ("roboflow_dataset/yolo_obb", "oriented boxes of DOTA"),
-        ("roboflow_dataset/createml", "no format recognised"),
+        ("roboflow_dataset/createml", "no format recognized"),
         ("labelme_dataset/Annotations/subset1", "name the folder that holds Annotations"),
         ("voc_dataset/voc_dataset2", "no size, and no image"),
     ],

@@ -149,7 +149,7 @@ def test_coco_comes_back_the_same_in_pieces(case: str, tmp_path: Path, monkeypat
     monkeypatch.setattr("converters.io.json_stream.CHUNK", 50)
     dataset = drawn(case, tmp_path / "photos")
     converters.write(dataset, tmp_path / "out.json", "coco")
-    keeps = converters.get("coco").KEEPS
+    keeps = converters.get("coco").capabilities.keeps
     assert seen(converters.read(tmp_path / "out.json", image_root=tmp_path / "photos"), keeps) == seen(dataset, keeps)
 
 

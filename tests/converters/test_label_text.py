@@ -39,7 +39,7 @@ def test_a_byte_order_mark_changes_nothing(name: str, tmp_path: Path) -> None:
     for file in files:
         file.write_bytes(b"\xef\xbb\xbf" + file.read_bytes())
     assert files
-    assert converters.detect_format(path)[0] == name
+    assert converters.detect_format(path)[0].name == name
     assert seen(converters.read(path), frozenset()) == want
 
 
@@ -48,7 +48,7 @@ def test_lines_that_end_as_on_windows_change_nothing(name: str, tmp_path: Path) 
     path = written(name, "names", tmp_path)
     want = seen(converters.read(path, name), frozenset())
     assert change(path, b"\n", b"\r\n")
-    assert converters.detect_format(path)[0] == name
+    assert converters.detect_format(path)[0].name == name
     assert seen(converters.read(path), frozenset()) == want
 
 
@@ -178,5 +178,5 @@ def test_further_fields_with_names_that_a_format_uses_itself_do_no_harm(name: st
     annotation = replace(record.annotations[0], id=1, extra=ODD)
     odd = replace(dataset, records=[replace(record, annotations=(annotation,), extra=ODD_IMAGE)])
     converters.write(odd, tmp_path / "out", name, images="copy")
-    keeps = converters.get(name).KEEPS
+    keeps = converters.get(name).capabilities.keeps
     assert seen(converters.read(tmp_path / "out", name), keeps) == seen(odd, keeps)

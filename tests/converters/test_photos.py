@@ -98,7 +98,7 @@ def test_polygons_of_real_masks_are_exact(photos_data: Path) -> None:
 )
 def test_files_of_other_tools_are_recognised_and_read(place, name, images, objects, photos_data: Path) -> None:
     path = photos_data / "fixtures" / place
-    assert converters.detect_format(path)[0] == name
+    assert converters.detect_format(path)[0].name == name
     dataset = converters.read(path)
     records = list(dataset.records)
     assert len(records) == images

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import converters
+from converters import Capabilities, Format, FormatOptions, ReadOptions, WriteReport
 from converters.round_trip import Measure
 from samlabel.cli import main
 from samlabel.datasets.records import Records
@@ -82,9 +83,9 @@ def test_what_the_receipt_measures_is_what_ultralytics_fills(
     converters.write(Dataset(LETTERS, [record]), tmp_path, "yolo", images="none", outline=outline)
     (row,) = (tmp_path / "labels" / "a.txt").read_text(encoding="utf-8").splitlines()
     loaded = as_ultralytics_loads(row, size)
-    read = yolo.as_read(annotation, outline=outline)
+    read = yolo.rendered_mask(annotation, yolo.options(outline=outline))
     assert np.array_equal(read.to_pixels(), loaded)
-    (iou,) = yolo.reader_ious([annotation], size, outline=outline)
+    (iou,) = yolo.rendered_ious([annotation], size, yolo.options(outline=outline))
     assert iou == pytest.approx(annotation.mask.iou(read), abs=1e-12)
 
 
@@ -189,19 +190,16 @@ def test_a_budget_for_yolo_rows_is_kept_and_its_cost_told(budget: dict, outline:
     ],
     ids=["coco", "parquet", "polygons with a tolerance", "many files"],
 )
-def test_a_source_is_read_once_where_nothing_can_be_refused(
-    to: str, options: dict, times: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_source_is_read_once_where_nothing_can_be_refused(to: str, options: dict, times: int, tmp_path: Path) -> None:
     converters.write(Dataset(LETTERS, one(thing(NESTED))), tmp_path / "in.json", "coco")
-    read = converters.get("coco").read
-    passes = []
+    passes: list[int] = []
 
-    def counted(path: Path, **keywords: object) -> Dataset:
-        dataset = read(path, **keywords)
-        return replace(dataset, records=Records(lambda: passes.append(1) or iter(dataset.records)))
+    class Counted(type(converters.get("coco"))):
+        def read(self, path: Path, options: ReadOptions = ReadOptions()) -> Dataset:
+            dataset = super().read(path, options)
+            return replace(dataset, records=Records(lambda: passes.append(1) or iter(dataset.records)))
 
-    monkeypatch.setattr(converters.get("coco"), "read", counted)
-    receipt = converters.convert(tmp_path / "in.json", tmp_path / "out", to=to, **options)
+    receipt = converters.convert(tmp_path / "in.json", tmp_path / "out", to=to, from_=Counted(), **options)
     assert len(passes) == times
     assert (receipt.objects_in, receipt.objects_out, receipt.mask_iou.measured) == (1, 1, 1)
 
@@ -256,7 +254,7 @@ def test_large_sets_are_sampled_and_the_receipt_says_so(monkeypatch: pytest.Monk
     monkeypatch.setattr("converters.round_trip.ALL_OF_THE_FIRST", 3)
     monkeypatch.setattr("converters.round_trip.EVERY", 4)
     yolo = converters.get("yolo")
-    measure = Measure(yolo, {}, yolo.KEEPS, (Category(1, "x"),), "auto")
+    measure = Measure(yolo, yolo.options(), yolo.capabilities.keeps, (Category(1, "x"),), "auto")
     for number in range(8):
         measure.add(ImageRecord(f"{number}.png", SIZE, (thing(HOLED), thing(TWO))))
     found = measure.result()
@@ -265,24 +263,25 @@ def test_large_sets_are_sampled_and_the_receipt_says_so(monkeypatch: pytest.Monk
 
 
 def test_a_format_that_says_nothing_is_measured_by_writing_and_reading(tmp_path: Path) -> None:
-    class Blocky:
-        __name__ = "blocky"
-        KEEPS = frozenset({"category_names"})
+    class Blocky(Format[FormatOptions]):
+        name = "blocky"
+        summary = "Boxes in the place of masks"
+        options = FormatOptions
+        capabilities = Capabilities(frozenset({"category_names"}))
 
-        @staticmethod
-        def write(dataset, path, *, images="none"):
-            return converters.get("coco").write(dataset, path)
+        def write(self, dataset: Dataset, path: Path, options: FormatOptions) -> WriteReport:
+            return converters.write(dataset, path, "coco")
 
-        @staticmethod
-        def read(path):
-            found = converters.get("coco").read(path)
+        def read(self, path: Path, options: ReadOptions = ReadOptions()) -> Dataset:
+            found = converters.read(path, "coco")
             filled = [
                 ImageRecord(r.path, r.size, [thing(rectangle(*map(int, a.mask.box))) for a in r.annotations])
                 for r in found.records
             ]
             return Dataset(found.categories, filled)
 
-    measure = Measure(Blocky(), {}, Blocky.KEEPS, LETTERS, "auto")
+    blocky = Blocky()
+    measure = Measure(blocky, blocky.options(), blocky.capabilities.keeps, LETTERS, "auto")
     measure.add(ImageRecord("a.png", SIZE, (thing(HOLED), thing(rectangle(1, 1, 4, 4)))))
     found = measure.result()
     assert found.measured == 2 and found.under_1 == 1

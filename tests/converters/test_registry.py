@@ -3,40 +3,79 @@
 from __future__ import annotations
 
 import json
-import sys
-from importlib.metadata import EntryPoint
+import re
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 import converters
-from converters import registry
+from converters.registry import FORMATS
 from samlabel.cli import main
 from samlabel.errors import FormatError, MissingDependency, SamlabelError, UnknownName, UsageError
-from tests.converters.cases import drawn
+from samlabel.types import Annotation, Dataset
+from tests.brought import bringing
+from tests.converters.cases import LETTERS, drawn, one
 
 
 @pytest.fixture
-def brought(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """Write a third party's module and register it under a name."""
-    points: list[EntryPoint] = []
-    monkeypatch.syspath_prepend(str(tmp_path))
-    monkeypatch.setattr(registry, "entry_points", lambda group: points if group == "samlabel.formats" else [])
-    registry._modules.cache_clear()
-
-    def bring(name: str, source: str) -> None:
-        module = f"brought_{name}"
-        (tmp_path / f"{module}.py").write_text(source, encoding="utf-8")
-        sys.modules.pop(module, None)
-        points.append(EntryPoint(name, module, "samlabel.formats"))
-        registry._modules.cache_clear()
-
-    yield bring
-    registry._modules.cache_clear()
+def brought(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Install a third party's format of a name: the source of its module, and what in it the entry point names."""
+    return partial(bringing(tmp_path / "site", monkeypatch), "samlabel.formats")
 
 
-GOOD = '"""Nothing but a count."""\nKEEPS = frozenset()\ndef read(path): ...\ndef write(dataset, path): ...\n'
+# A whole format of somebody else: one line an object, with the box and the name of its class.
+LINES = """
+from dataclasses import dataclass
+
+from converters import Capabilities, Format, FormatOptions, ReadOptions, WriteReport, option
+from samlabel.errors import FormatError, OutputExists
+from samlabel.types import Annotation, Category, Dataset, ImageRecord
+
+
+@dataclass(frozen=True, kw_only=True)
+class LineOptions(FormatOptions):
+    digits: int = option(1, "digits after the point")
+
+
+class Lines(Format[LineOptions]):
+    name = "lines"
+    summary = "One line an object, with its box"
+    options = LineOptions
+    capabilities = Capabilities(frozenset({"boxes_without_mask", "category_names", "boxes"}))
+
+    def recognize(self, path):
+        return f"{path.name} ends in .lines" if path.suffix == ".lines" else None
+
+    def read(self, path, options=ReadOptions()):
+        rows = [line.split("\\t") for line in path.read_text().splitlines()]
+        names = sorted({row[3] for row in rows})
+        records = [
+            ImageRecord(row[0], (int(row[1]), int(row[2])), (Annotation(names.index(row[3]), eval_box(row[4])),))
+            for row in rows
+        ]
+        return Dataset(tuple(Category(number, name) for number, name in enumerate(names)), records)
+
+    def write(self, dataset, path, options):
+        if path.exists() and not options.overwrite:
+            raise OutputExists(f"{path} exists already")
+        names = {one.id: one.name for one in dataset.categories}
+        report = WriteReport(self.name, str(path))
+        lines = []
+        for record in dataset.records:
+            report.images += 1
+            for one in record.annotations:
+                box = ",".join(f"{side:.{options.digits}f}" for side in one.box)
+                lines.append("\\t".join([record.path, *map(str, record.size), names[one.category_id], box]))
+        report.objects = len(lines)
+        path.write_text("".join(f"{line}\\n" for line in lines))
+        return report
+
+
+def eval_box(text):
+    return tuple(float(side) for side in text.split(","))
+""".replace("\\\\", "\\")
 
 
 ALL = ["coco", "cvat", "labelme", "labelstudio", "parquet", "png", "sa1b", "voc", "yolo"]
@@ -48,27 +87,47 @@ def test_every_format_is_there_and_says_what_it_keeps() -> None:
     assert all(found[name].problem is None and found[name].summary and found[name].keeps for name in found)
 
 
-def test_a_format_of_another_distribution_is_listed(brought) -> None:
-    brought("count", GOOD)
-    (info,) = [info for info in converters.list_formats() if info.name == "count"]
-    assert (info.problem, info.summary) == (None, "Nothing but a count.")
+def test_a_format_of_another_distribution_is_one_class_and_an_entry_point(
+    brought, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    brought("lines", LINES, "Lines")
+    (info,) = [info for info in converters.list_formats() if info.name == "lines"]
+    assert (info.problem, info.summary) == (None, "One line an object, with its box")
+    assert [(one.name, one.kind, one.default, one.help) for one in info.options] == [
+        ("digits", "int", 1, "digits after the point")
+    ]
+    boxes = Dataset(LETTERS, one(Annotation(3, (1.25, 2.5, 10, 20))))
+    converters.write(boxes, tmp_path / "in.json", "coco")
+    words = ["convert", str(tmp_path / "in.json"), str(tmp_path / "out.lines"), "--to", "lines"]
+    with pytest.raises(SystemExit) as end:
+        main([*words, "--option", "digits=3", "--allow-lossy"])
+    assert not end.value.code, capsys.readouterr().err
+    assert (tmp_path / "out.lines").read_text() == "a.png\t24\t32\ttraffic light\t1.250,2.500,10.000,20.000\n"
+    converters.convert(tmp_path / "out.lines", tmp_path / "back.json", to="coco")
+    (record,) = converters.read(tmp_path / "back.json").records
+    assert record.annotations[0].box == (1.25, 2.5, 10, 20)
 
 
 @pytest.mark.parametrize(
-    ("source", "words"),
+    ("old", "new", "words"),
     [
-        ("import no_such_package_at_all", "no_such_package_at_all"),
-        ("1 / 0", "division by zero"),
-        ("KEEPS = frozenset()", "lacks read, write"),
+        ("from dataclasses", "import no_such_package_at_all\nfrom dataclasses", "no_such_package_at_all"),
+        ("class Lines", "1 / 0\nclass Lines", "division by zero"),
+        ("    def write(self", "    def put(self", "abstract"),
+        ("class Lines(Format[LineOptions])", "class Lines", "wanted a subclass of converters.Format"),
+        ('name = "lines"', 'name = "other"', "calls itself 'other'"),
+        ('"boxes"}', '"everything"}', "keeps everything, which is none of"),
+        ('option(1, "digits after the point")', "1", "options without a help text or of an unknown type: digits"),
     ],
-    ids=["missing package", "raises", "incomplete"],
+    ids=["missing package", "raises", "no write", "another class", "another name", "unknown feature", "no help"],
 )
-def test_a_format_that_cannot_be_used_stays_listed_with_its_reason(brought, source: str, words: str) -> None:
-    brought("broken", source)
+def test_a_format_that_cannot_be_used_stays_listed_with_its_reason(brought, old: str, new: str, words: str) -> None:
+    assert old in LINES
+    brought("lines", LINES.replace(old, new), "Lines")
     found = {info.name: info.problem for info in converters.list_formats()}
-    assert words in found["broken"] and found["coco"] is None
-    with pytest.raises(SamlabelError, match=words):
-        converters.get("broken")
+    assert found["lines"] is not None and words in found["lines"] and found["coco"] is None
+    with pytest.raises(SamlabelError, match=re.escape(words)):
+        converters.get("lines")
 
 
 def test_a_missing_package_is_named_with_the_command_that_installs_it(brought) -> None:
@@ -78,7 +137,7 @@ def test_a_missing_package_is_named_with_the_command_that_installs_it(brought) -
 
 
 def test_two_formats_of_one_name_are_an_error(brought) -> None:
-    brought("coco", GOOD)
+    brought("coco", LINES, "Lines")
     with pytest.raises(SamlabelError, match="two formats are called 'coco'"):
         converters.names()
 
@@ -92,11 +151,11 @@ def test_an_unknown_format_is_answered_with_the_known_ones() -> None:
 def test_what_we_write_is_recognised_with_a_reason(name: str, tmp_path: Path) -> None:
     converters.write(drawn("hole", tmp_path / "photos"), tmp_path / "out", name)
     found, why = converters.detect_format(tmp_path / "out")
-    assert found == name and len(why) > 10
+    assert found.name == name and len(why) > 10
 
 
 def test_a_folder_of_nothing_known_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(FormatError, match="no format recognised"):
+    with pytest.raises(FormatError, match="no format recognized"):
         converters.detect_format(tmp_path)
     with pytest.raises(UsageError, match="no such file"):
         converters.detect_format(tmp_path / "missing")
@@ -179,12 +238,10 @@ def test_a_receipt_is_plain_data_and_short_lines(tmp_path: Path) -> None:
     assert any("score-lost" in line for line in receipt.lines())
 
 
-@pytest.mark.parametrize("name", converters.names())
-def test_the_options_that_a_format_explains_are_those_that_it_takes(name: str) -> None:
-    options = converters.options_of(name)
-    assert {option.name for option in options} == set(getattr(converters.get(name), "OPTIONS", {}))
-    for option in options:
-        assert option.help and (not option.choices or option.default in option.choices)
+@pytest.mark.parametrize("info", converters.list_formats(), ids=lambda info: info.name)
+def test_each_option_of_a_format_is_explained_and_its_default_is_a_choice(info: converters.FormatInfo) -> None:
+    for chosen in info.options:
+        assert chosen.help and (not chosen.choices or chosen.default in chosen.choices)
 
 
 @pytest.mark.parametrize(
@@ -197,7 +254,7 @@ def test_the_options_that_a_format_explains_are_those_that_it_takes(name: str) -
     ],
 )
 def test_options_in_words_become_values(name: str, text: str, expected: dict[str, object]) -> None:
-    assert converters.parsed_options(name, [text]) == expected
+    assert converters.get(name).parsed([text]) == expected
 
 
 @pytest.mark.parametrize(
@@ -213,7 +270,7 @@ def test_options_in_words_become_values(name: str, text: str, expected: dict[str
 )
 def test_an_option_that_cannot_be_meant_is_one_line_with_the_known_ones(name: str, text: str, words: str) -> None:
     with pytest.raises(UsageError) as error:
-        converters.parsed_options(name, [text])
+        converters.get(name).parsed([text])
     assert words in str(error.value)
 
 
@@ -250,19 +307,17 @@ def test_commands_say_which_label_files_below_are_not_read(
     assert said.count("not read: older (coco) below, name such a folder to read it") == 1
 
 
-def test_the_format_of_a_run_is_recognised_once(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("words", [[], ["--from", "coco"]], ids=["recognized", "given"])
+def test_a_conversion_asks_the_registry_once_for_each_side(
+    words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "run" / ".samlabel").mkdir(parents=True)
-    put(tmp_path / "run" / "coco", "coco")
-    for name, content in (("settings", {"images": "../run/photos"}), ("outputs", {"coco": {}})):
-        (tmp_path / "run" / ".samlabel" / f"{name}.json").write_text(json.dumps(content), encoding="utf-8")
-    asked: list[Any] = []
-    real = converters.detect_format
-    for module in (converters, sys.modules["converters.convert"]):  # the name in the package is the function's
-        monkeypatch.setattr(module, "detect_format", lambda path: asked.append(path) or real(path))
+    put(tmp_path / "in", "coco")
+    asked: list[int] = []
+    real = FORMATS.found
+    monkeypatch.setattr(FORMATS, "found", lambda: asked.append(1) or real())
+    converters.convert(tmp_path / "in", tmp_path / "python", to="labelme", images="none", from_=(words or [None])[-1])
+    assert len(asked) == 2
     with pytest.raises(SystemExit) as end:
-        main(["convert", str(tmp_path / "run"), str(tmp_path / "out"), "--to", "labelme", "--images", "copy"])
-    assert end.value.code == 0, capsys.readouterr().err
-    assert asked == [tmp_path / "run" / "coco"]
-    assert len(list((tmp_path / "out").rglob("*.png"))) == 1
+        main(["convert", str(tmp_path / "in"), str(tmp_path / "out"), "--to", "labelme", "--images", "none", *words])
+    assert not end.value.code, capsys.readouterr().err
+    assert len(asked) == 4

@@ -39,7 +39,7 @@ def test_files_of_other_tools_are_recognised_and_read(
 ) -> None:
     path = photos_data / "fixtures" / place
     found, why = converters.detect_format(path)
-    assert found == name and len(why) > 10
+    assert found.name == name and len(why) > 10
     dataset = converters.read(path)
     records = list(dataset.records)
     assert {record.path: len(record.annotations) for record in records} == objects

@@ -194,7 +194,7 @@ def test_layouts_of_other_tools_are_read(layout: str, tmp_path: Path) -> None:
         (folder / "images").rename(folder / "train" / "images")
         (folder / "labels").rename(folder / "train" / "labels")
         (folder / "data.yaml").write_text("train: ../train/images\nnc: 2\nnames: ['a', 'b']\n", encoding="utf-8")
-    assert converters.detect_format(folder)[0] == "yolo"
+    assert converters.detect_format(folder)[0].name == "yolo"
     dataset = converters.read(folder)
     (record,) = dataset.records
     assert [c.name for c in dataset.categories] == names

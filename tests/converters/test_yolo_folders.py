@@ -40,7 +40,7 @@ BOX = "0 0.5 0.5 0.5 0.5\n"
 )
 def test_a_label_is_found_in_every_layout(files: dict[str, str], tmp_path: Path) -> None:
     put(tmp_path, files)
-    assert converters.detect_format(tmp_path)[0] == "yolo"
+    assert converters.detect_format(tmp_path)[0].name == "yolo"
     assert [len(record.annotations) for record in converters.read(tmp_path).records] == [1]
 
 

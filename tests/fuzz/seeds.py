@@ -178,7 +178,7 @@ def lay_out(title: str, folder: Path, data: Path | None = None) -> tuple[str, Pa
 
 def _recognised(place: Path) -> str | None:
     try:
-        name = converters.detect_format(place)[0]
+        name = converters.detect_format(place)[0].name
         return name if any(record.annotations for record in converters.read(place).records) else None
     except SamlabelError:
         return None

@@ -24,10 +24,10 @@ def fakes() -> ModuleType:
 @pytest.fixture
 def plain_formats(fakes: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     """Label formats of the fakes in the place of the real ones."""
-    import converters
+    from samlabel import formats
 
     for name in ("write", "names", "get"):
-        monkeypatch.setattr(converters, name, getattr(fakes, name))
+        monkeypatch.setattr(formats, name, getattr(fakes, name))
 
 
 @pytest.fixture

@@ -93,7 +93,7 @@ def outline(pixels: np.ndarray, box: Any, score: float | None, category: int) ->
 
 
 def write(dataset: Dataset, path: Path, *, format: str, overwrite: bool = False, images: str | None = None) -> Any:
-    """Stands in for `converters.write`: `coco` is one file, `yolo` is one file an image."""
+    """Stands in for `samlabel.formats.write`: `coco` is one file, `yolo` is one file an image."""
     if format == "coco":
         lines = [json.dumps(record_to_json(record), sort_keys=True) for record in dataset.records]
         (path / "annotations.json").write_text("\n".join(lines))
@@ -112,4 +112,4 @@ def names() -> list[str]:
 def get(name: str) -> Any:
     if name not in names():
         raise UnknownName("format", name, names())
-    return SimpleNamespace(write=write)
+    return SimpleNamespace(options=lambda: SimpleNamespace(images="none"))

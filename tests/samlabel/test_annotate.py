@@ -14,7 +14,9 @@ from samlabel.annotate import auto_annotate, beside
 from samlabel.cli._console import print_summary
 from samlabel.errors import OutputExists, UnknownName, UsageError
 from samlabel.run import Event, Summary
+from samlabel.segmenters import SEGMENTERS
 from samlabel.select import Thresholds
+from tests.brought import bringing
 
 pytestmark = pytest.mark.usefixtures("plain_formats")
 
@@ -250,21 +252,12 @@ def test_a_manifest_of_someone_else_is_never_replaced(annotate: Any, tmp_path: P
 def test_another_segmenter_is_chosen_by_its_name_before_the_colon(
     photos: Path, tmp_path: Path, fakes: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from samlabel import plugins
-
-    asked: list[Any] = []
-
-    class Other:
-        @staticmethod
-        def load(what: str | None, **options: Any) -> Any:
-            asked.append(what)
-            return fakes.Segmenter()
-
-    monkeypatch.setattr(plugins, "find", lambda *_, **__: {"other": None, "sam": None})
-    monkeypatch.setattr(plugins, "get", lambda kind, name, package: Other)
+    source = f"from {fakes.__name__} import Segmenter\nASKED = []\n"
+    source += "def load(what, **options):\n    ASKED.append(what)\n    return Segmenter()\n"
+    bringing(tmp_path / "site", monkeypatch)("samlabel.segmenters", "other", source)
     options = {"detector": fakes.Detector(), "output_dir": tmp_path / "o", "device": "cpu"}
     summary = auto_annotate(photos, sam_model="other:big", **options)
-    assert (asked, summary.objects) == (["big"], 3)
+    assert (SEGMENTERS.get("other").ASKED, summary.objects) == (["big"], 3)
 
 
 def test_positional_arguments_are_those_of_ultralytics() -> None:

@@ -190,9 +190,10 @@ def test_a_signal_stops_cleanly_and_the_run_can_go_on(photos: Path, tmp_path: Pa
     script = f"""
 import sys
 sys.path[:0] = [{str(Path(__file__).parent)!r}, {str(ROOT)!r}]
-import converters, fakes, samlabel.annotate, samlabel.cli
+import fakes, samlabel.annotate, samlabel.cli
+from samlabel import formats
 from samlabel.pipeline import Models
-converters.write, converters.names, converters.get = fakes.write, fakes.names, fakes.get
+formats.write, formats.names, formats.get = fakes.write, fakes.names, fakes.get
 pause = float(sys.argv.pop())
 samlabel.annotate._models = lambda *a, **k: Models(fakes.Detector(), fakes.Segmenter(pause=pause))
 samlabel.cli.main(sys.argv[1:])

@@ -1,14 +1,19 @@
 from __future__ import annotations
 
 import sys
-from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from samlabel import plugins
 from samlabel.errors import MissingDependency, SamlabelError, UnknownName
+from samlabel.plugins import Registry, module_with
+from tests.brought import bringing
+
+
+def toys(package: str) -> Registry[Any]:
+    """The plug-ins of the kind "toy" in `package`, taken as they are."""
+    return Registry("toy", package, lambda _, found: found)
 
 
 @pytest.fixture
@@ -32,8 +37,8 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 def test_plugins_are_found_by_file_name_and_not_imported(package: Any) -> None:
     name = package(beta="raise SystemExit", alpha="x = 1", _inner="")
-    assert list(plugins.find("toy", name)) == ["alpha", "beta"]
-    assert plugins.get("toy", "alpha", name).x == 1
+    assert list(toys(name).found()) == ["alpha", "beta"]
+    assert toys(name).get("alpha").x == 1
 
 
 def test_a_broken_plugin_stays_in_the_listing_with_its_reason(package: Any) -> None:
@@ -43,26 +48,40 @@ def test_a_broken_plugin_stays_in_the_listing_with_its_reason(package: Any) -> N
         lacks="import a_package_that_nobody_has",
         asks="REQUIRES = ('another_that_nobody_has',)",
     )
-    problems = {one.name: one.problem for one in plugins.find("toy", name).values()}
+    problems = {one.name: one.problem for one in toys(name).found().values()}
     assert problems["fine"] is None
     assert "cannot be imported: ZeroDivisionError" in problems["broken"]
     lacking = "a_package_that_nobody_has"
     assert problems["lacks"] == f"the toy 'lacks' needs the package {lacking!r}: pip install {lacking}"
     assert "another_that_nobody_has" in problems["asks"]
     with pytest.raises(MissingDependency):
-        plugins.get("toy", "asks", name)
+        toys(name).get("asks")
 
 
 def test_an_unknown_name_lists_the_known_ones_and_the_nearest(package: Any) -> None:
     with pytest.raises(UnknownName, match="unknown toy 'alpa'; known: alpha, beta. Did you mean alpha?"):
-        plugins.get("toy", "alpa", package(alpha="", beta=""))
+        toys(package(alpha="", beta="")).get("alpa")
 
 
-def test_two_of_one_name_are_an_error(package: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_of_one_name_are_an_error(package: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     name = package(alpha="")
-    points = [EntryPoint("alpha", "elsewhere:thing", "samlabel.toys"), EntryPoint("gamma", "json", "samlabel.toys")]
-    monkeypatch.setattr("importlib.metadata.entry_points", lambda *, group: points)
+    bring = bringing(tmp_path / "site", monkeypatch)
+    bring("samlabel.toys", "gamma", "thing = 5", "thing")
+    assert toys(name).get("gamma") == 5
+    bring("samlabel.toys", "alpha", "")
     with pytest.raises(SamlabelError, match="two toys are called 'alpha'"):
-        plugins.find("toy", name)
-    del points[0]
-    assert plugins.find("toy", name)["gamma"].load().__name__ == "json"
+        toys(name).found()
+
+
+@pytest.mark.parametrize(
+    ("source", "attribute", "words"),
+    [("", "", "lacks load"), ("load = 5", "", "lacks load"), ("load = 5", "load", "is int 5; wanted a module")],
+    ids=["no function", "no function of that name", "no module"],
+)
+def test_a_plugin_that_lacks_what_its_kind_needs_says_so(
+    package: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str, attribute: str, words: str
+) -> None:
+    bringing(tmp_path / "site", monkeypatch)("samlabel.toys", "gamma", source, attribute)
+    registry = Registry("toy", package(), module_with("load"))
+    assert words in (registry.found()["gamma"].problem or "")
+    assert registry.usable() == {}

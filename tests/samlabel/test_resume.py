@@ -22,8 +22,9 @@ FORMATS = ("coco", "yolo")
 RUN = f"""
 import sys
 sys.path[:0] = [{str(HERE)!r}, {str(HERE.parents[1])!r}]
-import converters, fakes
-converters.write, converters.names, converters.get = fakes.write, fakes.names, fakes.get
+import fakes
+from samlabel import formats
+formats.write, formats.names, formats.get = fakes.write, fakes.names, fakes.get
 from samlabel.annotate import auto_annotate
 photos, out, pause = sys.argv[1:]
 print("ready", flush=True)

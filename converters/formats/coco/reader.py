@@ -12,7 +12,9 @@ from typing import Any
 import numpy as np
 
 from converters.fields.values import id_of, numbers, points_of, read_categories, read_mask, score_of, size_of, whole
+from converters.format import ReadOptions
 from converters.io.files import find_image_root, relative_name
+from converters.io.folders import head_of
 from converters.io.json_stream import JsonFile
 from converters.io.spool import FAR, Spool, SpoolPart
 from converters.lenient import Lenient, broken
@@ -43,7 +45,69 @@ _READ_KEYS = frozenset(
 _PLAIN_KEYS = frozenset(["id", "image_id", "category_id", "segmentation", "area", "bbox", "iscrowd"])
 
 
-def read_file(file: Path, image_root: Path | None, lenient: Lenient | None, reach: Reach) -> Dataset:
+FILE = "annotations.json"
+_FEW = 20  # JSON files of a folder that are looked into
+
+
+def recognize(path: Path) -> str | None:
+    """Why `path` is COCO instances, None when it is not."""
+    file = _find(path)
+    if file is None:
+        return None
+    head = head_of(file, 1 << 20)
+    if head[:1] != b"{" or not (b'"images"' in head or (b'"annotations"' in head and b'"categories"' in head)):
+        return None
+    return f"{file.name} is a JSON object with images, annotations and categories"
+
+
+def _find(path: Path) -> Path | None:
+    """The COCO file that `path` is or holds."""
+    if path.is_file():
+        return path if path.suffix.lower() == ".json" else None
+    if not path.is_dir():
+        return None
+    named = [path / FILE, path / "_annotations.coco.json", path / "annotations" / FILE]
+    files = [file for file in named if file.is_file()]
+    files += sorted([*path.glob("instances_*.json"), *path.glob("annotations/instances_*.json")])
+    files = files or _of_other_names(path)
+    if len(files) > 1:
+        listing = ", ".join(file.relative_to(path).as_posix() for file in files)
+        raise FormatError(f"{path}: several COCO files ({listing}); name one of them, or join them: samlabel merge")
+    return files[0] if files else None
+
+
+def _of_other_names(path: Path) -> list[Path]:
+    """Files that begin as COCO's do, where there are few: person_keypoints_val.json, train.json."""
+    for folder in (path, path / "annotations"):
+        files = sorted(folder.glob("*.json"))
+        heads = [(file, head_of(file)) for file in files] if len(files) <= _FEW else []
+        found = [file for file, head in heads if head[:1] == b"{" and _begins_as_coco(head)]
+        if found:
+            return found
+    return []
+
+
+def _begins_as_coco(head: bytes) -> bool:
+    return (
+        b'"images"' in head and b'"file_name"' in head and b'"segments_info"' not in head and b'"caption"' not in head
+    )
+
+
+def read(path: Path, options: ReadOptions) -> Dataset:
+    """The dataset of a COCO file, or of a folder with `annotations.json`; records sorted by file name.
+
+    Memory holds the table of images and no objects: those wait in a temporary file, sorted by image. `image_root` is
+    where file names start; without it, the folders where COCO is usually unpacked are tried. Raises FormatError with
+    the file, the id and the rule that is broken; with `lenient`, broken objects are left out and counted there.
+    """
+    file = _find(path)
+    if file is None:
+        raise FormatError(f"{path}: no COCO file here; wanted a .json file or a folder with {FILE}")
+    reach = options.reach_of(path)
+    return _read_file(reach.check(file), options.image_root, options.lenient, reach)
+
+
+def _read_file(file: Path, image_root: Path | None, lenient: Lenient | None, reach: Reach) -> Dataset:
     """The dataset of a COCO file, its records in the order of their names."""
     categories: tuple[Category, ...] = ()
     images: dict[Any, dict[str, Any]] | None = None

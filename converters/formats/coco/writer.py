@@ -1,114 +1,44 @@
-"""COCO instances: one JSON file with images, annotations and categories.
-
-https://cocodataset.org/#format-data; masks as compressed RLE with text counts, uncompressed RLE or polygons.
-Fields that samlabel does not read pass through in `extra`.
-"""
+"""Writing COCO instances."""
 
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Literal
 
 import numpy as np
 
 from converters.fields.simplify import Budget
 from converters.fields.values import Numbers, category_table, check_listed, plain
-from converters.io.files import check_transfer, dump_json, place_image, refuse_existing
-from converters.io.folders import head_of
-from converters.lenient import Lenient
-from converters.receipt import FEATURES, WriteReport
-from samlabel.errors import FormatError, UsageError
+from converters.format import FormatOptions, WriteReport, option
+from converters.io.files import dump_json, place_image, refuse_existing
+from samlabel.errors import UsageError
 from samlabel.files import OutputFolder, nameless
 from samlabel.geometry import PolygonMask, box_to_xywh, mask_to_polygons, simplify_to
-from samlabel.reach import Reach
 from samlabel.types import Annotation, Dataset, ImageRecord, Mask
 
-from .reader import read_file
-
-KEEPS = frozenset(FEATURES)
-ONE_FILE = True
-OPTIONS = {
-    "segmentation": "rle|polygons: both are exact",
-    "keep_ids": "keep the numbers of the source while they are free; else count from 1",
-    "max_points": "most points of a polygon, with segmentation=polygons",
-    "tolerance": "pixels that a polygon may leave the outline, with segmentation=polygons",
-}
-FILE = "annotations.json"
-_FEW = 20  # JSON files of a folder that are looked into
+from .reader import FILE
 
 
-def recognise(path: Path) -> str | None:
-    """Why `path` is COCO instances, None when it is not."""
-    file = _find(path)
-    if file is None:
-        return None
-    head = head_of(file, 1 << 20)
-    if head[:1] != b"{" or not (b'"images"' in head or (b'"annotations"' in head and b'"categories"' in head)):
-        return None
-    return f"{file.name} is a JSON object with images, annotations and categories"
+@dataclass(frozen=True, kw_only=True)
+class CocoOptions(FormatOptions):
+    segmentation: Literal["rle", "polygons"] = option("rle", "both are exact")
+    keep_ids: bool = option(True, "keep the numbers of the source while they are free; else count from 1")
+    max_points: int | None = option(None, "most points of a polygon, with segmentation=polygons")
+    tolerance: float = option(0.0, "pixels that a polygon may leave the outline, with segmentation=polygons")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.budget.is_set and self.segmentation == "rle":
+            raise UsageError("max_points and tolerance are for polygons; say --segmentation polygons")
+
+    @property
+    def budget(self) -> Budget:
+        return Budget(self.max_points, self.tolerance)
 
 
-def _find(path: Path) -> Path | None:
-    """The COCO file that `path` is or holds."""
-    if path.is_file():
-        return path if path.suffix.lower() == ".json" else None
-    if not path.is_dir():
-        return None
-    named = [path / FILE, path / "_annotations.coco.json", path / "annotations" / FILE]
-    files = [file for file in named if file.is_file()]
-    files += sorted([*path.glob("instances_*.json"), *path.glob("annotations/instances_*.json")])
-    files = files or _of_other_names(path)
-    if len(files) > 1:
-        listing = ", ".join(file.relative_to(path).as_posix() for file in files)
-        raise FormatError(f"{path}: several COCO files ({listing}); name one of them, or join them: samlabel merge")
-    return files[0] if files else None
-
-
-def _of_other_names(path: Path) -> list[Path]:
-    """Files that begin as COCO's do, where there are few: person_keypoints_val.json, train.json."""
-    for folder in (path, path / "annotations"):
-        files = sorted(folder.glob("*.json"))
-        heads = [(file, head_of(file)) for file in files] if len(files) <= _FEW else []
-        found = [file for file, head in heads if head[:1] == b"{" and _begins_as_coco(head)]
-        if found:
-            return found
-    return []
-
-
-def _begins_as_coco(head: bytes) -> bool:
-    return (
-        b'"images"' in head and b'"file_name"' in head and b'"segments_info"' not in head and b'"caption"' not in head
-    )
-
-
-def read(
-    path: Path, *, image_root: Path | None = None, lenient: Lenient | None = None, reach: Reach | None = None
-) -> Dataset:
-    """The dataset of a COCO file, or of a folder with `annotations.json`; records sorted by file name.
-
-    Memory holds the table of images and no objects: those wait in a temporary file, sorted by image. `image_root` is
-    where file names start; without it, the folders where COCO is usually unpacked are tried. Raises FormatError with
-    the file, the id and the rule that is broken; with `lenient`, broken objects are left out and counted there.
-    """
-    file = _find(Path(path))
-    if file is None:
-        raise FormatError(f"{path}: no COCO file here; wanted a .json file or a folder with {FILE}")
-    reach = reach or Reach.of(Path(path), image_root=image_root)
-    return read_file(reach.check(file), image_root, lenient, reach)
-
-
-def write(
-    dataset: Dataset,
-    path: Path,
-    *,
-    overwrite: bool = False,
-    images: str = "none",
-    segmentation: str = "rle",
-    keep_ids: bool = True,
-    max_points: int | None = None,
-    tolerance: float = 0.0,
-) -> WriteReport:
+def write(dataset: Dataset, path: Path, options: CocoOptions) -> WriteReport:
     """Write one COCO file: `path` itself when it ends in .json, else `path/annotations.json`.
 
     Annotations go to disk one by one, the table of images to a second file, so memory does not grow with them.
@@ -117,15 +47,13 @@ def write(
     the source are kept while they are free; an image or object without one gets the next free number, from 1 in the
     order of the records. An area that a COCO file gave is kept unless polygons are made smaller; others are the mask's.
     """
-    budget = _budget(segmentation, max_points, tolerance)
-    check_transfer(images)
+    budget, images = options.budget, options.images
     files = dataset.images_in()
-    path = Path(path)
     file = _file(path)
-    refuse_existing(existing(path), overwrite)
+    refuse_existing(existing(path), options.overwrite)
     folder = OutputFolder(file.parent).make()
     report = WriteReport("coco", str(file))
-    ids = _Ids(keep_ids)
+    ids = _Ids(options.keep_ids)
     known = frozenset(category.id for category in dataset.categories)
     with folder.replacing(file.name) as out, nameless(folder.path) as table:
         out.write(b"{")
@@ -139,7 +67,7 @@ def write(
             _write_line(table, report.images, _image_entry(record, number))
             report.images += 1
             for annotation in record.annotations:
-                segments = _segmentation(annotation, segmentation, budget, report)
+                segments = _segmentation(annotation, options.segmentation, budget, report)
                 area = None if budget.is_set and annotation.mask is not None else annotation.area
                 entry = _object_entry(annotation, ids.annotation(annotation), number, segments, area)
                 _write_line(out, report.objects, entry)
@@ -165,39 +93,13 @@ def _file(path: Path) -> Path:
     return path if path.suffix.lower() == ".json" else path / FILE
 
 
-def keeps(
-    *, segmentation: str = "rle", max_points: int | None = None, tolerance: float = 0.0, **_: Any
-) -> frozenset[str]:
-    """What survives with these options of `write`."""
-    return KEEPS - {"exact_masks"} if _budget(segmentation, max_points, tolerance).is_set else KEEPS
-
-
-def as_read(
-    annotation: Annotation,
-    *,
-    segmentation: str = "rle",
-    max_points: int | None = None,
-    tolerance: float = 0.0,
-    **_: Any,
-) -> Mask | None:
+def rendered_mask(annotation: Annotation, options: CocoOptions) -> Mask | None:
     """The mask that pycocotools makes of the object as `write` puts it down."""
     mask = annotation.mask
-    if mask is None or segmentation == "rle":
+    if mask is None or options.segmentation == "rle":
         return mask
-    polygons = _polygons(annotation, _budget(segmentation, max_points, tolerance))
+    polygons = _polygons(annotation, options.budget)
     return Mask.from_polygons(polygons, mask.size) if polygons else mask
-
-
-READER = "pycocotools"
-
-
-def _budget(segmentation: str, max_points: int | None, tolerance: float) -> Budget:
-    if segmentation not in ("rle", "polygons"):
-        raise UsageError(f"unknown segmentation {segmentation!r}; known: rle, polygons")
-    budget = Budget(max_points, tolerance)
-    if budget.is_set and segmentation == "rle":
-        raise UsageError("max_points and tolerance are for polygons; say --segmentation polygons")
-    return budget
 
 
 def _segmentation(annotation: Annotation, segmentation: str, budget: Budget, report: WriteReport) -> Any:

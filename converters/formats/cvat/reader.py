@@ -23,13 +23,13 @@ from converters.fields.shapes import (
     union,
 )
 from converters.fields.values import size_of, whole
+from converters.format import ReadOptions
 from converters.io.files import find_image_root, relative_name
 from converters.io.folders import Once, head_of
 from converters.io.xml import stream_xml
 from converters.lenient import Lenient, coded, passing_over, unbroken
 from samlabel.errors import FormatError, shown
 from samlabel.geometry import mask_from_rows
-from samlabel.reach import Reach
 from samlabel.types import Annotation, Dataset, ImageRecord, Mask, Size
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ _REGIONS = ("box", "polygon", "ellipse", "mask")
 _LONGEST = 30_000_000  # characters of one run-length text; one run a pixel of a large photo
 
 
-def recognise(path: Path) -> str | None:
+def recognize(path: Path) -> str | None:
     """Why `path` is CVAT for images, None when it is not."""
     files = [path] if path.is_file() else [path / FILE, *sorted(path.glob("*.xml"))]
     for file in files:
@@ -60,17 +60,15 @@ def _find(path: Path) -> Path:
     return found[0] if found else path / FILE
 
 
-def read(
-    path: Path, *, image_root: Path | None = None, lenient: Lenient | None = None, reach: Reach | None = None
-) -> Dataset:
+def read(path: Path, options: ReadOptions) -> Dataset:
     """The dataset of a CVAT file, or of the folder that holds one; records in the order of the file.
 
     Shapes of one label and one group are one object. An upright box is a box without a mask, a turned one is a mask.
     Points, lines and tags are no objects: they are kept in the record's `extra`. Attributes of an object go to its
     `extra`. Raises FormatError with file, image and rule.
     """
-    reach = reach or Reach.of(Path(path), image_root=image_root)
-    file = reach.check(_find(Path(path)))
+    image_root, lenient, reach = options.image_root, options.lenient, options.reach_of(path)
+    file = reach.check(_find(path))
     named_root = image_root
     listed: list[str] = []
     used: set[str] = set()

@@ -1,62 +1,46 @@
-"""CVAT for images 1.1: one XML file with polygons, masks as row-wise runs, and boxes.
-
-https://docs.cvat.ai/docs/manual/advanced/xml_format/. A mask's runs go row by row through its own rectangle, background
-first. Scores and crowd flags are attributes of a shape; CVAT takes over those that the task's labels declare.
-"""
+"""Writing CVAT for images 1.1."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from converters.fields.annotation import SCORES
 from converters.fields.categories import RenumberedAudit, names_of
-from converters.fields.shapes import as_polygon, check_choice, others_of, tight_box, writing
+from converters.fields.shapes import as_polygon, others_of, tight_box, writing
 from converters.fields.values import Numbers, check_listed, plain
-from converters.io.files import check_transfer, place_image, refuse_existing
+from converters.format import FormatOptions, WriteReport, option
+from converters.io.files import place_image, refuse_existing
 from converters.io.xml import text
-from converters.receipt import FEATURES, WriteReport
 from samlabel.files import OutputFolder
 from samlabel.geometry import mask_rows
 from samlabel.types import Annotation, Dataset, ImageRecord
 
-from .reader import FILE, read, recognise
+from .reader import FILE
 
-__all__ = ["KEEPS", "OPTIONS", "READER", "Audit", "read", "recognise", "write"]
-
-KEEPS = frozenset(FEATURES) - {
-    "category_ids",
-    "supercategories",
-    "annotation_ids",
-    "boxes",
-    "prompts",
-    "extra_fields",
-    "dataset_fields",
-}
-OPTIONS = {"shapes": "auto|polygon|mask: auto is a polygon where an object is one part without a hole, else a mask"}
-READER = "pycocotools"
 MADE_BY = ("manual", "auto", "semi-auto", "file")  # what CVAT itself says in `source`
 _WORD = re.compile("[A-Za-z_][A-Za-z0-9_.-]*")
 
-Audit = RenumberedAudit
+
+@dataclass(frozen=True, kw_only=True)
+class CvatOptions(FormatOptions):
+    shapes: Literal["auto", "polygon", "mask"] = option(
+        "auto", "auto is a polygon where an object is one part without a hole, else a mask"
+    )
 
 
-def write(
-    dataset: Dataset, path: Path, *, overwrite: bool = False, images: str = "none", shapes: str = "auto"
-) -> WriteReport:
+def write(dataset: Dataset, path: Path, options: CvatOptions) -> WriteReport:
     """Write one CVAT file: `path` itself when it ends in .xml, else `path/annotations.xml`; images go to `images/`.
 
     `shapes` is "polygon" (holes as zero-width seams, parts as a group), "mask", or "auto": polygons where an object is
     one part without a hole, masks elsewhere. Both come back exactly.
     """
-    check_transfer(images)
-    files = dataset.images_in()
-    check_choice(shapes)
-    path = Path(path)
+    images, shapes, files = options.images, options.shapes, dataset.images_in()
     file = _file(path)
-    refuse_existing(existing(path), overwrite)
+    refuse_existing(existing(path), options.overwrite)
     names = names_of(dataset.categories, "cvat")
     folder = OutputFolder(file.parent)
     report = WriteReport("cvat", str(file))

@@ -16,6 +16,7 @@ from converters.fields.annotation import annotation_of, unnested
 from converters.fields.categories import NAMELESS, numbered
 from converters.fields.shapes import OTHER, bad_mask, ellipse, mask_of, number_in, ordered_box, rectangle, union
 from converters.fields.values import size_of, whole
+from converters.format import ReadOptions
 from converters.io.files import read_json, read_text, relative_name
 from converters.io.folders import Once, beside, files_below, head_of, size_from_image
 from converters.io.png import read_numbered
@@ -50,7 +51,7 @@ FILE_KEYS = frozenset(
 _REGIONS = ("polygon", "rectangle", "circle", "mask")
 
 
-def recognise(path: Path) -> str | None:
+def recognize(path: Path) -> str | None:
     """Why `path` is labelme JSON, or the XML of the older LabelMe; None when it is neither."""
     file = path if path.is_file() else next(files_below(path, ".json", ".xml"), None)
     if file is None:
@@ -65,20 +66,17 @@ def recognise(path: Path) -> str | None:
     return f"{file.name} holds the shapes of one image, as labelme writes them"
 
 
-def read(
-    path: Path, *, image_root: Path | None = None, lenient: Lenient | None = None, reach: Reach | None = None
-) -> Dataset:
+def read(path: Path, options: ReadOptions) -> Dataset:
     """The dataset of a folder of labelme files, or of one file; records sorted by the paths of the files.
 
     Shapes of one label and one `group_id` are one object. A rectangle alone is a box without a mask. Points and lines
     are no objects: they are kept in the record's `extra`. Raises FormatError with file, shape and rule. A folder of
     the older LabelMe's XML is read too.
     """
-    path = Path(path)
-    reach = reach or Reach.of(path, image_root=image_root)
+    image_root, lenient, reach = options.image_root, options.lenient, options.reach_of(path)
     oldest = path if path.is_file() else next(files_below(path, ".json", ".xml"), None)
     if oldest is not None and oldest.suffix.lower() == ".xml":
-        return read_old(path, image_root=image_root, lenient=lenient, reach=reach)
+        return read_old(path, image_root, lenient, reach)
     base = path if path.is_dir() else path.parent
     files = tuple(files_below(path, ".json")) if path.is_dir() else (path,)
     listed = base / LABELS

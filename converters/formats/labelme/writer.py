@@ -1,54 +1,44 @@
-"""labelme JSON: one file an image beside it, with polygons, mask bitmaps, rectangles and circles.
-
-https://github.com/wkentaro/labelme. A part of an object is a polygon, parts share a `group_id`; an object with a hole
-is a shape of type `mask`. Fields that labelme does not know stay in its files when it saves them, so scores, crowd
-flags and ids travel as further keys of a shape. `labels.txt` lists the classes, as `labelme --labels` takes it.
-"""
+"""Writing labelme JSON."""
 
 from __future__ import annotations
 
 import base64
 import io
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, Literal
 
 from converters.fields.annotation import fields_of, nested
 from converters.fields.categories import RenumberedAudit, names_of
-from converters.fields.shapes import OTHER, check_choice, others_of, tight_box
+from converters.fields.shapes import OTHER, others_of, tight_box
 from converters.fields.values import check_listed, plain
-from converters.io.files import Names, check_transfer, dump_json, place_image, refuse_existing
+from converters.format import FormatOptions, ImageMode, WriteReport, option
+from converters.io.files import Names, dump_json, place_image, refuse_existing
 from converters.io.folders import files_below
 from converters.io.painting import painted, save
-from converters.receipt import FEATURES, WriteReport
 from samlabel.files import OutputFolder
 from samlabel.geometry import count_parts_and_holes, cropped, mask_to_contours
 from samlabel.types import Annotation, Dataset, Mask
 
-from .reader import FILE_KEYS, LABELS, SHAPE_KEYS, read, recognise
+from .reader import FILE_KEYS, LABELS, SHAPE_KEYS
 
-__all__ = ["KEEPS", "OPTIONS", "READER", "Audit", "read", "recognise", "write"]
-
-KEEPS = frozenset(FEATURES) - {"category_ids", "supercategories", "dataset_fields"}
-OPTIONS = {"shapes": "auto|polygon|mask: auto is polygons, and a bitmap where there are holes"}
-READER = "labelme"
 VERSION = "5.4.1"  # the labelme whose files these are; it knows shapes of type mask
 _CUT = 1 / 16  # corners lie this far inside their pixels: labelme cuts them down to pixels and paints the outline
 
-Audit = RenumberedAudit
+
+@dataclass(frozen=True, kw_only=True)
+class LabelmeOptions(FormatOptions):
+    images: ImageMode = "copy"
+    shapes: Literal["auto", "polygon", "mask"] = option("auto", "auto is polygons, and a bitmap where there are holes")
 
 
-def write(
-    dataset: Dataset, path: Path, *, overwrite: bool = False, images: str = "copy", shapes: str = "auto"
-) -> WriteReport:
+def write(dataset: Dataset, path: Path, options: LabelmeOptions) -> WriteReport:
     """Write labelme files below the folder `path`: `sub/a.json` for the image `sub/a.jpg`, placed beside it.
 
     `shapes` is "polygon" (holes as zero-width seams), "mask" (bitmaps), or "auto": polygons, bitmaps for holes.
     """
-    check_transfer(images)
-    files = dataset.images_in()
-    check_choice(shapes)
-    path = Path(path)
-    refuse_existing(existing(path), overwrite)
+    images, shapes, files = options.images, options.shapes, dataset.images_in()
+    refuse_existing(existing(path), options.overwrite)
     names = names_of(dataset.categories, "labelme")
     folder = OutputFolder(path)
     report = WriteReport("labelme", str(path))

@@ -36,7 +36,7 @@ def is_old(file: Path) -> bool:
     return b"<annotation>" in head and (b"<imagesize>" in head or b"<pt>" in head or b"<sourceAnnotation>" in head)
 
 
-def read_old(path: Path, *, image_root: Path | None, lenient: Lenient | None, reach: Reach) -> Dataset:
+def read_old(path: Path, image_root: Path | None, lenient: Lenient | None, reach: Reach) -> Dataset:
     """The dataset of a folder of LabelMe XML files, or of one; objects marked as deleted are left out."""
     folder = path if path.is_dir() else path.parent
     if (folder / "Annotations").is_dir():

@@ -13,6 +13,7 @@ from converters.fields.annotation import annotation_of
 from converters.fields.categories import NAMELESS, numbered
 from converters.fields.shapes import OTHER, bad_mask, ellipse, mask_of, number_in, rectangle
 from converters.fields.values import size_of, whole
+from converters.format import ReadOptions
 from converters.io.files import IMAGE_SUFFIXES, find_image_root, read_json, relative_name
 from converters.io.folders import Once, head_of, size_from_image
 from converters.io.xml import read_xml
@@ -43,7 +44,7 @@ _RESULT_KEYS = frozenset(
 )
 
 
-def recognise(path: Path) -> str | None:
+def recognize(path: Path) -> str | None:
     """Why `path` is Label Studio JSON, None when it is not."""
     for file in [path] if path.is_file() else _candidates(path):
         head = head_of(file, 1 << 20)
@@ -68,16 +69,14 @@ def _find(path: Path) -> Path:
     return found[0]
 
 
-def read(
-    path: Path, *, image_root: Path | None = None, lenient: Lenient | None = None, reach: Reach | None = None
-) -> Dataset:
+def read(path: Path, options: ReadOptions) -> Dataset:
     """The dataset of a Label Studio export, or of the folder that holds one; records in the order of the tasks.
 
     A task's first annotation that nobody cancelled counts, or, without any, its first prediction; how many others there
     were is kept in the record's `extra`. Raises FormatError with file, task, region and rule.
     """
-    reach = reach or Reach.of(Path(path), image_root=image_root)
-    file = reach.check(_find(Path(path)))
+    image_root, lenient, reach = options.image_root, options.lenient, options.reach_of(path)
+    file = reach.check(_find(path))
     named_root = image_root
     tasks = read_json(file)
     if not isinstance(tasks, list) or not (lenient or all(isinstance(task, dict) for task in tasks)):

@@ -1,68 +1,49 @@
-"""Label Studio JSON: tasks with polygon and brush regions, and the labelling configuration beside them.
-
-https://labelstud.io/guide/task_format and https://labelstud.io/tags/brushlabels. Coordinates are per cent of the image;
-a brush is the bit stream of `_brush`. What Label Studio has no field for travels in a region's `meta`, which it keeps;
-class numbers are the `category` of a Label, as its own COCO export reads them.
-"""
+"""Writing Label Studio tasks."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import quote
 
 from converters.fields.annotation import fields_of
 from converters.fields.categories import names_of
-from converters.fields.shapes import OTHER, check_choice, others_of, writing
+from converters.fields.shapes import OTHER, others_of, writing
 from converters.fields.values import Numbers, check_listed
-from converters.io.files import check_transfer, dump_json, place_image, refuse_existing
+from converters.format import FormatOptions, WriteReport, option
+from converters.io.files import dump_json, place_image, refuse_existing
 from converters.io.xml import text
-from converters.receipt import FEATURES, WriteReport
-from samlabel.errors import UsageError
 from samlabel.files import OutputFolder
 from samlabel.geometry import count_parts_and_holes, mask_rows
 from samlabel.types import Annotation, Dataset, ImageRecord
 
 from .brush import brush_encode
-from .reader import CONFIG, FILE, read, recognise
+from .reader import CONFIG, FILE
 
-__all__ = ["KEEPS", "OPTIONS", "read", "recognise", "write"]
-
-KEEPS = frozenset(FEATURES) - {"supercategories", "dataset_fields"}
-OPTIONS = {
-    "shapes": "auto|polygon|mask: brushes (mask), polygons where an object is one part, auto: and without a hole",
-    "into": "annotations|predictions: the latter are shown as a model's",
-    "prefix": "what stands before the image's path in a task's data",
-}
 LOCAL = "/data/local-files/?d="  # how Label Studio addresses a file below its local storage
-PLACES = ("annotations", "predictions")
 
 
-def write(
-    dataset: Dataset,
-    path: Path,
-    *,
-    overwrite: bool = False,
-    images: str = "none",
-    shapes: str = "auto",
-    into: str = "annotations",
-    prefix: str = LOCAL,
-) -> WriteReport:
+@dataclass(frozen=True, kw_only=True)
+class LabelStudioOptions(FormatOptions):
+    shapes: Literal["auto", "polygon", "mask"] = option(
+        "auto", "brushes (mask), polygons where an object is one part, auto: and without a hole"
+    )
+    into: Literal["annotations", "predictions"] = option("annotations", "the latter are shown as a model's")
+    prefix: str = option(LOCAL, "what stands before the image's path in a task's data")
+
+
+def write(dataset: Dataset, path: Path, options: LabelStudioOptions) -> WriteReport:
     """Write tasks to `path` when it ends in .json, else to `path/tasks.json`; images go to `images/`.
 
     `shapes` is "mask" (brushes), or "auto" and "polygon": polygons where an object is one part ("auto": and without a
     hole), brushes elsewhere. `into` is "annotations", or "predictions" to show them as a model's. `prefix` stands
     before the image's path in a task's data; Label Studio's local storage by default.
     """
-    check_transfer(images)
-    files = dataset.images_in()
-    check_choice(shapes)
-    if into not in PLACES:
-        raise UsageError(f"unknown place for labels {into!r}; known: {', '.join(PLACES)}")
-    path = Path(path)
+    images, files = options.images, dataset.images_in()
     file = _file(path)
-    refuse_existing(existing(path), overwrite)
+    refuse_existing(existing(path), options.overwrite)
     names = names_of(dataset.categories, "labelstudio")
     folder = OutputFolder(file.parent)
     report = WriteReport("labelstudio", str(file))
@@ -76,7 +57,7 @@ def write(
             number = numbers.take(record.id)
             report.losses["image-ids-changed"] += record.id not in (None, number)
             with writing(record, "labelstudio"):
-                task = _task(record, number, names, shapes, into, prefix)
+                task = _task(record, number, names, options)
             out.write(((",\n" if report.images else "\n") + dump_json(task)).encode())
             report.images += 1
             report.objects += len(record.annotations)
@@ -96,13 +77,11 @@ def _file(path: Path) -> Path:
     return path if path.suffix.lower() == ".json" else path / FILE
 
 
-def _task(
-    record: ImageRecord, number: int, names: Mapping[int, str], shapes: str, into: str, prefix: str
-) -> dict[str, Any]:
+def _task(record: ImageRecord, number: int, names: Mapping[int, str], options: LabelStudioOptions) -> dict[str, Any]:
     height, width = (int(side) for side in record.size)
     results = []
     for place, annotation in enumerate(record.annotations, start=1):
-        result = _region(annotation, names[annotation.category_id], record, shapes)
+        result = _region(annotation, names[annotation.category_id], record, options.shapes)
         fields = fields_of(annotation)
         score = {"score": fields.pop("score")} if "score" in fields else {}
         meta = {"meta": fields} if fields else {}
@@ -114,14 +93,18 @@ def _task(
     else:
         others = []
     entry: dict[str, Any] = {"result": results + others}
-    entry.update({"model_version": "samlabel"} if into == "predictions" else {})
+    entry.update({"model_version": "samlabel"} if options.into == "predictions" else {})
     task: dict[str, Any] = {
         "id": number,
-        "data": {"image": prefix + quote(record.path, errors="surrogateescape"), "width": width, "height": height},
+        "data": {
+            "image": options.prefix + quote(record.path, errors="surrogateescape"),
+            "width": width,
+            "height": height,
+        },
         "annotations": [],
         "predictions": [],
     }
-    task[into] = [entry]
+    task[options.into] = [entry]
     return {**task, "meta": extra} if extra else task
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from converters.fields.annotation import READ, annotation_of
 from converters.fields.values import further_of, numbers, read_categories, read_mask, size_of, whole
+from converters.format import ReadOptions
 from converters.io.files import EXTRACTED, find_image_root, opened, parse_json, relative_name
 from converters.io.folders import Once, files_below, head_of, size_from_image
 from converters.lenient import Lenient, broken, coded, passing_over, unbroken
@@ -40,7 +41,7 @@ def arrow() -> Any:
     return pyarrow
 
 
-def recognise(path: Path) -> str | None:
+def recognize(path: Path) -> str | None:
     """Why `path` is Parquet, None when it is not."""
     file = path if path.is_file() else next(iter(_files(path)), None)
     if file is None or file.suffix.lower() != ".parquet" or head_of(file, 4) != b"PAR1":
@@ -55,14 +56,7 @@ def _files(path: Path) -> tuple[Path, ...]:
     return tuple(files_below(path / "data" if (path / "data").is_dir() else path, ".parquet"))
 
 
-def read(
-    path: Path,
-    *,
-    image_root: Path | None = None,
-    lenient: Lenient | None = None,
-    pictures: bool = False,
-    reach: Reach | None = None,
-) -> Dataset:
+def read(path: Path, options: ReadOptions) -> Dataset:
     """The dataset of a Parquet file or of a folder of them; records in the order of files and rows.
 
     Wants a column `image` and a column `objects` with `bbox` (XYWH) and `category`; `segmentation` is COCO RLE.
@@ -70,8 +64,7 @@ def read(
     holds the images, each is put into a temporary folder, the dataset's `image_root`, while its record passes by.
     Raises FormatError with file, row and rule; with `lenient`, broken rows and objects are left out and counted there.
     """
-    path = Path(path)
-    reach = reach or Reach.of(path, image_root=image_root)
+    image_root, lenient, reach = options.image_root, options.lenient, options.reach_of(path)
     files = tuple(reach.check(file) for file in _files(path))
     if not files:
         raise FormatError(f"{path}: no .parquet file here")
@@ -81,7 +74,9 @@ def read(
     names = list(islice(unbroken(_names(files, image_root), lenient), 50))
     usual = [p for parent in parents for p in (parent / "images", parent)]
     root = image_root or find_image_root(names, usual, reach)
-    extracted = _Extracted() if pictures and root is None and any(_holds_bytes(file) for file in files) else None
+    extracted = (
+        _Extracted() if options.pictures and root is None and any(_holds_bytes(file) for file in files) else None
+    )
     if extracted is not None:
         reach = reach.plus(extracted.root)
     records = _Records(files, categories, root, lenient, extracted, reach, image_root)

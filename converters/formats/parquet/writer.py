@@ -1,34 +1,24 @@
-"""Parquet in the layout that Hugging Face datasets load: a row an image, its objects as lists with COCO RLE.
-
-https://huggingface.co/docs/datasets/object_detection. Columns: `image` (a path, or the file's bytes), `image_id`,
-`width`, `height`, `file_name`, and `objects` with `bbox` (XYWH), `category` (the place of its class among the names),
-`category_id`, `area`, `iscrowd`, `segmentation`, scores. Needs pyarrow: pip install "samlabel[parquet]".
-"""
+"""Writing Parquet in the layout of Hugging Face object detection sets."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from converters.fields.annotation import SCORES, fields_of
 from converters.fields.values import category_table, check_listed, further
-from converters.io.files import check_transfer, dump_json, opened, place_image, refuse_existing
-from converters.receipt import FEATURES, WriteReport
+from converters.format import FormatOptions, WriteReport, option
+from converters.io.files import dump_json, opened, place_image, refuse_existing
 from samlabel.errors import FormatError, ImageChanged, UsageError, brief
 from samlabel.files import OutputFolder
 from samlabel.geometry import box_to_xywh
 from samlabel.image_files import ImageFiles
 from samlabel.types import Annotation, Dataset, ImageRecord
 
-from .reader import OURS, arrow, read, recognise
+from .reader import OURS, arrow
 
-__all__ = ["KEEPS", "OPTIONS", "READER", "read", "recognise", "write"]
-
-KEEPS = frozenset(FEATURES)
-ONE_FILE = True
-OPTIONS = {"pictures": "path|embed: the latter puts the image files into the column image"}
-READER = "pycocotools"
 FILE = "data/train-00000-of-00001.parquet"
 ROWS = 256  # rows of a group, fewer when pictures make it larger than
 BYTES = 64 << 20
@@ -36,27 +26,21 @@ BYTES = 64 << 20
 _COLUMNS = frozenset(("id", "bbox", "iscrowd", "source", *SCORES))
 
 
-def write(
-    dataset: Dataset,
-    path: Path,
-    *,
-    overwrite: bool = False,
-    images: str = "none",
-    pictures: str = "path",
-) -> WriteReport:
+@dataclass(frozen=True, kw_only=True)
+class ParquetOptions(FormatOptions):
+    pictures: Literal["path", "embed"] = option("path", "the latter puts the image files into the column image")
+
+
+def write(dataset: Dataset, path: Path, options: ParquetOptions) -> WriteReport:
     """Write `path` itself when it ends in .parquet, else `path/data/train-00000-of-00001.parquet`.
 
     `pictures` is "path", or "embed" to put the image files into the column `image`, so that the file is all a reader
     needs. `images` places them in `images/` as well. Rows go to disk in groups, so memory does not grow with them.
     """
-    check_transfer(images)
-    files = dataset.images_in()
-    if pictures not in ("path", "embed"):
-        raise UsageError(f"unknown choice of pictures {pictures!r}; known: path, embed")
+    images, files = options.images, dataset.images_in()
     pyarrow = arrow()
-    path = Path(path)
     file = _file(path)
-    refuse_existing(existing(path), overwrite)
+    refuse_existing(existing(path), options.overwrite)
     table = category_table(dataset.categories)
     index = {entry["id"]: place for place, entry in enumerate(table)}
     features = _features([entry["name"] for entry in table])
@@ -74,7 +58,7 @@ def write(
             if images != "none":
                 place = f"images/{record.path}"
                 place_image(files, record.path, folder, place, images)
-            data = _bytes(files, record) if pictures == "embed" else None
+            data = _bytes(files, record) if options.pictures == "embed" else None
             waiting.append(_row(record, index, place, data))
             size += len(data or b"")
             if len(waiting) == ROWS or size > BYTES:

@@ -13,6 +13,7 @@ import numpy as np
 from converters.fields.categories import NAMELESS, numbered
 from converters.fields.shapes import mask_of, number_in
 from converters.fields.values import size_of, whole
+from converters.format import ReadOptions
 from converters.io.files import IMAGE_SUFFIXES, leaves, read_text, relative_name
 from converters.io.folders import Once, beside, files_below, head_of, size_from_image
 from converters.io.png import Numbered, read_numbered
@@ -63,7 +64,7 @@ def palette() -> np.ndarray:
     return colours
 
 
-def recognise(path: Path) -> str | None:
+def recognize(path: Path) -> str | None:
     """Why `path` is Pascal VOC, None when it is not."""
     file = path if path.is_file() else next(files_below(_annotations(path), ".xml"), None)
     if file is not None and file.suffix.lower() == ".xml":
@@ -79,16 +80,13 @@ def _annotations(path: Path) -> Path:
     return path / "Annotations" if (path / "Annotations").is_dir() else path
 
 
-def read(
-    path: Path, *, image_root: Path | None = None, lenient: Lenient | None = None, reach: Reach | None = None
-) -> Dataset:
+def read(path: Path, options: ReadOptions) -> Dataset:
     """The dataset of a VOC folder, of any folder of such XML files, or of one file; records sorted by path.
 
     The n-th object's mask is where SegmentationObject/ has the index n. Without that picture, or where the index does
     not occur, it is a box alone, unless its XML holds a polygon. Raises FormatError with file, object and rule.
     """
-    path = Path(path)
-    reach = reach or Reach.of(path, image_root=image_root)
+    image_root, lenient, reach = options.image_root, options.lenient, options.reach_of(path)
     files: tuple[Path, ...]
     if path.is_file():
         folder, files = path.parent, (path,)

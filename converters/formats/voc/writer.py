@@ -1,13 +1,9 @@
-"""Pascal VOC: an XML file an image, and pictures whose indices say which pixel belongs to which object and class.
-
-http://host.robots.ox.ac.uk/pascal/VOC/voc2012/htmldoc/devkit_doc.html. The n-th object of an XML file has the index n
-in SegmentationObject/. A pixel belongs to one object, so masks that overlap come back cut: the smaller one is in front.
-`labelmap.txt` lists the classes as CVAT and Datumaro do.
-"""
+"""Writing Pascal VOC."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
@@ -15,24 +11,21 @@ import numpy as np
 
 from converters.fields.categories import RenumberedAudit, names_of
 from converters.fields.values import check_listed, plain
-from converters.io.files import Names, check_transfer, place_image, refuse_existing
+from converters.format import FormatOptions, ImageMode, WriteReport
+from converters.io.files import Names, place_image, refuse_existing
 from converters.io.folders import files_below
 from converters.io.painting import Painting, painted, save
 from converters.io.xml import text
-from converters.receipt import WriteReport
 from samlabel.errors import UsageError, shown
 from samlabel.files import OutputFolder
 from samlabel.types import Annotation, Category, Dataset, ImageRecord, Size
 
-from .reader import MAP, VOID, palette, read, recognise
+from .reader import MAP, VOID, palette
 
-__all__ = ["KEEPS", "READER", "Audit", "read", "reader_ious", "recognise", "write"]
-
-KEEPS = frozenset(["holes", "parts", "boxes", "boxes_without_mask", "empty_images", "category_names"])
 _FLAGS = ("difficult", "truncated", "occluded")
 
 
-class Audit(RenumberedAudit):
+class VocAudit(RenumberedAudit):
     """Losses that only the records show: masks cut by others in front of them, objects beyond the 254th."""
 
     def __init__(self, categories: Iterable[Category]) -> None:
@@ -42,6 +35,9 @@ class Audit(RenumberedAudit):
     def add(self, record: ImageRecord) -> None:
         kept = [a for a in record.annotations if a.mask is None or a.mask.area]
         self._cut += sum(_cut(kept, record))
+
+    def join(self, other: Any) -> None:
+        self._cut += other._cut
 
     def losses(self) -> Mapping[str, int]:
         return {**super().losses(), "mask-changed": self._cut}
@@ -53,10 +49,7 @@ def _cut(annotations: Sequence[Annotation], record: ImageRecord) -> list[bool]:
     return [a.mask is not None and seen.get(n, 0) != a.mask.area for n, a in enumerate(annotations, start=1)]
 
 
-READER = "a reader of SegmentationObject"
-
-
-def reader_ious(annotations: Sequence[Annotation], size: Size, **_: Any) -> list[float]:
+def rendered_ious(annotations: Sequence[Annotation], size: Size) -> list[float]:
     """IoU of every mask with the pixels that the picture leaves it."""
     masked = [a for a in annotations if a.mask is not None and a.mask.area]
     seen = _painted(masked, size).visible()
@@ -70,15 +63,18 @@ def _painted(annotations: Sequence[Annotation], size: Size) -> Painting:
     return painted([(number, a.mask) for number, a in numbered if a.mask is not None], size)
 
 
-def write(dataset: Dataset, path: Path, *, overwrite: bool = False, images: str = "copy") -> WriteReport:
+@dataclass(frozen=True, kw_only=True)
+class VocOptions(FormatOptions):
+    images: ImageMode = "copy"
+
+
+def write(dataset: Dataset, path: Path, options: VocOptions) -> WriteReport:
     """Write a VOC dataset below the folder `path`: Annotations/, JPEGImages/, the two pictures, ImageSets/.
 
     Images keep their kind (.png stays .png); sub-folders are mirrored. Pictures are written for images with masks.
     """
-    check_transfer(images)
-    files = dataset.images_in()
-    path = Path(path)
-    refuse_existing(existing(path), overwrite)
+    images, files = options.images, dataset.images_in()
+    refuse_existing(existing(path), options.overwrite)
     names = names_of(dataset.categories, "voc")
     if len(names) >= VOID:
         raise UsageError(f"{len(names)} categories; the pictures of Pascal VOC have room for {VOID - 1}")

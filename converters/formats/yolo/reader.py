@@ -10,6 +10,7 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
+from converters.format import ReadOptions
 from converters.io.files import IMAGE_SUFFIXES, Names, leaves, read_text
 from converters.io.folders import files_below, head_of
 from converters.io.yaml import load_yaml
@@ -26,7 +27,7 @@ from .rows import read_polygon
 SPLIT_KEYS = ("train", "val", "validation", "test", "minival")
 
 
-def recognise(path: Path) -> str | None:
+def recognize(path: Path) -> str | None:
     """Why `path` is a YOLO dataset, None when it is not."""
     yaml_file = _yaml_of(path)
     if yaml_file is not None:
@@ -56,9 +57,7 @@ def _yaml_of(path: Path) -> Path | None:
     return found[0] if len(found) == 1 else None
 
 
-def read(
-    path: Path, *, image_root: Path | None = None, lenient: Lenient | None = None, reach: Reach | None = None
-) -> Dataset:
+def read(path: Path, options: ReadOptions) -> Dataset:
     """The dataset of a `data.yaml`, of the folder that holds one, or of a folder of images with labels.
 
     Image sizes come from the headers of the images, upright. Rows of four numbers after the class are boxes, with no
@@ -66,8 +65,7 @@ def read(
     objects. With `image_root`, images are taken from there, and their labels from `labels/` here under the same names.
     Raises FormatError with file, line and rule; with `lenient`, broken rows and images are left out and counted there.
     """
-    path = Path(path)
-    reach = reach or Reach.of(path, image_root=image_root)
+    image_root, lenient, reach = options.image_root, options.lenient, options.reach_of(path)
     yaml_file = _yaml_of(path)
     base = path if path.is_dir() else path.parent
     keypoints = None

@@ -260,7 +260,7 @@ def test_an_image_that_changes_while_labels_are_written_is_noticed_when_it_is_pl
             (images / "a.bmp").unlink() if gone else swap(images / "a.bmp", new, "in place")
         return write(dataset, path, format=format, **options)
 
-    monkeypatch.setattr(converters, "write", late)
+    monkeypatch.setattr("samlabel.formats.write", late)
     summary = run(formats=("coco", format), images=placed)
     assert [(one.path, one.stage) for one in summary.failures] == [("a.bmp", "write")] and summary.exit_code == 3
     names = {file.stem for file in (tmp_path / "out").rglob("*") if ".samlabel" not in file.parts}
@@ -280,7 +280,7 @@ def test_an_image_that_changes_before_it_is_embedded_is_noticed(
             swap(images / "a.bmp", new, "in place")
         return write(dataset, path, format=format, **{**options, "pictures": "embed"})
 
-    monkeypatch.setattr(converters, "write", late)
+    monkeypatch.setattr("samlabel.formats.write", late)
     assert [one.path for one in run(formats=("parquet",)).failures] == ["a.bmp"]
     monkeypatch.undo()
     found = converters.read(tmp_path / "out" / "parquet", pictures=True)

@@ -1,0 +1,39 @@
+"""Label formats as the rest of samlabel uses them: the one module that imports `converters`."""
+
+from __future__ import annotations
+
+from converters import (
+    Format,
+    FormatOptions,
+    Lenient,
+    OptionInfo,
+    Policy,
+    Receipt,
+    begun,
+    detect_format,
+    get,
+    list_formats,
+    names,
+    note_images,
+    read,
+    transfer,
+    write,
+)
+
+__all__ = [
+    "Format",
+    "FormatOptions",
+    "Lenient",
+    "OptionInfo",
+    "Policy",
+    "Receipt",
+    "begun",
+    "detect_format",
+    "get",
+    "list_formats",
+    "names",
+    "note_images",
+    "read",
+    "transfer",
+    "write",
+]
