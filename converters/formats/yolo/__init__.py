@@ -14,7 +14,7 @@ from converters.format import Capabilities, Format, ReadOptions, WriteReport
 from samlabel.geometry import PolygonMask
 from samlabel.types import Annotation, Category, Dataset, Mask, Size
 
-from .objects import rendered_ious, rendered_mask
+from .encoder import rendered_ious, rendered_mask
 from .options import YoloOptions
 from .reader import read, recognize
 from .writer import YoloAudit, existing, write

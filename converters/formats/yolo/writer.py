@@ -16,7 +16,7 @@ from samlabel.image_files import ImageFiles
 from samlabel.types import Annotation, Category, Dataset, ImageRecord, Size
 
 from .layout import label_path
-from .objects import rows_of
+from .encoder import rows_of
 from .options import YoloOptions
 from .rows import box_row_as_polygon
 
