@@ -2,7 +2,8 @@
 
 A format module has KEEPS (words of FEATURES that survive a round trip), `recognise(path)` (why the files are of
 this format, or None), `read(path) -> Dataset`, `write(dataset, path) -> WriteReport` and `existing(path)` (the label
-file that a write would replace, or None); further options of `read` and `write` are keyword-only; OPTIONS says in a
+file that a write would replace, or None); one whose labels say nothing about an image's size may have
+`read_unsized(path, *, reach)`, see `Unsized`; further options of `read` and `write` are keyword-only; OPTIONS says in a
 line what those of `write` do. Others bring formats through the entry point group `samlabel.formats`.
 """
 
@@ -13,6 +14,7 @@ from ._lenient import SKIPPED, Lenient
 from ._measure import MaskIou
 from ._registry import FormatInfo, OptionInfo, detect_format, formats, get, names, options_of, parsed_options
 from ._report import CODES, FEATURES, NOTED, REFUSED, Receipt, WriteReport
+from ._unsized import Unsized, read_unsized
 
 __all__ = [
     "CODES",
@@ -25,6 +27,7 @@ __all__ = [
     "MaskIou",
     "OptionInfo",
     "Receipt",
+    "Unsized",
     "WriteReport",
     "begun",
     "convert",
@@ -36,6 +39,7 @@ __all__ = [
     "options_of",
     "parsed_options",
     "read",
+    "read_unsized",
     "transfer",
     "wants_pictures",
     "write",

@@ -121,12 +121,7 @@ def detect_format(path: Path | str) -> tuple[str, str]:
     """
     path = Path(path)
     check_place(path)
-    found: dict[str, str] = {}
-    for info in formats():
-        recognise = None if info.problem else getattr(get(info.name), "recognise", None)
-        why = recognise(path) if recognise else None
-        if why:
-            found[info.name] = why
+    found = recognised(path)
     if len(found) > 1:
         reasons = "; ".join(f"{name} ({why})" for name, why in found.items())
         raise FormatError(f"{path}: may be {reasons}; say which (--from)")
@@ -142,6 +137,17 @@ def detect_format(path: Path | str) -> tuple[str, str]:
         held = f"holds labels of several formats, {_listing(below)}"
         raise FormatError(f"{path}: {held}; name one folder, or one format (--from)")
     return name, f"{why}; not read: {_listing(others)} below, name such a folder to read it"
+
+
+def recognised(path: Path) -> dict[str, str]:
+    """Formats that the labels at `path` may be of, and what in the files says so."""
+    found: dict[str, str] = {}
+    for info in formats():
+        recognise = None if info.problem else getattr(get(info.name), "recognise", None)
+        why = recognise(path) if recognise else None
+        if why:
+            found[info.name] = why
+    return found
 
 
 def check_place(path: Path) -> None:

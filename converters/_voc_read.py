@@ -69,7 +69,8 @@ def recognise(path: Path) -> str | None:
     file = path if path.is_file() else next(files_below(_annotations(path), ".xml"), None)
     if file is not None and file.suffix.lower() == ".xml":
         head = head_of(file)
-        if b"<annotation>" in head and b"<imagesize>" not in head and b"<pt>" not in head and b"<filename>" in head:
+        ours = any(tag in head for tag in (b"<filename>", b"<size>", b"<bndbox>"))  # the first is left out at times
+        if b"<annotation>" in head and b"<imagesize>" not in head and b"<pt>" not in head and ours:
             return f"{file.name} describes the objects of one image, as Pascal VOC does"
     if path.is_dir() and (path / MAP).is_file() and (path / "Annotations").is_dir():
         return f"{MAP} lists the classes of Pascal VOC's pictures"

@@ -27,6 +27,7 @@ from ._yolo_fill import as_ultralytics_fills, iou_in_ultralytics
 from ._yolo_layout import label_path
 from ._yolo_read import read, recognise
 from ._yolo_rows import TRACED, box_row, box_row_as_polygon, mask_row, plain_row, polygon_rows, read_polygon
+from ._yolo_unsized import read_unsized
 
 __all__ = [
     "KEEPS",
@@ -37,6 +38,7 @@ __all__ = [
     "dropped",
     "keeps",
     "read",
+    "read_unsized",
     "reader_ious",
     "recognise",
     "write",

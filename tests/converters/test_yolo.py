@@ -211,7 +211,6 @@ def test_layouts_of_other_tools_are_read(layout: str, tmp_path: Path) -> None:
         ("nan 0.5 0.5 0.1 0.1", "class nan"),
         ("1e999 0.5 0.5 0.1 0.1", "class 1e999"),
         ("0 0.5 0.5 0.1", "3 numbers"),
-        ("0 0.5 0.5 0.1", "3 numbers"),
         ("0", "0 numbers"),
         ("0 0.5 nan 0.1 0.1", "nan is not a share"),
         ("0 0.5 inf 0.1 0.1", "inf is not a share"),

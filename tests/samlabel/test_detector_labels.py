@@ -19,15 +19,16 @@ def image(path: str, *, height: int = 40, width: int = 60) -> Image:
     return Image(path, np.zeros((height, width, 3), np.uint8))
 
 
-def coco(folder: Path, names: list[str], annotations: list[dict], **size: int) -> str:
-    images = [{"id": i, "file_name": name, **size} for i, name in enumerate(names, start=1)]
-    content = {"images": images, "annotations": annotations, "categories": CATEGORIES}
+def coco(folder: Path, names: list[str], annotations: list[dict], *, height: int = 40, width: int = 60) -> str:
+    images = [{"id": i, "file_name": name, "height": height, "width": width} for i, name in enumerate(names, start=1)]
+    objects = [{"id": i, **annotation} for i, annotation in enumerate(annotations, start=1)]
+    content = {"images": images, "annotations": objects, "categories": CATEGORIES}
     (folder / "boxes.json").write_text(json.dumps(content), encoding="utf-8")
     return f"labels:{folder / 'boxes.json'}"
 
 
 def box(image_id: int = 1, *, bbox=(1, 2, 10, 20), category_id: int = 17, **more) -> dict:
-    return {"id": 1, "image_id": image_id, "bbox": list(bbox), "category_id": category_id, **more}
+    return {"image_id": image_id, "bbox": list(bbox), "category_id": category_id, **more}
 
 
 def voc(name: str, x: str = "11") -> str:
@@ -60,14 +61,14 @@ def test_yolo_rows_give_pixel_boxes_and_names(tmp_path: Path) -> None:
         {
             "data.yaml": "names: [cat, dog]",
             "labels/sub/ä b.txt": "1 0.5 0.5 0.5 0.25\n\n0 0.1 0.1 0.1 0.1 0.9\n",
-            "labels/polygon.txt": "0 0.25 0.25 0.75 0.25 0.75 0.5\n",
+            "labels/polygon.txt": "0 0.25 0.25 0.75 0.25 0.75 0.5 0.25 0.5\n",
             "labels/empty.txt": "",
         },
     )
     detector = load(spec)
-    assert [(c.id, c.name) for c in detector.categories] == [(1, "cat"), (2, "dog")]
+    assert [(c.id, c.name) for c in detector.categories] == [(0, "cat"), (1, "dog")]
     found = detector.detect([image("sub/ä b.png"), image("polygon.jpg"), image("empty.jpg")])
-    assert found[0].boxes.tolist()[0] == [15, 15, 45, 25] and found[0].category_ids.tolist() == [2, 1]
+    assert found[0].boxes.tolist()[0] == [15, 15, 45, 25] and found[0].category_ids.tolist() == [1, 0]
     assert found[0].scores.tolist() == pytest.approx([1, 0.9])
     assert found[1].boxes.tolist() == [[15, 10, 45, 20]]
     assert len(found[2]) == 0
@@ -79,7 +80,7 @@ def test_yolo_rows_give_pixel_boxes_and_names(tmp_path: Path) -> None:
     [
         ({"classes.txt": "cat\ndog\n"}, ["cat", "dog"]),
         ({"data.yaml": "names: {0: cat, 1: dog}"}, ["cat", "dog"]),
-        ({}, ["class 0", "class 1"]),
+        ({}, ["class_0", "class_1"]),
     ],
     ids=["classes.txt", "mapping in data.yaml", "no names"],
 )
@@ -91,8 +92,8 @@ def test_yolo_class_names_come_from_where_tools_put_them(files, names, tmp_path:
 def test_yolo_classes_are_chosen_by_the_index_of_the_file(tmp_path: Path) -> None:
     spec = write(tmp_path, {"data.yaml": "names: [cat, dog]", "a.txt": "1 0.5 0.5 0.5 0.5\n0 0.5 0.5 0.2 0.2"})
     detector = load(spec, classes=[1])
-    assert [(c.id, c.name) for c in detector.categories] == [(2, "dog")]
-    assert detector.detect([image("a.jpg")])[0].category_ids.tolist() == [2]
+    assert [(c.id, c.name) for c in detector.categories] == [(1, "dog")]
+    assert detector.detect([image("a.jpg")])[0].category_ids.tolist() == [1]
 
 
 def test_voc_boxes_count_pixels_from_one(tmp_path: Path) -> None:
@@ -174,20 +175,22 @@ def test_classes_of_a_dataset_are_chosen_by_name_or_its_own_id(tmp_path: Path) -
 @pytest.mark.parametrize(
     ("files", "says"),
     [
-        ({"x.json": "{"}, "x.json: not readable as JSON"),
-        ({"x.json": "[]"}, "bare list of results"),
-        ({"x.json": "{}"}, "wanted a COCO file"),
-        ({"x.json": json.dumps({"images": [{"id": 1}], "annotations": [], "categories": []})}, "broken entry"),
+        ({"x.json": "{"}, "x.json: no format recognised"),
+        ({"x.json": '{"images": [], "annotations": ['}, "x.json:1: broken JSON"),
+        ({"x.json": "[]"}, "x.json: no format recognised"),
+        ({"x.json": json.dumps({"images": [{"id": 1}], "annotations": [], "categories": []})}, "image 1: file_name"),
         ({"a.txt": "0 0.1 0.1 0.1"}, "a.txt:1: 3 numbers after the class"),
-        ({"a.txt": "0 0.1 0.1 0.1 0.1\ncat 1 1 1 1"}, "a.txt:2: could not convert"),
-        ({"a.txt": "0 nan 0.1 0.1 0.1"}, "a.txt:1: wanted a class index"),
-        ({"data.yaml": "names: [cat]", "a.txt": "4 0.1 0.1 0.1 0.1"}, "a.txt:1: class 4, but the names end at 0"),
-        ({"data.yaml": "nothing: 1", "a.txt": ""}, "data.yaml: no readable list 'names'"),
-        ({"a.xml": "<annotation>"}, "a.xml: not readable as XML"),
-        ({"a.xml": '<!DOCTYPE a [<!ENTITY b "c">]><a>&b;</a>'}, "declares entities"),
-        ({"a.xml": voc("dog", "left")}, "a size or bndbox that is no number"),
-        ({"readme.md": "hello"}, "no .txt .YOLO. and no .xml"),
-        ({"x.csv": "a,b"}, "wanted a COCO .json file"),
+        ({"a.txt": "0 0.1 0.1 0.1 0.1\ncat 1 1 1 1"}, "a.txt:2: 'cat 1 1 1 1' is not a row of numbers"),
+        ({"a.txt": "0 nan 0.1 0.1 0.1"}, "a.txt:1: nan is not a share"),
+        ({"a.txt": "0 0.1 0.1 0.1 0.1 1.5"}, "a.txt:1: score 1.5 is not a number from 0 to 1"),
+        ({"data.yaml": "names: [cat]", "a.txt": "4 0.1 0.1 0.1 0.1"}, "a.txt:1: class 4 is beyond the 1 classes"),
+        ({"data.yaml": "nothing: 1", "a.txt": ""}, "data.yaml: names is neither a list nor a table"),
+        ({"a.xml": voc("dog").replace("</size>", "")}, "a.xml:1: broken XML"),
+        ({"a.xml": f'<!DOCTYPE a [<!ENTITY b "c">]>{voc("&b;")}'}, "entit"),
+        ({"a.xml": voc("dog", "left")}, "a.xml: object 1: xmin is 'left'"),
+        ({"readme.md": "hello"}, "no format recognised"),
+        ({"readme.txt": "hello"}, "no format recognised"),
+        ({"x.csv": "a,b"}, "x.csv: no format recognised"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
@@ -203,11 +206,11 @@ def test_a_broken_dataset_gives_one_line_with_the_place(files, says: str, tmp_pa
 @pytest.mark.parametrize(
     ("annotation", "says"),
     [
-        ({"bbox": [1, 2, 3]}, "annotation 1: .*four numbers"),
-        ({"bbox": [1, 2, -3, 4]}, "annotation 1: bbox .* not negative"),
-        ({"bbox": [1, 2, float("nan"), 4]}, "annotation 1: bbox .* finite"),
-        ({"category_id": 99}, "annotation 1: category 99 is not among"),
-        ({"image_id": 7}, "annotation 1: KeyError"),
+        ({"bbox": [1, 2, 3]}, "annotation 1: bbox .* is not 4 finite numbers"),
+        ({"bbox": [1, 2, -3, 4]}, "annotation 1: bbox .* negative width or height"),
+        ({"bbox": [1, 2, float("nan"), 4]}, "boxes.json:1: .*NaN is not a JSON number"),
+        ({"category_id": 99}, "annotation 1: category_id 99 is not a listed category"),
+        ({"image_id": 7}, "annotation 1 is on image 7, which is not listed"),
     ],
     ids=["three numbers", "negative", "nan", "no category", "no image"],
 )
