@@ -69,14 +69,13 @@ def _described(path: Path) -> Path | None:
 
 def _from_above(base: Path, reach: Reach) -> tuple[dict[int, str] | None, tuple[int, int] | None]:
     """Class names and `kpt_shape` from the two folders above."""
-    above = Path(os.path.abspath(base)).parents[:2]
-    reach = reach.plus(*above)
-    for folder in above:
+    for folder in Path(os.path.abspath(base)).parents[:2]:
+        within = reach.plus(folder)
         for name in DATA_FILES:
             if (folder / name).is_file():
-                content = load_data(reach.check(folder / name))
+                content = load_data(within.check(folder / name))
                 return names_in(content, folder / name), kpt_shape(content, folder / name)
-        listed = listed_names([folder], reach)
+        listed = listed_names([folder], within)
         if listed is not None:
             return listed, None
     return None, None

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image as Picture
 
+import converters
 from samlabel.detectors import load
 from samlabel.errors import FormatError, UnknownName, UsageError
 from samlabel.protocols import Image
@@ -96,6 +98,87 @@ def test_yolo_classes_are_chosen_by_the_index_of_the_file(tmp_path: Path) -> Non
     assert detector.detect([image("a.jpg")])[0].category_ids.tolist() == [1]
 
 
+def test_predictions_of_a_model_are_boxes_with_scores_and_need_no_images(tmp_path: Path) -> None:
+    write(
+        tmp_path,
+        {
+            "data.yaml": "names: [cat, dog]",
+            "predict/labels/a.txt": "1 0.5 0.5 0.5 0.5 0.875\n0 0.5 0.5 0.5 0.5 0.25\n",
+            "predict/labels/b.txt": "1 0.25 0.25 0.75 0.25 0.75 0.5 0.25 0.5 0.5\n",
+        },
+    )
+    detector = load(f"labels:{tmp_path / 'predict' / 'labels'}", conf=0.5)
+    assert [(c.id, c.name) for c in detector.categories] == [(0, "cat"), (1, "dog")]
+    a, b = detector.detect([image("sub/a.jpg"), image("b.png", height=400, width=600)])
+    assert a.boxes.tolist() == [[15, 10, 45, 30]] and a.scores.tolist() == [0.875] and a.category_ids.tolist() == [1]
+    assert b.boxes.tolist() == [[150, 100, 450, 200]] and b.scores.tolist() == [0.5]
+
+
+def test_pictures_that_a_model_drew_on_are_no_part_of_its_predictions(tmp_path: Path) -> None:
+    spec = write(tmp_path, {"labels/a.txt": "0 0.5 0.5 0.5 0.5 0.9\n", "args.yaml": "task: detect\n"})
+    Picture.new("RGB", (6, 4)).save(tmp_path / "a.png")
+    assert len(load(spec).detect([image("a.png")])[0]) == 1
+
+
+@pytest.mark.parametrize(
+    ("label", "path"),
+    [
+        ("labels/train/a.txt", "train/a.jpg"),
+        ("labels/train/a.txt", "images/train/a.jpg"),
+        ("train/labels/a.txt", "train/images/a.jpg"),
+        ("train/a.txt", "train/a.jpg"),
+    ],
+)
+def test_a_yolo_label_is_found_from_the_path_of_its_image(label: str, path: str, tmp_path: Path) -> None:
+    row = "0 0.5 0.5 0.5 0.5"
+    spec = write(tmp_path, {"data.yaml": "names: [cat]", label: row, label.replace("train", "valid"): f"{row}\n{row}"})
+    detector = load(spec)
+    assert [len(found) for found in detector.detect([image(path)])] == [1]
+    assert detector.remarks()[0].startswith("1 label matched no image: ")
+
+
+@pytest.mark.parametrize("names", ["data.yaml", "classes.txt", None])
+def test_classes_and_boxes_are_those_that_a_conversion_gives(names: str | None, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    (data / "images").mkdir(parents=True)
+    Picture.new("RGB", (60, 40)).save(data / "images" / "a.png")
+    write(data, {"labels/a.txt": "2 0.5 0.5 0.5 0.25 0.75\n0 0.1 0.2 0.6 0.2 0.4 0.9\n1 0.3 0.3 0.11 0.17\n"})
+    if names is not None:
+        write(data, {names: "names: [cat, dog, bird]" if names == "data.yaml" else "cat\ndog\nbird\n"})
+    converters.convert(data, tmp_path / "coco.json", to="coco", image_root=data / "images")
+    direct, converted = load(f"labels:{data}"), load(f"labels:{tmp_path / 'coco.json'}")
+    assert [(c.id, c.name) for c in direct.categories] == [(c.id, c.name) for c in converted.categories]
+    (one,), (other,) = direct.detect([image("a.png")]), converted.detect([image("a.png")])
+    rows = [sorted(zip(f.category_ids, f.scores, f.boxes.tolist(), strict=True)) for f in (one, other)]
+    assert rows[0] == rows[1] and len(one) == 3
+
+
+CVAT = """<annotations><version>1.1</version><meta><task><labels><label><name>cat</name></label><label><name>dog</name>
+</label></labels></task></meta><image id="0" name="sub/a.jpg" width="60" height="40"><box label="dog" xtl="1" ytl="2"
+xbr="11" ybr="22"/></image></annotations>"""
+LABELME = {
+    "version": "5.0.1",
+    "flags": {},
+    "imagePath": "a.jpg",
+    "imageData": None,
+    "imageHeight": 40,
+    "imageWidth": 60,
+    "shapes": [{"label": "dog", "shape_type": "rectangle", "points": [[1, 2], [11, 22]], "flags": {}}],
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "text"), [("cvat.xml", CVAT), ("sub/a.json", json.dumps(LABELME))], ids=["cvat", "labelme"]
+)
+@pytest.mark.parametrize("folder", [False, True], ids=["file", "folder"])
+def test_boxes_of_annotation_tools_are_read(name: str, text: str, folder: bool, tmp_path: Path) -> None:
+    write(tmp_path, {name: text})
+    detector = load(f"labels:{tmp_path if folder else tmp_path / name}")
+    (found,) = detector.detect([image("sub/a.jpg")])
+    assert found.boxes.tolist() == [[1, 2, 11, 22]] and detector.remarks() == []
+    assert [c.name for c in detector.categories if c.id in found.category_ids] == ["dog"]
+
+
 def test_voc_boxes_count_pixels_from_one(tmp_path: Path) -> None:
     spec = write(tmp_path, {"Annotations/a.xml": voc("dog"), "Annotations/sub/b.xml": voc("cat", "1")})
     detector = load(spec)
@@ -156,6 +239,16 @@ def test_another_label_anywhere_gives_another_digest(tmp_path: Path) -> None:
     assert load(spec).weights == before
     write(tmp_path, {"b.txt": "0 0.5 0.5 0.5 0.5"})
     assert load(spec).weights != before
+
+
+def test_another_box_score_class_or_image_of_a_file_gives_another_digest(tmp_path: Path) -> None:
+    first = load(coco(tmp_path, ["a.jpg"], [box()])).weights
+    assert load(coco(tmp_path, ["a.jpg"], [box()])).weights == first
+    for changed in ({"bbox": (1, 2, 10, 21)}, {"score": 0.5}, {"category_id": 3}):
+        assert load(coco(tmp_path, ["a.jpg"], [box(**changed)])).weights != first
+    assert load(coco(tmp_path, ["a.jpg"], [box()], height=41)).weights != first
+    for names in (["b.jpg"], ["a.jpg", "b.jpg"]):
+        assert load(coco(tmp_path, names, [box()])).weights != first
 
 
 def test_crowds_are_left_out_and_counted(tmp_path: Path) -> None:
