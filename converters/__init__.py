@@ -12,12 +12,14 @@ from __future__ import annotations
 
 from .convert import Policy, begun, convert, note_images, read, transfer, write
 from .features import CODES, FEATURES, NOTED, REFUSED
-from .format import Audit, Capabilities, Format, FormatOptions, ImageMode, OptionInfo, ReadOptions, WriteReport, option
+from .format import Audit, Capabilities, Format, Unsized, WriteReport
 from .lenient import SKIPPED, Lenient
+from .options import FormatOptions, ImageMode, OptionInfo, ReadOptions, option
 from .receipt import Receipt
 from .recognition import detect_format
 from .registry import FormatInfo, get, list_formats, names
 from .round_trip import MaskIou
+from .unsized import read_unsized
 
 __all__ = [
     "CODES",
@@ -37,6 +39,7 @@ __all__ = [
     "Policy",
     "ReadOptions",
     "Receipt",
+    "Unsized",
     "WriteReport",
     "begun",
     "convert",
@@ -47,6 +50,7 @@ __all__ = [
     "note_images",
     "option",
     "read",
+    "read_unsized",
     "transfer",
     "write",
 ]

@@ -16,9 +16,10 @@ from samlabel.reach import HIDDEN, NOTE, Reach, note_for
 from samlabel.types import Dataset, ImageRecord
 
 from .features import NOTED, REFUSED
-from .format import Format, FormatOptions, ReadOptions, WriteReport
+from .format import Format, WriteReport
 from .lenient import Lenient
 from .loss_preview import Passing, Watch
+from .options import FormatOptions, ReadOptions
 from .parallel import Part, in_parts
 from .receipt import Receipt
 from .recognition import check_place, detect_format

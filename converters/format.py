@@ -2,122 +2,19 @@
 
 from __future__ import annotations
 
-import types
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
-from functools import cache
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Generic, Literal, Protocol, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, Generic, Protocol, TypeVar
 
 from samlabel.errors import UnknownName, UsageError
 from samlabel.reach import Reach
 from samlabel.types import Annotation, Category, Dataset, ImageRecord, Mask, Size
 
 from .features import FEATURES
-from .lenient import Lenient
-
-T = TypeVar("T")
-ImageMode = Literal["copy", "hardlink", "symlink", "none"]
-
-
-def option(default: T, help: str) -> T:
-    """A field of a subclass of FormatOptions: its default, and the line that `samlabel formats` shows of it."""
-    made: T = field(default=default, metadata={"help": help})
-    return made
-
-
-@dataclass(frozen=True, kw_only=True)
-class FormatOptions:
-    """How a dataset is written. A format with more to choose subclasses it; each further field is made by `option`.
-
-    A field is a bool, an int, a float, a str or a Literal of words, or one of these or None. Words outside a Literal
-    are a UsageError; `__post_init__` of a subclass may refuse more, after it has called this one.
-    """
-
-    overwrite: bool = False  # replace labels that are there; without it they are an OutputExists
-    images: ImageMode = "none"  # how image files are placed beside the labels
-
-    def __post_init__(self) -> None:
-        for one in described(type(self), every=True):
-            value = getattr(self, one.name)
-            if one.choices and value not in one.choices and not (value is None and one.optional):
-                what = "way to place images" if one.name == "images" else one.name
-                raise UsageError(f"unknown {what} {value!r}; known: {', '.join(one.choices)}")
-
-
-@dataclass(frozen=True)
-class OptionInfo:
-    """A field of a format's options."""
-
-    name: str
-    kind: str  # bool, int, float or str
-    default: Any
-    help: str
-    choices: tuple[str, ...] = ()  # the words that it may be
-    optional: bool = False  # whether it may be None
-
-    def parsed(self, text: str) -> Any:
-        """The value that `text` means; UsageError for one that does not fit."""
-        if self.choices and text not in self.choices:
-            raise UnknownName(f"value of {self.name}", text, list(self.choices))
-        try:
-            return _PARSERS[self.kind](text.strip() if self.kind != "str" else text)
-        except (KeyError, ValueError):
-            raise UsageError(f"option {self.name} is {text!r}; wanted {_WANTED[self.kind]}") from None
-
-
-_PARSERS: Mapping[str, Callable[[str], Any]] = {
-    "bool": lambda text: {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}[text.lower()],
-    "int": int,
-    "float": float,
-    "str": str,
-}
-_WANTED = {"bool": "true or false", "int": "a whole number", "float": "a number", "str": "a text"}
-_COMMON = ("overwrite", "images")
-
-
-def described(options: type[FormatOptions], *, every: bool = False) -> tuple[OptionInfo, ...]:
-    """The fields of `options` that it adds to FormatOptions, or `every` one."""
-    chosen: Any = options  # mypy takes no dataclass for hashable
-    return tuple(one for one in _fields_of(chosen) if every or one.name not in _COMMON)
-
-
-@cache
-def _fields_of(options: Any) -> tuple[OptionInfo, ...]:
-    kinds = get_type_hints(options)
-    return tuple(
-        _described(one.name, kinds[one.name], one.default, one.metadata.get("help", "")) for one in fields(options)
-    )
-
-
-def _described(name: str, kind: Any, default: Any, help: str) -> OptionInfo:
-    optional = get_origin(kind) in (Union, types.UnionType) and type(None) in get_args(kind)
-    if optional:
-        (kind,) = [one for one in get_args(kind) if one is not type(None)]
-    choices = get_args(kind) if get_origin(kind) is Literal else ()
-    return OptionInfo(name, "str" if choices else kind.__name__, default, help, choices, optional)
-
-
-@dataclass(frozen=True)
-class ReadOptions:
-    """How a dataset is read.
-
-    `image_root` is the folder that image names start from, where it is not the format's own. With `lenient`, broken
-    objects are left out and counted there; without it the first is a FormatError. `reach` says which files may be
-    read. `pictures` asks for images that lie inside label files as well: they are in the dataset's `image_root` while
-    their record passes by.
-    """
-
-    image_root: Path | None = None
-    lenient: Lenient | None = None
-    reach: Reach | None = None
-    pictures: bool = False
-
-    def reach_of(self, path: Path) -> Reach:
-        """`reach`, or that of a dataset at `path` that may not be left."""
-        return self.reach or Reach.of(path, image_root=self.image_root)
+from .options import COMMON, PARSERS, FormatOptions, ReadOptions, described
 
 
 @dataclass
@@ -148,6 +45,26 @@ class Capabilities:
     one_file: bool = False
     reader: str = ""
     redraws: bool = False
+
+
+class Unsized(Protocol):
+    """Label files, one an image, for a caller who has the images and knows their sizes."""
+
+    @property
+    def categories(self) -> tuple[Category, ...]: ...
+
+    @property
+    def files(self) -> Mapping[str, Path]:
+        """Each label file by its name: the path from the dataset's folder, without the suffix."""
+        ...
+
+    def find(self, image: str) -> str | None:
+        """The name of the label of an image at this path, from the folder of the images; None when it has none."""
+        ...
+
+    def read(self, name: str, size: Size) -> tuple[Annotation, ...]:
+        """The objects in the label file of this name, at the (height, width) of its image; FormatError as in `read`."""
+        ...
 
 
 class Audit(Protocol):
@@ -208,6 +125,13 @@ class Format(ABC, Generic[Options]):
         """What in the files at `path` says that they are of this format; None when nothing does."""
         return None
 
+    def read_unsized(self, path: Path, reach: Reach) -> Unsized | None:
+        """The labels at `path` of images that need not be there, where they say nothing of an image's size.
+
+        None where there are no such labels: then `read` is asked. Raises FormatError and LeadsOutside.
+        """
+        return None
+
     def existing(self, path: Path) -> Path | None:
         """What `write` would replace at `path`, or leave beside its own labels; None for nothing."""
         return path if path.is_file() or (path.is_dir() and any(path.iterdir())) else None
@@ -243,7 +167,7 @@ class Format(ABC, Generic[Options]):
         known = [one.name for one in described(self.options, every=True)]
         for name in given:
             if name not in known:
-                takes = ", ".join(one for one in known if one not in _COMMON) or "none"
+                takes = ", ".join(one for one in known if one not in COMMON) or "none"
                 raise UsageError(f"format {self.name!r} has no option {name!r}; it takes {takes}")
         return self.options(**given)
 
@@ -269,7 +193,7 @@ def fault_of(one: Format[Any], name: str) -> str | None:
         return f"calls itself {one.name!r}"
     if unknown:
         return f"keeps {', '.join(sorted(unknown))}, which is none of {', '.join(FEATURES)}"
-    silent = [info.name for info in described(one.options) if not info.help or info.kind not in _PARSERS]
+    silent = [info.name for info in described(one.options) if not info.help or info.kind not in PARSERS]
     if silent:
         return f"has options without a help text or of an unknown type: {', '.join(silent)}"
     return None

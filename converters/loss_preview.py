@@ -11,7 +11,8 @@ from samlabel.geometry import PolygonMask
 from samlabel.types import Annotation, Category, Dataset, ImageRecord, Mask
 
 from .features import FEATURES
-from .format import Format, FormatOptions
+from .format import Format
+from .options import FormatOptions
 from .parallel import Part
 from .receipt import Tally
 from .round_trip import MaskIou, Measure

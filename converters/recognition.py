@@ -24,7 +24,7 @@ def detect_format(path: Path | str) -> tuple[Format[Any], str]:
     path = Path(path)
     check_place(path)
     formats = FORMATS.usable()
-    found = {name: why for name, one in formats.items() if (why := one.recognize(path))}
+    found = recognized(path, formats)
     if len(found) > 1:
         reasons = "; ".join(f"{name} ({why})" for name, why in found.items())
         raise FormatError(f"{path}: may be {reasons}; say which (--from)")
@@ -40,6 +40,11 @@ def detect_format(path: Path | str) -> tuple[Format[Any], str]:
         held = f"holds labels of several formats, {_listing(below)}"
         raise FormatError(f"{path}: {held}; name one folder, or one format (--from)")
     return formats[name], f"{why}; not read: {_listing(others)} below, name such a folder to read it"
+
+
+def recognized(path: Path, formats: Mapping[str, Format[Any]]) -> dict[str, str]:
+    """Which of `formats` the labels at `path` may be of, and what in the files says so."""
+    return {name: why for name, one in formats.items() if (why := one.recognize(path))}
 
 
 def check_place(path: Path) -> None:

@@ -7,7 +7,8 @@ from typing import Any
 
 from samlabel.plugins import Registry
 
-from .format import Format, OptionInfo, described, fault_of
+from .format import Format, fault_of
+from .options import OptionInfo, described
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,8 @@ from samlabel.errors import SamlabelError
 from samlabel.files import Scratch
 from samlabel.types import Annotation, Category, Dataset, ImageRecord, Mask
 
-from .format import Format, FormatOptions, ReadOptions, agreement
+from .format import Format, agreement
+from .options import FormatOptions, ReadOptions
 
 ALL_OF_THE_FIRST = 1000  # objects, all measured; of what comes after them, those of each
 EVERY = 100  # th image, since rasterising takes longer than converting

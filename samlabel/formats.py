@@ -9,6 +9,7 @@ from converters import (
     OptionInfo,
     Policy,
     Receipt,
+    Unsized,
     begun,
     detect_format,
     get,
@@ -16,6 +17,7 @@ from converters import (
     names,
     note_images,
     read,
+    read_unsized,
     transfer,
     write,
 )
@@ -27,6 +29,7 @@ __all__ = [
     "OptionInfo",
     "Policy",
     "Receipt",
+    "Unsized",
     "begun",
     "detect_format",
     "get",
@@ -34,6 +37,7 @@ __all__ = [
     "names",
     "note_images",
     "read",
+    "read_unsized",
     "transfer",
     "write",
 ]

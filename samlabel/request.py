@@ -58,6 +58,8 @@ class Asked:
         found = _shipped_weights()
         sam = self.sam_checkpoint or (self.sam_model if self.sam_model not in (None, *SHIPPED) else None)
         name, what = detectors.parse(self.det_model) if self.det_model is not None else (detectors.NO_DETECTOR, None)
+        if name == "labels":  # a data.yaml or a table leads to further files
+            return None
         for one in (sam, what if what is not None else (None if name in SHIPPED else name)):
             if one is None:
                 continue

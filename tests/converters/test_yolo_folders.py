@@ -113,3 +113,32 @@ def test_images_without_labels_are_empty_where_others_have_some(tmp_path: Path) 
     files = {"images/a.png": "", "images/b.png": "", "labels/b.txt": BOX, "data.yaml": YAML, "val/images/a.png": ""}
     put(tmp_path, {**files, "val/labels/a.txt": BOX})  # a split that data.yaml leaves out
     assert [len(record.annotations) for record in converters.read(tmp_path).records] == [0, 1]
+
+
+SCORED = "1 0.5 0.5 0.5 0.5 0.875\n0 0.25 0.25 0.75 0.25 0.75 0.75 0.5\n0 0.5 0.5 0.5 0.5\n"
+
+
+def test_a_number_after_a_box_or_a_polygon_is_its_score(tmp_path: Path) -> None:
+    put(tmp_path, {"images/a.png": "", "labels/a.txt": SCORED, "data.yaml": "names: [x, y]\n"})
+    (record,) = converters.read(tmp_path).records
+    plain = "1 0.5 0.5 0.5 0.5\n0 0.25 0.25 0.75 0.25 0.75 0.75\n0 0.5 0.5 0.5 0.5\n"
+    put(tmp_path, {"labels/a.txt": plain})
+    (same,) = converters.read(tmp_path).records
+    assert [one.score for one in record.annotations] == [0.875, 0.5, None]
+    assert [(one.box, one.mask) for one in record.annotations] == [(one.box, one.mask) for one in same.annotations]
+    assert record.annotations[1].mask is not None
+
+
+@pytest.mark.parametrize("score", ["1.5", "-0.1", "nan"])
+@pytest.mark.parametrize("row", ["0 0.5 0.5 0.5 0.5", "0 0.25 0.25 0.75 0.25 0.75 0.75"], ids=["box", "polygon"])
+def test_a_score_beyond_0_and_1_is_refused_with_its_line(row: str, score: str, tmp_path: Path) -> None:
+    put(tmp_path, {"images/a.png": "", "labels/a.txt": f"{BOX}{row} {score}\n", "data.yaml": YAML})
+    with pytest.raises(FormatError, match=f"a.txt:2: score {score} is not a number from 0 to 1"):
+        list(converters.read(tmp_path).records)
+
+
+def test_rows_of_pose_labels_have_no_score(tmp_path: Path) -> None:
+    row = "0 0.5 0.5 0.5 0.5 0.25 0.5 0.75 0.5 0.9\n"  # a score after the keypoints
+    put(tmp_path, {"images/a.png": "", "labels/a.txt": row, "data.yaml": POSE.format(2)})
+    with pytest.raises(FormatError, match="kpt_shape asks for 4 . 2 x 2"):
+        list(converters.read(tmp_path).records)

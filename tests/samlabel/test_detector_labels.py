@@ -7,7 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image as Picture
 
+import converters
 from samlabel.detectors import load
 from samlabel.errors import FormatError, UnknownName, UsageError
 from samlabel.protocols import Image
@@ -19,15 +21,16 @@ def image(path: str, *, height: int = 40, width: int = 60) -> Image:
     return Image(path, np.zeros((height, width, 3), np.uint8))
 
 
-def coco(folder: Path, names: list[str], annotations: list[dict], **size: int) -> str:
-    images = [{"id": i, "file_name": name, **size} for i, name in enumerate(names, start=1)]
-    content = {"images": images, "annotations": annotations, "categories": CATEGORIES}
+def coco(folder: Path, names: list[str], annotations: list[dict], *, height: int = 40, width: int = 60) -> str:
+    images = [{"id": i, "file_name": name, "height": height, "width": width} for i, name in enumerate(names, start=1)]
+    objects = [{"id": i, **annotation} for i, annotation in enumerate(annotations, start=1)]
+    content = {"images": images, "annotations": objects, "categories": CATEGORIES}
     (folder / "boxes.json").write_text(json.dumps(content), encoding="utf-8")
     return f"labels:{folder / 'boxes.json'}"
 
 
 def box(image_id: int = 1, *, bbox=(1, 2, 10, 20), category_id: int = 17, **more) -> dict:
-    return {"id": 1, "image_id": image_id, "bbox": list(bbox), "category_id": category_id, **more}
+    return {"image_id": image_id, "bbox": list(bbox), "category_id": category_id, **more}
 
 
 def voc(name: str, x: str = "11") -> str:
@@ -60,14 +63,14 @@ def test_yolo_rows_give_pixel_boxes_and_names(tmp_path: Path) -> None:
         {
             "data.yaml": "names: [cat, dog]",
             "labels/sub/ä b.txt": "1 0.5 0.5 0.5 0.25\n\n0 0.1 0.1 0.1 0.1 0.9\n",
-            "labels/polygon.txt": "0 0.25 0.25 0.75 0.25 0.75 0.5\n",
+            "labels/polygon.txt": "0 0.25 0.25 0.75 0.25 0.75 0.5 0.25 0.5\n",
             "labels/empty.txt": "",
         },
     )
     detector = load(spec)
-    assert [(c.id, c.name) for c in detector.categories] == [(1, "cat"), (2, "dog")]
+    assert [(c.id, c.name) for c in detector.categories] == [(0, "cat"), (1, "dog")]
     found = detector.detect([image("sub/ä b.png"), image("polygon.jpg"), image("empty.jpg")])
-    assert found[0].boxes.tolist()[0] == [15, 15, 45, 25] and found[0].category_ids.tolist() == [2, 1]
+    assert found[0].boxes.tolist()[0] == [15, 15, 45, 25] and found[0].category_ids.tolist() == [1, 0]
     assert found[0].scores.tolist() == pytest.approx([1, 0.9])
     assert found[1].boxes.tolist() == [[15, 10, 45, 20]]
     assert len(found[2]) == 0
@@ -79,7 +82,7 @@ def test_yolo_rows_give_pixel_boxes_and_names(tmp_path: Path) -> None:
     [
         ({"classes.txt": "cat\ndog\n"}, ["cat", "dog"]),
         ({"data.yaml": "names: {0: cat, 1: dog}"}, ["cat", "dog"]),
-        ({}, ["class 0", "class 1"]),
+        ({}, ["class_0", "class_1"]),
     ],
     ids=["classes.txt", "mapping in data.yaml", "no names"],
 )
@@ -91,8 +94,89 @@ def test_yolo_class_names_come_from_where_tools_put_them(files, names, tmp_path:
 def test_yolo_classes_are_chosen_by_the_index_of_the_file(tmp_path: Path) -> None:
     spec = write(tmp_path, {"data.yaml": "names: [cat, dog]", "a.txt": "1 0.5 0.5 0.5 0.5\n0 0.5 0.5 0.2 0.2"})
     detector = load(spec, classes=[1])
-    assert [(c.id, c.name) for c in detector.categories] == [(2, "dog")]
-    assert detector.detect([image("a.jpg")])[0].category_ids.tolist() == [2]
+    assert [(c.id, c.name) for c in detector.categories] == [(1, "dog")]
+    assert detector.detect([image("a.jpg")])[0].category_ids.tolist() == [1]
+
+
+def test_predictions_of_a_model_are_boxes_with_scores_and_need_no_images(tmp_path: Path) -> None:
+    write(
+        tmp_path,
+        {
+            "data.yaml": "names: [cat, dog]",
+            "predict/labels/a.txt": "1 0.5 0.5 0.5 0.5 0.875\n0 0.5 0.5 0.5 0.5 0.25\n",
+            "predict/labels/b.txt": "1 0.25 0.25 0.75 0.25 0.75 0.5 0.25 0.5 0.5\n",
+        },
+    )
+    detector = load(f"labels:{tmp_path / 'predict' / 'labels'}", conf=0.5)
+    assert [(c.id, c.name) for c in detector.categories] == [(0, "cat"), (1, "dog")]
+    a, b = detector.detect([image("sub/a.jpg"), image("b.png", height=400, width=600)])
+    assert a.boxes.tolist() == [[15, 10, 45, 30]] and a.scores.tolist() == [0.875] and a.category_ids.tolist() == [1]
+    assert b.boxes.tolist() == [[150, 100, 450, 200]] and b.scores.tolist() == [0.5]
+
+
+def test_pictures_that_a_model_drew_on_are_no_part_of_its_predictions(tmp_path: Path) -> None:
+    spec = write(tmp_path, {"labels/a.txt": "0 0.5 0.5 0.5 0.5 0.9\n", "args.yaml": "task: detect\n"})
+    Picture.new("RGB", (6, 4)).save(tmp_path / "a.png")
+    assert len(load(spec).detect([image("a.png")])[0]) == 1
+
+
+@pytest.mark.parametrize(
+    ("label", "path"),
+    [
+        ("labels/train/a.txt", "train/a.jpg"),
+        ("labels/train/a.txt", "images/train/a.jpg"),
+        ("train/labels/a.txt", "train/images/a.jpg"),
+        ("train/a.txt", "train/a.jpg"),
+    ],
+)
+def test_a_yolo_label_is_found_from_the_path_of_its_image(label: str, path: str, tmp_path: Path) -> None:
+    row = "0 0.5 0.5 0.5 0.5"
+    spec = write(tmp_path, {"data.yaml": "names: [cat]", label: row, label.replace("train", "valid"): f"{row}\n{row}"})
+    detector = load(spec)
+    assert [len(found) for found in detector.detect([image(path)])] == [1]
+    assert detector.remarks()[0].startswith("1 label matched no image: ")
+
+
+@pytest.mark.parametrize("names", ["data.yaml", "classes.txt", None])
+def test_classes_and_boxes_are_those_that_a_conversion_gives(names: str | None, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    (data / "images").mkdir(parents=True)
+    Picture.new("RGB", (60, 40)).save(data / "images" / "a.png")
+    write(data, {"labels/a.txt": "2 0.5 0.5 0.5 0.25 0.75\n0 0.1 0.2 0.6 0.2 0.4 0.9\n1 0.3 0.3 0.11 0.17\n"})
+    if names is not None:
+        write(data, {names: "names: [cat, dog, bird]" if names == "data.yaml" else "cat\ndog\nbird\n"})
+    converters.convert(data, tmp_path / "coco.json", to="coco", image_root=data / "images")
+    direct, converted = load(f"labels:{data}"), load(f"labels:{tmp_path / 'coco.json'}")
+    assert [(c.id, c.name) for c in direct.categories] == [(c.id, c.name) for c in converted.categories]
+    (one,), (other,) = direct.detect([image("a.png")]), converted.detect([image("a.png")])
+    rows = [sorted(zip(f.category_ids, f.scores, f.boxes.tolist(), strict=True)) for f in (one, other)]
+    assert rows[0] == rows[1] and len(one) == 3
+
+
+CVAT = """<annotations><version>1.1</version><meta><task><labels><label><name>cat</name></label><label><name>dog</name>
+</label></labels></task></meta><image id="0" name="sub/a.jpg" width="60" height="40"><box label="dog" xtl="1" ytl="2"
+xbr="11" ybr="22"/></image></annotations>"""
+LABELME = {
+    "version": "5.0.1",
+    "flags": {},
+    "imagePath": "a.jpg",
+    "imageData": None,
+    "imageHeight": 40,
+    "imageWidth": 60,
+    "shapes": [{"label": "dog", "shape_type": "rectangle", "points": [[1, 2], [11, 22]], "flags": {}}],
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "text"), [("cvat.xml", CVAT), ("sub/a.json", json.dumps(LABELME))], ids=["cvat", "labelme"]
+)
+@pytest.mark.parametrize("folder", [False, True], ids=["file", "folder"])
+def test_boxes_of_annotation_tools_are_read(name: str, text: str, folder: bool, tmp_path: Path) -> None:
+    write(tmp_path, {name: text})
+    detector = load(f"labels:{tmp_path if folder else tmp_path / name}")
+    (found,) = detector.detect([image("sub/a.jpg")])
+    assert found.boxes.tolist() == [[1, 2, 11, 22]] and detector.remarks() == []
+    assert [c.name for c in detector.categories if c.id in found.category_ids] == ["dog"]
 
 
 def test_voc_boxes_count_pixels_from_one(tmp_path: Path) -> None:
@@ -157,6 +241,16 @@ def test_another_label_anywhere_gives_another_digest(tmp_path: Path) -> None:
     assert load(spec).weights != before
 
 
+def test_another_box_score_class_or_image_of_a_file_gives_another_digest(tmp_path: Path) -> None:
+    first = load(coco(tmp_path, ["a.jpg"], [box()])).weights
+    assert load(coco(tmp_path, ["a.jpg"], [box()])).weights == first
+    for changed in ({"bbox": (1, 2, 10, 21)}, {"score": 0.5}, {"category_id": 3}):
+        assert load(coco(tmp_path, ["a.jpg"], [box(**changed)])).weights != first
+    assert load(coco(tmp_path, ["a.jpg"], [box()], height=41)).weights != first
+    for names in (["b.jpg"], ["a.jpg", "b.jpg"]):
+        assert load(coco(tmp_path, names, [box()])).weights != first
+
+
 def test_crowds_are_left_out_and_counted(tmp_path: Path) -> None:
     detector = load(coco(tmp_path, ["a.jpg"], [box(iscrowd=1), box()]))
     assert len(detector.detect([image("a.jpg")])[0]) == 1
@@ -174,20 +268,22 @@ def test_classes_of_a_dataset_are_chosen_by_name_or_its_own_id(tmp_path: Path) -
 @pytest.mark.parametrize(
     ("files", "says"),
     [
-        ({"x.json": "{"}, "x.json: not readable as JSON"),
-        ({"x.json": "[]"}, "bare list of results"),
-        ({"x.json": "{}"}, "wanted a COCO file"),
-        ({"x.json": json.dumps({"images": [{"id": 1}], "annotations": [], "categories": []})}, "broken entry"),
+        ({"x.json": "{"}, "x.json: no format recognized"),
+        ({"x.json": '{"images": [], "annotations": ['}, "x.json:1: broken JSON"),
+        ({"x.json": "[]"}, "x.json: no format recognized"),
+        ({"x.json": json.dumps({"images": [{"id": 1}], "annotations": [], "categories": []})}, "image 1: file_name"),
         ({"a.txt": "0 0.1 0.1 0.1"}, "a.txt:1: 3 numbers after the class"),
-        ({"a.txt": "0 0.1 0.1 0.1 0.1\ncat 1 1 1 1"}, "a.txt:2: could not convert"),
-        ({"a.txt": "0 nan 0.1 0.1 0.1"}, "a.txt:1: wanted a class index"),
-        ({"data.yaml": "names: [cat]", "a.txt": "4 0.1 0.1 0.1 0.1"}, "a.txt:1: class 4, but the names end at 0"),
-        ({"data.yaml": "nothing: 1", "a.txt": ""}, "data.yaml: no readable list 'names'"),
-        ({"a.xml": "<annotation>"}, "a.xml: not readable as XML"),
-        ({"a.xml": '<!DOCTYPE a [<!ENTITY b "c">]><a>&b;</a>'}, "declares entities"),
-        ({"a.xml": voc("dog", "left")}, "a size or bndbox that is no number"),
-        ({"readme.md": "hello"}, "no .txt .YOLO. and no .xml"),
-        ({"x.csv": "a,b"}, "wanted a COCO .json file"),
+        ({"a.txt": "0 0.1 0.1 0.1 0.1\ncat 1 1 1 1"}, "a.txt:2: 'cat 1 1 1 1' is not a row of numbers"),
+        ({"a.txt": "0 nan 0.1 0.1 0.1"}, "a.txt:1: nan is not a share"),
+        ({"a.txt": "0 0.1 0.1 0.1 0.1 1.5"}, "a.txt:1: score 1.5 is not a number from 0 to 1"),
+        ({"data.yaml": "names: [cat]", "a.txt": "4 0.1 0.1 0.1 0.1"}, "a.txt:1: class 4 is beyond the 1 classes"),
+        ({"data.yaml": "nothing: 1", "a.txt": ""}, "data.yaml: names is neither a list nor a table"),
+        ({"a.xml": voc("dog").replace("</size>", "")}, "a.xml:1: broken XML"),
+        ({"a.xml": f'<!DOCTYPE a [<!ENTITY b "c">]>{voc("&b;")}'}, "entit"),
+        ({"a.xml": voc("dog", "left")}, "a.xml: object 1: xmin is 'left'"),
+        ({"readme.md": "hello"}, "no format recognized"),
+        ({"readme.txt": "hello"}, "no format recognized"),
+        ({"x.csv": "a,b"}, "x.csv: no format recognized"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
@@ -203,11 +299,11 @@ def test_a_broken_dataset_gives_one_line_with_the_place(files, says: str, tmp_pa
 @pytest.mark.parametrize(
     ("annotation", "says"),
     [
-        ({"bbox": [1, 2, 3]}, "annotation 1: .*four numbers"),
-        ({"bbox": [1, 2, -3, 4]}, "annotation 1: bbox .* not negative"),
-        ({"bbox": [1, 2, float("nan"), 4]}, "annotation 1: bbox .* finite"),
-        ({"category_id": 99}, "annotation 1: category 99 is not among"),
-        ({"image_id": 7}, "annotation 1: KeyError"),
+        ({"bbox": [1, 2, 3]}, "annotation 1: bbox .* is not 4 finite numbers"),
+        ({"bbox": [1, 2, -3, 4]}, "annotation 1: bbox .* negative width or height"),
+        ({"bbox": [1, 2, float("nan"), 4]}, "boxes.json:1: .*NaN is not a JSON number"),
+        ({"category_id": 99}, "annotation 1: category_id 99 is not a listed category"),
+        ({"image_id": 7}, "annotation 1 is on image 7, which is not listed"),
     ],
     ids=["three numbers", "negative", "nan", "no category", "no image"],
 )

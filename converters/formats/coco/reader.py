@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 
 from converters.fields.values import id_of, numbers, points_of, read_categories, read_mask, score_of, size_of, whole
-from converters.format import ReadOptions
 from converters.io.files import find_image_root, relative_name
 from converters.io.folders import head_of
 from converters.io.json_stream import JsonFile
 from converters.io.spool import FAR, Spool, SpoolPart
 from converters.lenient import Lenient, broken
+from converters.options import ReadOptions
 from converters.parallel import Part
 from samlabel.errors import FormatError, shown
 from samlabel.geometry import box_from_xywh, polygon_masks

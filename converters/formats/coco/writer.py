@@ -11,8 +11,9 @@ import numpy as np
 
 from converters.fields.simplify import Budget
 from converters.fields.values import Numbers, category_table, check_listed, plain
-from converters.format import FormatOptions, WriteReport, option
+from converters.format import WriteReport
 from converters.io.files import dump_json, place_image, refuse_existing
+from converters.options import FormatOptions, option
 from samlabel.errors import UsageError
 from samlabel.files import OutputFolder, nameless
 from samlabel.geometry import PolygonMask, box_to_xywh, mask_to_polygons, simplify_to

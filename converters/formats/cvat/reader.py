@@ -23,11 +23,11 @@ from converters.fields.shapes import (
     union,
 )
 from converters.fields.values import size_of, whole
-from converters.format import ReadOptions
 from converters.io.files import find_image_root, relative_name
 from converters.io.folders import Once, head_of
 from converters.io.xml import stream_xml
 from converters.lenient import Lenient, coded, passing_over, unbroken
+from converters.options import ReadOptions
 from samlabel.errors import FormatError, shown
 from samlabel.geometry import mask_from_rows
 from samlabel.types import Annotation, Dataset, ImageRecord, Mask, Size

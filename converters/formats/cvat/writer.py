@@ -12,9 +12,10 @@ from converters.fields.annotation import SCORES
 from converters.fields.categories import RenumberedAudit, names_of
 from converters.fields.shapes import as_polygon, others_of, tight_box, writing
 from converters.fields.values import Numbers, check_listed, plain
-from converters.format import FormatOptions, WriteReport, option
+from converters.format import WriteReport
 from converters.io.files import place_image, refuse_existing
 from converters.io.xml import text
+from converters.options import FormatOptions, option
 from samlabel.files import OutputFolder
 from samlabel.geometry import mask_rows
 from samlabel.types import Annotation, Dataset, ImageRecord

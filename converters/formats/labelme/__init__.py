@@ -12,7 +12,8 @@ from pathlib import Path
 
 from converters.features import FEATURES
 from converters.fields.categories import RenumberedAudit
-from converters.format import Audit, Capabilities, Format, ReadOptions, WriteReport
+from converters.format import Audit, Capabilities, Format, WriteReport
+from converters.options import ReadOptions
 from samlabel.types import Category, Dataset
 
 from .reader import read, recognize

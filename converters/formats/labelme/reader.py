@@ -16,11 +16,11 @@ from converters.fields.annotation import annotation_of, unnested
 from converters.fields.categories import NAMELESS, numbered
 from converters.fields.shapes import OTHER, bad_mask, ellipse, mask_of, number_in, ordered_box, rectangle, union
 from converters.fields.values import size_of, whole
-from converters.format import ReadOptions
 from converters.io.files import read_json, read_text, relative_name
 from converters.io.folders import Once, beside, files_below, head_of, size_from_image
 from converters.io.png import read_numbered
 from converters.lenient import Lenient, broken, coded, passing_over, unbroken
+from converters.options import ReadOptions
 from samlabel.errors import FormatError, brief, shown
 from samlabel.geometry import mask_runs, paste
 from samlabel.reach import Reach

@@ -12,10 +12,11 @@ from converters.fields.annotation import fields_of, nested
 from converters.fields.categories import RenumberedAudit, names_of
 from converters.fields.shapes import OTHER, others_of, tight_box
 from converters.fields.values import check_listed, plain
-from converters.format import FormatOptions, ImageMode, WriteReport, option
+from converters.format import WriteReport
 from converters.io.files import Names, dump_json, place_image, refuse_existing
 from converters.io.folders import files_below
 from converters.io.painting import painted, save
+from converters.options import FormatOptions, ImageMode, option
 from samlabel.files import OutputFolder
 from samlabel.geometry import count_parts_and_holes, cropped, mask_to_contours
 from samlabel.types import Annotation, Dataset, Mask

@@ -13,11 +13,11 @@ from converters.fields.annotation import annotation_of
 from converters.fields.categories import NAMELESS, numbered
 from converters.fields.shapes import OTHER, bad_mask, ellipse, mask_of, number_in, rectangle
 from converters.fields.values import size_of, whole
-from converters.format import ReadOptions
 from converters.io.files import IMAGE_SUFFIXES, find_image_root, read_json, relative_name
 from converters.io.folders import Once, head_of, size_from_image
 from converters.io.xml import read_xml
 from converters.lenient import Lenient, broken, coded, passing_over, unbroken
+from converters.options import ReadOptions
 from samlabel.errors import FormatError, shown
 from samlabel.geometry import mask_from_rows
 from samlabel.reach import Reach

@@ -12,9 +12,10 @@ from converters.fields.annotation import fields_of
 from converters.fields.categories import names_of
 from converters.fields.shapes import OTHER, others_of, writing
 from converters.fields.values import Numbers, check_listed
-from converters.format import FormatOptions, WriteReport, option
+from converters.format import WriteReport
 from converters.io.files import dump_json, place_image, refuse_existing
 from converters.io.xml import text
+from converters.options import FormatOptions, option
 from samlabel.files import OutputFolder
 from samlabel.geometry import count_parts_and_holes, mask_rows
 from samlabel.types import Annotation, Dataset, ImageRecord

@@ -10,7 +10,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from converters.features import FEATURES
-from converters.format import Capabilities, Format, ReadOptions, WriteReport
+from converters.format import Capabilities, Format, WriteReport
+from converters.options import ReadOptions
 from samlabel.types import Dataset
 
 from .reader import read, recognize

@@ -12,10 +12,10 @@ from typing import Any
 
 from converters.fields.annotation import READ, annotation_of
 from converters.fields.values import further_of, numbers, read_categories, read_mask, size_of, whole
-from converters.format import ReadOptions
 from converters.io.files import EXTRACTED, find_image_root, opened, parse_json, relative_name
 from converters.io.folders import Once, files_below, head_of, size_from_image
 from converters.lenient import Lenient, broken, coded, passing_over, unbroken
+from converters.options import ReadOptions
 from samlabel.decoders import measure
 from samlabel.errors import FormatError, ImageError, MissingDependency, SamlabelError, brief, shown
 from samlabel.files import Scratch

@@ -9,8 +9,9 @@ from typing import Any, Literal
 
 from converters.fields.annotation import SCORES, fields_of
 from converters.fields.values import category_table, check_listed, further
-from converters.format import FormatOptions, WriteReport, option
+from converters.format import WriteReport
 from converters.io.files import dump_json, opened, place_image, refuse_existing
+from converters.options import FormatOptions, option
 from samlabel.errors import FormatError, ImageChanged, UsageError, brief
 from samlabel.files import OutputFolder
 from samlabel.geometry import box_to_xywh

@@ -11,7 +11,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from converters.features import FEATURES
-from converters.format import Capabilities, Format, FormatOptions, ReadOptions, WriteReport
+from converters.format import Capabilities, Format, WriteReport
+from converters.options import FormatOptions, ReadOptions
 from samlabel.types import Dataset
 
 from .reader import read, recognize

@@ -20,7 +20,6 @@ from converters.fields.values import (
     size_of,
     whole,
 )
-from converters.format import ReadOptions
 from converters.io.files import (
     IMAGE_SUFFIXES,
     find_image_root,
@@ -30,6 +29,7 @@ from converters.io.files import (
 from converters.io.folders import Once, files_below, head_of
 from converters.io.png import Numbered, read_numbered
 from converters.lenient import Lenient, broken, coded, passing_over, unbroken
+from converters.options import ReadOptions
 from samlabel.errors import FormatError, shown
 from samlabel.reach import Reach
 from samlabel.types import Annotation, Category, Dataset, ImageRecord, Size

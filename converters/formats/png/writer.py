@@ -12,7 +12,7 @@ from converters.fields.values import (
     further,
     plain,
 )
-from converters.format import FormatOptions, WriteReport
+from converters.format import WriteReport
 from converters.io.files import (
     Names,
     dump_json,
@@ -21,6 +21,7 @@ from converters.io.files import (
 )
 from converters.io.folders import files_below
 from converters.io.painting import Painting, painted, save
+from converters.options import FormatOptions
 from samlabel.files import OutputFolder
 from samlabel.types import Dataset, ImageRecord
 

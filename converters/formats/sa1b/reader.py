@@ -20,7 +20,6 @@ from converters.fields.values import (
     size_of,
     whole,
 )
-from converters.format import ReadOptions
 from converters.io.files import (
     leaves,
     opened,
@@ -30,6 +29,7 @@ from converters.io.files import (
 )
 from converters.io.folders import Once, head_of
 from converters.lenient import Lenient, broken, coded, passing_over
+from converters.options import ReadOptions
 from samlabel.errors import FormatError, brief, shown
 from samlabel.geometry import box_from_xywh
 from samlabel.reach import Reach

@@ -13,13 +13,14 @@ from converters.fields.values import (
     further,
     plain,
 )
-from converters.format import FormatOptions, ImageMode, WriteReport, option
+from converters.format import WriteReport
 from converters.io.files import (
     Names,
     dump_json,
     place_image,
     refuse_existing,
 )
+from converters.options import FormatOptions, ImageMode, option
 from samlabel.files import OutputFolder
 from samlabel.geometry import box_to_xywh, innermost_point
 from samlabel.types import Annotation, Dataset, ImageRecord

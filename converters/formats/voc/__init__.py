@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from converters.format import Capabilities, Format, ReadOptions, WriteReport
+from converters.format import Capabilities, Format, WriteReport
+from converters.options import ReadOptions
 from samlabel.types import Annotation, Category, Dataset, Size
 
 from .reader import read, recognize

@@ -13,12 +13,12 @@ import numpy as np
 from converters.fields.categories import NAMELESS, numbered
 from converters.fields.shapes import mask_of, number_in
 from converters.fields.values import size_of, whole
-from converters.format import ReadOptions
 from converters.io.files import IMAGE_SUFFIXES, leaves, read_text, relative_name
 from converters.io.folders import Once, beside, files_below, head_of, size_from_image
 from converters.io.png import Numbered, read_numbered
 from converters.io.xml import read_xml
 from converters.lenient import Lenient, broken, coded, passing_over, unbroken
+from converters.options import ReadOptions
 from samlabel.errors import FormatError
 from samlabel.reach import Reach
 from samlabel.types import Annotation, Box, Dataset, ImageRecord, Mask, Size
@@ -69,7 +69,8 @@ def recognize(path: Path) -> str | None:
     file = path if path.is_file() else next(files_below(_annotations(path), ".xml"), None)
     if file is not None and file.suffix.lower() == ".xml":
         head = head_of(file)
-        if b"<annotation>" in head and b"<imagesize>" not in head and b"<pt>" not in head and b"<filename>" in head:
+        ours = any(tag in head for tag in (b"<filename>", b"<size>", b"<bndbox>"))  # the first is left out at times
+        if b"<annotation>" in head and b"<imagesize>" not in head and b"<pt>" not in head and ours:
             return f"{file.name} describes the objects of one image, as Pascal VOC does"
     if path.is_dir() and (path / MAP).is_file() and (path / "Annotations").is_dir():
         return f"{MAP} lists the classes of Pascal VOC's pictures"

@@ -11,11 +11,12 @@ import numpy as np
 
 from converters.fields.categories import RenumberedAudit, names_of
 from converters.fields.values import check_listed, plain
-from converters.format import FormatOptions, ImageMode, WriteReport
+from converters.format import WriteReport
 from converters.io.files import Names, place_image, refuse_existing
 from converters.io.folders import files_below
 from converters.io.painting import Painting, painted, save
 from converters.io.xml import text
+from converters.options import FormatOptions, ImageMode
 from samlabel.errors import UsageError, shown
 from samlabel.files import OutputFolder
 from samlabel.types import Annotation, Category, Dataset, ImageRecord, Size

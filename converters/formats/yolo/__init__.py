@@ -10,13 +10,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from converters.format import Capabilities, Format, ReadOptions, WriteReport
+from converters.format import Capabilities, Format, WriteReport
+from converters.options import ReadOptions
 from samlabel.geometry import PolygonMask
+from samlabel.reach import Reach
 from samlabel.types import Annotation, Category, Dataset, Mask, Size
 
 from .encoder import rendered_ious, rendered_mask
 from .options import YoloOptions
 from .reader import read, recognize
+from .unsized import Labels, read_unsized
 from .writer import YoloAudit, existing, write
 
 
@@ -38,6 +41,9 @@ class Yolo(Format[YoloOptions]):
 
     def write(self, dataset: Dataset, path: Path, options: YoloOptions) -> WriteReport:
         return write(dataset, path, options)
+
+    def read_unsized(self, path: Path, reach: Reach) -> Labels | None:
+        return read_unsized(path, reach=reach)
 
     def existing(self, path: Path) -> Path | None:
         return existing(path)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from converters.fields.simplify import Budget
-from converters.format import FormatOptions, ImageMode, option
+from converters.options import FormatOptions, ImageMode, option
 
 
 @dataclass(frozen=True, kw_only=True)

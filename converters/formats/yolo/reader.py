@@ -6,30 +6,30 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from math import isfinite
 from pathlib import Path
 from typing import Any
 
-from converters.format import ReadOptions
 from converters.io.files import IMAGE_SUFFIXES, Names, leaves, read_text
 from converters.io.folders import files_below, head_of
 from converters.io.yaml import load_yaml
-from converters.lenient import Lenient, broken, coded, passing_over, unbroken
+from converters.lenient import Lenient, broken, passing_over, unbroken
+from converters.options import ReadOptions
 from samlabel.decoders import measure
 from samlabel.errors import FormatError, ImageError, shown
 from samlabel.reach import Reach
-from samlabel.types import Annotation, Category, Dataset, ImageRecord, Size
+from samlabel.types import Category, Dataset, ImageRecord
 
+from .decoder import class_of, lines_of, objects_of
 from .layout import LABEL_FOLDERS, NAME_FILES, find_labels, looks_like_rows, refuse_lost
-from .pose import kpt_shape, split_pose
-from .rows import read_polygon
+from .pose import kpt_shape
 
+DATA_FILES = ("data.yaml", "data.yml", "dataset.yaml")
 SPLIT_KEYS = ("train", "val", "validation", "test", "minival")
 
 
 def recognize(path: Path) -> str | None:
     """Why `path` is a YOLO dataset, None when it is not."""
-    yaml_file = _yaml_of(path)
+    yaml_file = yaml_of(path)
     if yaml_file is not None:
         head = head_of(yaml_file).decode("utf-8", "replace")
         if any(line.startswith(("names:", "nc:")) for line in head.lstrip("\ufeff").splitlines()):
@@ -47,10 +47,10 @@ def recognize(path: Path) -> str | None:
     return None
 
 
-def _yaml_of(path: Path) -> Path | None:
+def yaml_of(path: Path) -> Path | None:
     if path.is_file():
         return path if path.suffix.lower() in (".yaml", ".yml") else None
-    for name in ("data.yaml", "data.yml", "dataset.yaml"):
+    for name in DATA_FILES:
         if (path / name).is_file():
             return path / name
     found = sorted(path.glob("*.yaml"))
@@ -61,12 +61,13 @@ def read(path: Path, options: ReadOptions) -> Dataset:
     """The dataset of a `data.yaml`, of the folder that holds one, or of a folder of images with labels.
 
     Image sizes come from the headers of the images, upright. Rows of four numbers after the class are boxes, with no
-    mask; where data.yaml has a `kpt_shape`, all rows are boxes with keypoints. An image without a label file has no
-    objects. With `image_root`, images are taken from there, and their labels from `labels/` here under the same names.
-    Raises FormatError with file, line and rule; with `lenient`, broken rows and images are left out and counted there.
+    mask; a further number is the object's score. Where data.yaml has a `kpt_shape`, all rows are boxes with keypoints.
+    An image without a label file has no objects. With `image_root`, images are taken from there, and their labels from
+    `labels/` here under the same names. Raises FormatError with file, line and rule; with `lenient`, broken rows and
+    images are left out and counted there.
     """
     image_root, lenient, reach = options.image_root, options.lenient, options.reach_of(path)
-    yaml_file = _yaml_of(path)
+    yaml_file = yaml_of(path)
     base = path if path.is_dir() else path.parent
     keypoints = None
     if yaml_file is None:
@@ -75,9 +76,9 @@ def read(path: Path, options: ReadOptions) -> Dataset:
         names = None
         images = [] if image_root else sorted(_walk(base))
     else:
-        content = _load_yaml(reach.check(yaml_file))
-        names, keypoints = _names(content, yaml_file), kpt_shape(content, yaml_file)
-        base = _base(content, yaml_file, reach)
+        content = load_data(reach.check(yaml_file))
+        names, keypoints = names_in(content, yaml_file), kpt_shape(content, yaml_file)
+        base = base_of(content, yaml_file, reach)
         images = [] if image_root else sorted(_listed(content, base, yaml_file, lenient, reach))
     if image_root is not None:
         root = image_root
@@ -100,7 +101,7 @@ def read(path: Path, options: ReadOptions) -> Dataset:
     if image_root is not None or base == home:  # else the folder that holds all of them may hold anything besides
         refuse_lost(base, labels, bare=yaml_file is None, lenient=lenient)
     if names is None:
-        names = _bare_names(base, labels.values(), lenient, reach)
+        names = bare_names(base, labels.values(), lenient, reach)
     categories = tuple(Category(index, name) for index, name in sorted(names.items()))
     return Dataset(
         categories, _Records(base, root, labels, frozenset(names), keypoints, lenient, reach), root, reach=reach
@@ -130,74 +131,17 @@ class _Records:
         label = self.reach.check(self.base / self.labels[image])
         if not label.is_file():
             return ImageRecord(image, size)
-        with coded("bad-file"):
-            lines = _lines(label)
-        makes = (partial(_row, text, where, size, self.classes, self.keypoints) for where, text in lines)
-        return ImageRecord(image, size, tuple(passing_over(makes, self.lenient, "bad-row")))
+        return ImageRecord(image, size, objects_of(label, size, self.classes, self.keypoints, self.lenient))
 
 
-def _lines(file: Path) -> Iterator[tuple[str, str]]:
-    """Where each line is, and its text; empty ones left out. The file is read at once."""
-    found = enumerate(read_text(file).splitlines(), start=1)
-    return ((f"{file}:{line}", text) for line, text in found if text.strip())
-
-
-def _row(text: str, where: str, size: Size, classes: frozenset[int], keypoints: tuple[int, int] | None) -> Annotation:
-    height, width = size
-    index, values = _parsed(text, where)
-    extra: dict[str, Any] = {}
-    if keypoints is not None:
-        values, extra = split_pose(values, keypoints, size, where)
-    _check(values, where)
-    if index not in classes:
-        raise FormatError(f"{where}: class {index} is beyond the {len(classes)} classes of this dataset")
-    if len(values) == 4:
-        cx, cy, w, h = values
-        if w < 0 or h < 0:
-            raise FormatError(f"{where}: a box of negative width or height")
-        x0, y0, x1, y1 = (cx - w / 2) * width, (cy - h / 2) * height, (cx + w / 2) * width, (cy + h / 2) * height
-        return Annotation(index, (round(x0, 4), round(y0, 4), round(x1, 4), round(y1, 4)), extra=extra)
-    try:
-        mask = read_polygon(values, size)
-    except ValueError as error:
-        raise FormatError(f"{where}: {error}") from error
-    return Annotation(index, mask.box, mask)
-
-
-def _parsed(text: str, where: str) -> tuple[int, list[float]]:
-    """The class of a row and the numbers after it."""
-    try:
-        first, *values = [float(word) for word in text.split()]
-    except ValueError:
-        raise FormatError(f"{where}: {text[:60]!r} is not a row of numbers") from None
-    if not isfinite(first) or first != int(first) or first < 0:
-        raise FormatError(f"{where}: class {text.split()[0][:60]} is not a whole number from 0")
-    return int(first), values
-
-
-def _check(values: list[float], where: str) -> None:
-    if len(values) < 4 or len(values) % 2:
-        count = len(values)
-        raise FormatError(f"{where}: {count} numbers after the class; a box needs 4, a polygon x y pairs, 6 or more")
-    outside = [v for v in values if not -0.01 <= v <= 1.01]  # NaN is outside as well
-    if outside:
-        raise FormatError(f"{where}: {outside[0]:g} is not a share of the image's size, from 0 to 1")
-
-
-def _class(text: str, where: str) -> int:
-    index, values = _parsed(text, where)
-    _check(values, where)
-    return index
-
-
-def _load_yaml(file: Path) -> dict[str, Any]:
+def load_data(file: Path) -> dict[str, Any]:
     content = load_yaml(file)
     if not isinstance(content, dict):
         raise FormatError(f"{file}: not a YOLO data file; wanted names and the places of images")
     return content
 
 
-def _names(content: dict[str, Any], file: Path) -> dict[int, str]:
+def names_in(content: dict[str, Any], file: Path) -> dict[int, str]:
     names, count = content.get("names"), content.get("nc")
     if isinstance(names, list):
         names = dict(enumerate(names))
@@ -213,7 +157,7 @@ def _names(content: dict[str, Any], file: Path) -> dict[int, str]:
     return {index: str(name) for index, name in names.items()}
 
 
-def _base(content: dict[str, Any], file: Path, reach: Reach) -> Path:
+def base_of(content: dict[str, Any], file: Path, reach: Reach) -> Path:
     root = content.get("path")
     if root is None or root == "":
         return file.parent
@@ -254,7 +198,7 @@ def _listed(content: dict[str, Any], base: Path, file: Path, lenient: Lenient | 
 
 
 def _from_list(file: Path, base: Path) -> Iterator[Callable[[], Path]]:
-    return (partial(_image_of, text.strip().replace("\\", "/"), file, base, where) for where, text in _lines(file))
+    return (partial(_image_of, text.strip().replace("\\", "/"), file, base, where) for where, text in lines_of(file))
 
 
 def _image_of(name: str, file: Path, base: Path, where: str) -> Path:
@@ -292,17 +236,28 @@ def _below(image: Path, base: Path, path: Path) -> str:
     return Path(name).as_posix()
 
 
-def _bare_names(base: Path, labels: Iterable[str], lenient: Lenient | None, reach: Reach) -> dict[int, str]:
+def bare_names(base: Path, labels: Iterable[str], lenient: Lenient | None, reach: Reach) -> dict[int, str]:
     """Class names of a folder without data.yaml: from a names file, else class_0, class_1, ... as far as used."""
-    for folder in (base, *(base / name for name in LABEL_FOLDERS)):
+    listed = listed_names((base, *(base / name for name in LABEL_FOLDERS)), reach)
+    return used_names(base, labels, lenient, reach) if listed is None else listed
+
+
+def listed_names(folders: Iterable[Path], reach: Reach) -> dict[int, str] | None:
+    """Class names of the first names file in these folders, None where there is none."""
+    for folder in folders:
         for name in NAME_FILES:
             if (folder / name).is_file():
                 lines = [line.strip() for line in read_text(reach.check(folder / name)).splitlines()]
                 return dict(enumerate(line for line in lines if line))
+    return None
+
+
+def used_names(base: Path, labels: Iterable[str], lenient: Lenient | None, reach: Reach) -> dict[int, str]:
+    """class_0, class_1, ... up to the highest class of the rows in these label files below `base`."""
     highest = -1
     there = (reach.check(base / name) for name in labels if (base / name).is_file())
-    for rows in unbroken((partial(_lines, label) for label in there), lenient):
-        highest = max([highest, *unbroken((partial(_class, text, where) for where, text in rows), lenient)])
+    for rows in unbroken((partial(lines_of, label) for label in there), lenient):
+        highest = max([highest, *unbroken((partial(class_of, text, where) for where, text in rows), lenient)])
     if highest > 100_000:
         raise FormatError(f"{base}: a class number of {highest}; wanted at most 100000")
     return {index: f"class_{index}" for index in range(highest + 1)}

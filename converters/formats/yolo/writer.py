@@ -15,8 +15,8 @@ from samlabel.files import OutputFolder
 from samlabel.image_files import ImageFiles
 from samlabel.types import Annotation, Category, Dataset, ImageRecord, Size
 
-from .layout import label_path
 from .encoder import rows_of
+from .layout import label_path
 from .options import YoloOptions
 from .rows import box_row_as_polygon
 

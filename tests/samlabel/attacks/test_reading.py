@@ -245,19 +245,39 @@ def test_labels_of_yolo_behind_a_link_out_of_the_dataset_are_not_read(
         list(converters.read(data).records)
 
 
-@pytest.mark.parametrize("format", ["yolo", "voc"])
-def test_the_detector_labels_reads_no_label_behind_a_link_out_of_its_dataset(tmp_path: Path, format: str) -> None:
+@pytest.mark.parametrize(
+    ("label", "text"),
+    [
+        ("labels/a.txt", "0 0.5 0.5 0.1 0.1\n"),
+        ("a.txt", "0 0.5 0.5 0.1 0.1\n"),
+        ("Annotations/a.xml", "<annotation><size><width>9</width><height>9</height></size></annotation>"),
+    ],
+    ids=["yolo", "bare yolo", "voc"],
+)
+def test_the_detector_labels_reads_no_label_behind_a_link_out_of_its_dataset(
+    tmp_path: Path, label: str, text: str
+) -> None:
     data, home = tmp_path / "stranger", tmp_path / "home"
-    (data / "labels").mkdir(parents=True)
+    (data / label).parent.mkdir(parents=True)
     home.mkdir()
-    (data / "classes.txt").write_text("thing\n")
-    text = "0 0.5 0.5 0.1 0.1\n" if format == "yolo" else "<annotation></annotation>"
-    name = "a.txt" if format == "yolo" else "a.xml"
-    (home / name).write_text(text)
-    (data / "labels" / name).symlink_to(home / name)
+    (home / "secret").write_text(text)
+    (data / label).symlink_to(home / "secret")
     with pytest.raises(LeadsOutside):
         load(f"labels:{data}")
     assert load(f"labels:{data}", follow_links=True).categories is not None
+
+
+def test_the_detector_labels_takes_no_names_from_behind_a_link_out_of_its_dataset(tmp_path: Path) -> None:
+    data, home = tmp_path / "stranger", tmp_path / "home"
+    (data / "labels").mkdir(parents=True)
+    home.mkdir()
+    (home / "data.yaml").write_text("names: [thing]\n")
+    (data / "data.yaml").symlink_to(home / "data.yaml")
+    (data / "labels" / "a.txt").write_text("0 0.5 0.5 0.1 0.1\n")
+    for folder in (data, data / "labels"):
+        with pytest.raises(LeadsOutside):
+            load(f"labels:{folder}")
+        assert [one.name for one in load(f"labels:{folder}", follow_links=True).categories] == ["thing"]
 
 
 def test_a_dataset_that_is_accepted_reads_nothing_outside(
