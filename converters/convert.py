@@ -67,7 +67,7 @@ class _Guarded(Part):
     path: str
     paths_before: Sequence[str] = ()
     masks_before: int = 0
-    files: Sequence[int] = ()
+    descriptors: Sequence[int] = ()
 
     def __iter__(self) -> Iterator[ImageRecord]:
         records = iter(self.records)
@@ -80,7 +80,7 @@ class _Guarded(Part):
 
     def divided(self, count: int) -> list[_Guarded]:
         parts = self.records.divided(count) if isinstance(self.records, Part) else []
-        return [_Guarded(part, self.path, part.paths_before, part.masks_before, part.files) for part in parts]
+        return [_Guarded(part, self.path, part.paths_before, part.masks_before, part.descriptors) for part in parts]
 
     def seen(self) -> Any:
         return self.records.seen() if isinstance(self.records, Part) else None

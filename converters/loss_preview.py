@@ -157,7 +157,7 @@ class Passing(Part):
     records: Iterable[ImageRecord]
     watch: Watch
     paths_before: Sequence[str] = ()
-    files: Sequence[int] = ()
+    descriptors: Sequence[int] = ()
 
     def __iter__(self) -> Iterator[ImageRecord]:
         for record in self.records:
@@ -166,7 +166,7 @@ class Passing(Part):
 
     def divided(self, count: int) -> list[Passing]:
         parts = self.records.divided(count) if isinstance(self.records, Part) else ()
-        return [Passing(part, self.watch.beside(part), part.paths_before, part.files) for part in parts]
+        return [Passing(part, self.watch.beside(part), part.paths_before, part.descriptors) for part in parts]
 
     def seen(self) -> Any:
         return self.watch.seen()

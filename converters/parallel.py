@@ -29,7 +29,7 @@ class Part(Iterable[ImageRecord]):
 
     paths_before: Sequence[str] = ()  # of the images that come before them
     masks_before: int = 0  # and how many masks these hold
-    files: Sequence[int] = ()  # open files, by number, that another process needs
+    descriptors: Sequence[int] = ()  # open files, by number, that another process needs
 
     def divided(self, count: int) -> Sequence[Part]:
         """At most so many parts; none where that would not pay."""
@@ -100,7 +100,7 @@ class _Helper:
             with nameless() as job:
                 pickle.dump((work, part), job, protocol=pickle.HIGHEST_PROTOCOL)
                 job.seek(0)
-                return cls(job, part.files)
+                return cls(job, part.descriptors)
         except Exception:  # no more processes, no room for its job, something of a plug-in that cannot be pickled
             return None
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +13,12 @@ import numpy as np
 
 from converters.fields.values import id_of, numbers, points_of, read_categories, read_mask, score_of, size_of, whole
 from converters.io.files import find_image_root, relative_name
-from converters.io.folders import head_of
+from converters.io.folders import Once, head_of
 from converters.io.json_stream import JsonFile
 from converters.io.spool import FAR, Spool, SpoolPart
 from converters.lenient import Lenient, broken
 from converters.options import ReadOptions
-from converters.parallel import Part
+from converters.records import RecordStream
 from samlabel.errors import FormatError, shown
 from samlabel.geometry import box_from_xywh, polygon_masks
 from samlabel.reach import Reach
@@ -224,7 +224,7 @@ def _doubles(count: int) -> Callable[..., bytes]:
 
 
 @dataclass(frozen=True)
-class _Records(Part):
+class _Records(RecordStream):
     """Records in order of their names; iterate as often as you like."""
 
     file: Path
@@ -235,7 +235,7 @@ class _Records(Part):
     lenient: Lenient | None
     paths_before: Sequence[str] = ()
     masks_before: int = 0
-    files: Sequence[int] = ()
+    descriptors: Sequence[int] = ()
 
     def divided(self, count: int) -> list[_Records]:
         if self.lenient is not None or count < 2 or not isinstance(self.spool, Spool):
@@ -248,18 +248,18 @@ class _Records(Part):
             found.append(_Records(self.file, self.categories, images, names, part, None, before, masks, [part.file]))
         return found
 
-    def __iter__(self) -> Iterator[ImageRecord]:
-        if self.lenient is not None:
-            self.lenient.restart()
-        for place, (name, key) in enumerate(self.names):
-            image = self.images[key]
-            size = (image["height"], image["width"])
-            annotations = tuple(self._objects(self.spool.of_image(place), size))
-            extra = {k: v for k, v in image.items() if k not in _IMAGE_KEYS} if len(image) > 4 else {}
-            number = key if isinstance(key, int) else None
-            if number is None:
-                extra["id"] = key  # ids of text: some tools write them; kept beside a number of ours
-            yield ImageRecord(name, size, annotations, number, extra)
+    def makes(self, once: Once) -> Iterator[Callable[[], ImageRecord]]:
+        return (partial(self._record, place, name, key) for place, (name, key) in enumerate(self.names))
+
+    def _record(self, place: int, name: str, key: Any) -> ImageRecord:
+        image = self.images[key]
+        size = (image["height"], image["width"])
+        annotations = tuple(self._objects(self.spool.of_image(place), size))
+        extra = {k: v for k, v in image.items() if k not in _IMAGE_KEYS} if len(image) > 4 else {}
+        number = key if isinstance(key, int) else None
+        if number is None:
+            extra["id"] = key  # ids of text: some tools write them; kept beside a number of ours
+        return ImageRecord(name, size, annotations, number, extra)
 
     def _objects(self, raws: list[dict[str, Any]], size: Size) -> Iterator[Annotation]:
         polygons = [raw["segmentation"] for raw in raws if type(raw.get("segmentation")) is tuple]

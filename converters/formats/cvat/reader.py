@@ -28,6 +28,7 @@ from converters.io.folders import Once, head_of
 from converters.io.xml import stream_xml
 from converters.lenient import Lenient, coded, passing_over, unbroken
 from converters.options import ReadOptions
+from converters.records import RecordStream
 from samlabel.errors import FormatError, shown
 from samlabel.geometry import mask_from_rows
 from samlabel.types import Annotation, Dataset, ImageRecord, Mask, Size
@@ -92,18 +93,14 @@ def read(path: Path, options: ReadOptions) -> Dataset:
 
 
 @dataclass(frozen=True)
-class _Records:
+class _Records(RecordStream):
     file: Path
     ids: dict[str, int]
     lenient: Lenient | None
     named_root: Path | None  # the folder of the images, where the user named it
 
-    def __iter__(self) -> Iterator[ImageRecord]:
-        if self.lenient is not None:
-            self.lenient.restart()
-        once = Once()
-        makes = (partial(self._record, image, once) for image in stream_xml(self.file, "image"))
-        yield from passing_over(makes, self.lenient, "bad-image")
+    def makes(self, once: Once) -> Iterator[Callable[[], ImageRecord]]:
+        return (partial(self._record, image, once) for image in stream_xml(self.file, "image"))
 
     def _record(self, image: Element, once: Once) -> ImageRecord:
         name = _name(image, self.file, self.named_root)

@@ -21,6 +21,7 @@ from converters.io.folders import Once, beside, files_below, head_of, size_from_
 from converters.io.png import read_numbered
 from converters.lenient import Lenient, broken, coded, passing_over, unbroken
 from converters.options import ReadOptions
+from converters.records import RecordStream
 from samlabel.errors import FormatError, brief, shown
 from samlabel.geometry import mask_runs, paste
 from samlabel.reach import Reach
@@ -91,7 +92,7 @@ def read(path: Path, options: ReadOptions) -> Dataset:
 
 
 @dataclass(frozen=True)
-class _Records:
+class _Records(RecordStream):
     base: Path
     files: tuple[Path, ...]
     ids: dict[str, int]
@@ -99,11 +100,8 @@ class _Records:
     lenient: Lenient | None
     reach: Reach
 
-    def __iter__(self) -> Iterator[ImageRecord]:
-        if self.lenient is not None:
-            self.lenient.restart()
-        once = Once()
-        yield from passing_over((partial(self._record, file, once) for file in self.files), self.lenient, "bad-image")
+    def makes(self, once: Once) -> Iterator[Callable[[], ImageRecord]]:
+        return (partial(self._record, file, once) for file in self.files)
 
     def _record(self, file: Path, once: Once) -> ImageRecord:
         with coded("bad-file"):

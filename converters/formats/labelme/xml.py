@@ -5,7 +5,7 @@ http://labelme.csail.mit.edu/Release3.0/. Annotations/, Images/ and Masks/ hold 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -21,6 +21,7 @@ from converters.io.folders import Once, beside, files_below, head_of, size_from_
 from converters.io.png import read_numbered
 from converters.io.xml import read_xml
 from converters.lenient import Lenient, coded, passing_over, unbroken
+from converters.records import RecordStream
 from samlabel.errors import FormatError
 from samlabel.geometry import bounding_points, polygons_to_mask
 from samlabel.reach import Reach
@@ -54,7 +55,7 @@ def read_old(path: Path, image_root: Path | None, lenient: Lenient | None, reach
 
 
 @dataclass(frozen=True)
-class _Records:
+class _Records(RecordStream):
     folder: Path
     files: tuple[Path, ...]
     masks: Path
@@ -64,11 +65,8 @@ class _Records:
     reach: Reach
     named_root: Path | None  # the folder of the images, where the user named it
 
-    def __iter__(self) -> Iterator[ImageRecord]:
-        if self.lenient is not None:
-            self.lenient.restart()
-        once = Once()
-        yield from passing_over((partial(self._record, file, once) for file in self.files), self.lenient, "bad-image")
+    def makes(self, once: Once) -> Iterator[Callable[[], ImageRecord]]:
+        return (partial(self._record, file, once) for file in self.files)
 
     def _record(self, file: Path, once: Once) -> ImageRecord:
         with coded("bad-file"):

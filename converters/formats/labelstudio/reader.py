@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,6 +18,7 @@ from converters.io.folders import Once, head_of, size_from_image
 from converters.io.xml import read_xml
 from converters.lenient import Lenient, broken, coded, passing_over, unbroken
 from converters.options import ReadOptions
+from converters.records import RecordStream
 from samlabel.errors import FormatError, shown
 from samlabel.geometry import mask_from_rows
 from samlabel.reach import Reach
@@ -118,7 +119,7 @@ def _categories(listed: dict[str, int | None], used: set[str]) -> tuple[Category
 
 
 @dataclass(frozen=True)
-class _Records:
+class _Records(RecordStream):
     file: Path
     tasks: list[dict[str, Any]]
     ids: dict[str, int]
@@ -127,12 +128,8 @@ class _Records:
     reach: Reach
     named_root: Path | None  # the folder of the images, where the user named it
 
-    def __iter__(self) -> Iterator[ImageRecord]:
-        if self.lenient is not None:
-            self.lenient.restart()
-        once = Once()
-        makes = (partial(self._record, place, task, once) for place, task in enumerate(self.tasks))
-        yield from passing_over(makes, self.lenient, "bad-image")
+    def makes(self, once: Once) -> Iterator[Callable[[], ImageRecord]]:
+        return (partial(self._record, place, task, once) for place, task in enumerate(self.tasks))
 
     def _record(self, place: int, task: Any, once: Once) -> ImageRecord:
         where = _where(self.file, place, task)

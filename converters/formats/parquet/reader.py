@@ -16,6 +16,7 @@ from converters.io.files import EXTRACTED, find_image_root, opened, parse_json, 
 from converters.io.folders import Once, files_below, head_of, size_from_image
 from converters.lenient import Lenient, broken, coded, passing_over, unbroken
 from converters.options import ReadOptions
+from converters.records import RecordStream
 from samlabel.decoders import measure
 from samlabel.errors import FormatError, ImageError, MissingDependency, SamlabelError, brief, shown
 from samlabel.files import Scratch
@@ -225,7 +226,7 @@ def _name(row: dict[str, Any], place: int, file: Path, image_root: Path | None) 
 
 
 @dataclass(frozen=True)
-class _Records:
+class _Records(RecordStream):
     files: tuple[Path, ...]
     categories: tuple[Category, ...]
     root: Path | None
@@ -234,16 +235,12 @@ class _Records:
     reach: Reach
     named_root: Path | None  # the folder of the images, where the user named it
 
-    def __iter__(self) -> Iterator[ImageRecord]:
-        if self.lenient is not None:
-            self.lenient.restart()
+    def makes(self, once: Once) -> Iterator[Callable[[], ImageRecord]]:
         known = frozenset(category.id for category in self.categories)
-        once = Once()
         for file in self.files:
             sized = {"width", "height"} <= set(_open(file).schema_arrow.names)
             rows = _rows(file, pictures=not sized or self.extracted is not None)
-            makes = (partial(self._record, row, place, file, known, once) for place, row in rows)
-            yield from passing_over(makes, self.lenient, "bad-image")
+            yield from (partial(self._record, row, place, file, known, once) for place, row in rows)
 
     def _record(self, row: dict[str, Any], place: int, file: Path, known: frozenset[int], once: Once) -> ImageRecord:
         where = f"{file}: row {place}"

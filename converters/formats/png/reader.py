@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -30,6 +30,7 @@ from converters.io.folders import Once, files_below, head_of
 from converters.io.png import Numbered, read_numbered
 from converters.lenient import Lenient, broken, coded, passing_over, unbroken
 from converters.options import ReadOptions
+from converters.records import RecordStream
 from samlabel.errors import FormatError, shown
 from samlabel.reach import Reach
 from samlabel.types import Annotation, Category, Dataset, ImageRecord, Size
@@ -78,7 +79,7 @@ def _name(picture: Any, table: Path, place: int, image_root: Path | None) -> str
 
 
 @dataclass(frozen=True)
-class _Records:
+class _Records(RecordStream):
     table: Path
     pictures: list[dict[str, Any]]
     categories: frozenset[int]
@@ -86,12 +87,8 @@ class _Records:
     reach: Reach
     named_root: Path | None  # the folder of the images, where the user named it
 
-    def __iter__(self) -> Iterator[ImageRecord]:
-        if self.lenient is not None:
-            self.lenient.restart()
-        once = Once()
-        makes = (partial(self._record, place, picture, once) for place, picture in enumerate(self.pictures))
-        yield from passing_over(makes, self.lenient, "bad-image")
+    def makes(self, once: Once) -> Iterator[Callable[[], ImageRecord]]:
+        return (partial(self._record, place, picture, once) for place, picture in enumerate(self.pictures))
 
     def _record(self, place: int, picture: Any, once: Once) -> ImageRecord:
         name = _name(picture, self.table, place, self.named_root)
@@ -160,20 +157,19 @@ def _read_bare(path: Path, image_root: Path | None, lenient: Lenient | None, rea
 
 
 @dataclass(frozen=True)
-class _Bare:
+class _Bare(RecordStream):
     folder: Path
     files: tuple[Path, ...]
     known: dict[str, str]  # image without its suffix -> image
     lenient: Lenient | None
     reach: Reach
 
-    def __iter__(self) -> Iterator[ImageRecord]:
-        if self.lenient is not None:
-            self.lenient.restart()
-        yield from passing_over((partial(self._record, file) for file in self.files), self.lenient, "bad-file")
+    def makes(self, once: Once) -> Iterator[Callable[[], ImageRecord]]:
+        return (partial(self._record, file) for file in self.files)
 
     def _record(self, file: Path) -> ImageRecord:
-        indices = _read_numbers(self.reach.check(file), None)
+        with coded("bad-file"):
+            indices = _read_numbers(self.reach.check(file), None)
         masks = [mask for number in indices.numbers if (mask := indices.mask(number)) is not None]
         name = file.relative_to(self.folder).with_suffix("").as_posix()
         objects = tuple(Annotation(1, mask.box, mask) for mask in masks)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -30,6 +30,7 @@ from converters.io.files import (
 from converters.io.folders import Once, head_of
 from converters.lenient import Lenient, broken, coded, passing_over
 from converters.options import ReadOptions
+from converters.records import RecordStream
 from samlabel.errors import FormatError, brief, shown
 from samlabel.geometry import box_from_xywh
 from samlabel.reach import Reach
@@ -79,7 +80,7 @@ def read(path: Path, options: ReadOptions) -> Dataset:
 
 
 @dataclass(frozen=True)
-class _Records:
+class _Records(RecordStream):
     base: Path
     files: tuple[Path, ...]
     categories: frozenset[int]
@@ -88,11 +89,8 @@ class _Records:
     reach: Reach
     named_root: Path | None  # the folder of the images, where the user named it
 
-    def __iter__(self) -> Iterator[ImageRecord]:
-        if self.lenient is not None:
-            self.lenient.restart()
-        once = Once()
-        yield from passing_over((partial(self._record, file, once) for file in self.files), self.lenient, "bad-image")
+    def makes(self, once: Once) -> Iterator[Callable[[], ImageRecord]]:
+        return (partial(self._record, file, once) for file in self.files)
 
     def _record(self, file: Path, once: Once) -> ImageRecord:
         name = file.relative_to(self.base).as_posix()

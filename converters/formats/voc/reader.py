@@ -19,6 +19,7 @@ from converters.io.png import Numbered, read_numbered
 from converters.io.xml import read_xml
 from converters.lenient import Lenient, broken, coded, passing_over, unbroken
 from converters.options import ReadOptions
+from converters.records import RecordStream
 from samlabel.errors import FormatError
 from samlabel.reach import Reach
 from samlabel.types import Annotation, Box, Dataset, ImageRecord, Mask, Size
@@ -124,7 +125,7 @@ def _listed(file: Path, used: set[str]) -> Iterator[str]:
 
 
 @dataclass(frozen=True)
-class _Records:
+class _Records(RecordStream):
     folder: Path
     files: tuple[Path, ...]
     pictures: Path
@@ -134,11 +135,8 @@ class _Records:
     reach: Reach
     named_root: Path | None  # the folder of the images, where the user named it
 
-    def __iter__(self) -> Iterator[ImageRecord]:
-        if self.lenient is not None:
-            self.lenient.restart()
-        once = Once()
-        yield from passing_over((partial(self._record, file, once) for file in self.files), self.lenient, "bad-image")
+    def makes(self, once: Once) -> Iterator[Callable[[], ImageRecord]]:
+        return (partial(self._record, file, once) for file in self.files)
 
     def _record(self, file: Path, once: Once) -> ImageRecord:
         with coded("bad-file"):

@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from converters.io.files import IMAGE_SUFFIXES, Names, leaves, read_text
-from converters.io.folders import files_below, head_of
+from converters.io.folders import Once, files_below, head_of
 from converters.io.yaml import load_yaml
 from converters.lenient import Lenient, broken, passing_over, unbroken
 from converters.options import ReadOptions
+from converters.records import RecordStream
 from samlabel.decoders import measure
 from samlabel.errors import FormatError, ImageError, shown
 from samlabel.reach import Reach
@@ -109,7 +110,7 @@ def read(path: Path, options: ReadOptions) -> Dataset:
 
 
 @dataclass(frozen=True)
-class _Records:
+class _Records(RecordStream):
     base: Path
     root: Path
     labels: dict[str, str]  # image below root -> label below base
@@ -118,10 +119,8 @@ class _Records:
     lenient: Lenient | None
     reach: Reach
 
-    def __iter__(self) -> Iterator[ImageRecord]:
-        if self.lenient is not None:
-            self.lenient.restart()
-        yield from passing_over((partial(self._record, image) for image in sorted(self.labels)), self.lenient)
+    def makes(self, once: Once) -> Iterator[Callable[[], ImageRecord]]:
+        return (partial(self._record, image) for image in sorted(self.labels))
 
     def _record(self, image: str) -> ImageRecord:
         try:
