@@ -36,7 +36,7 @@ from .model import Embedding, Prediction, Sam
 from .model_registry import sam_model_registry
 from .onnx_export import Exported, export
 from .predictor import ResizeLongestSide, SamPredictor
-from .registry import Variant
+from .registry import Variant, register
 from .registry import variants as list_variants
 from .rle import RleMask
 
@@ -62,6 +62,7 @@ __all__ = [
     "export",
     "list_variants",
     "load",
+    "register",
     "sam_model_registry",
     "save",
 ]

@@ -1,6 +1,7 @@
 """The SAM variants by name, found in `sam/variants/`: one module a family of image encoders.
 
-A new family is one new file with `VARIANTS: tuple[Variant, ...]`; nothing else needs to know of it.
+A new family is one new file with `VARIANTS: tuple[Variant, ...]`; nothing else needs to know of it. Another package
+adds its own by `register`.
 """
 
 from __future__ import annotations
@@ -86,7 +87,25 @@ def _all() -> dict[str, Variant]:
     modules = {}
     for info in pkgutil.iter_modules(package.__path__, package.__name__ + "."):
         modules[info.name] = importlib.import_module(info.name).VARIANTS
-    return collect(modules)
+    return collect({**modules, **_OTHERS})
+
+
+_OTHERS: dict[str, tuple[Variant, ...]] = {}
+
+
+def register(family: str, family_variants: tuple[Variant, ...]) -> None:
+    """Add variants of another package, so that `load` builds them; `family` says where they come from.
+
+    Raises ValueError where a name or alias is taken. The same family may be registered again, and is
+    gone with an empty tuple.
+    """
+    taken = {word: variant for word, variant in _all().items() if variant not in _OTHERS.get(family, ())}
+    for variant in family_variants:
+        for word in (variant.name, *variant.aliases):
+            if word in taken:
+                raise ValueError(f"SAM variant {word!r} of {family} is there already")
+    _OTHERS[family] = family_variants
+    _all.cache_clear()
 
 
 def variants() -> tuple[Variant, ...]:

@@ -26,16 +26,26 @@ def fields_of(annotation: Annotation) -> dict[str, Any]:
             fields["bbox"] = [plain(v) for v in box_to_xywh(annotation.box)]
     if annotation.iscrowd:
         fields["iscrowd"] = 1
-    for key in SCORES:
-        if getattr(annotation, key) is not None:
-            fields[key] = float(getattr(annotation, key))
+    fields.update(origin_of(annotation))
+    return {**fields, **{k: v for k, v in annotation.extra.items() if k not in fields}}
+
+
+def scores_of(annotation: Annotation) -> dict[str, float]:
+    """The scores that are set, by their names in SCORES."""
+    found = zip(SCORES, (annotation.score, annotation.predicted_iou, annotation.stability_score), strict=True)
+    return {name: float(score) for name, score in found if score is not None}
+
+
+def origin_of(annotation: Annotation) -> dict[str, Any]:
+    """How the object came about, as far as that is set: scores, `source`, `point_coords`, `crop_box` (XYWH)."""
+    fields: dict[str, Any] = dict(scores_of(annotation))
     if annotation.source is not None:
         fields["source"] = annotation.source
     if annotation.point_coords:
         fields["point_coords"] = [[plain(v) for v in point] for point in annotation.point_coords]
     if annotation.crop_box is not None:
         fields["crop_box"] = [plain(v) for v in box_to_xywh(annotation.crop_box)]
-    return {**fields, **{k: v for k, v in annotation.extra.items() if k not in fields}}
+    return fields
 
 
 def nested(extra: Mapping[str, Any], taken: Container[str]) -> dict[str, Any]:
@@ -59,7 +69,21 @@ def annotation_of(fields: Mapping[str, Any], category_id: int, mask: Mask | None
             box = box_from_xywh(numbers(fields["bbox"], where, "bbox", length=4))
     if box[2] < box[0] or box[3] < box[1]:
         raise broken("bad-box", f"{where}: a box of negative width or height")
-    extra = {k: v for k, v in fields.items() if k not in READ}
+    return described(fields, category_id, mask, box, where)
+
+
+def described(
+    fields: Mapping[str, Any],
+    category_id: int,
+    mask: Mask | None,
+    box: Box,
+    where: str,
+    *,
+    read: Container[str] = READ,
+    area: float | None = None,
+) -> Annotation:
+    """The object of this mask and box that `fields` say more of; what is not among `read` goes to `extra`."""
+    extra = {k: v for k, v in fields.items() if k not in read}
     key = id_of(fields.get("id"))
     if isinstance(key, str):
         extra["id"] = key
@@ -81,4 +105,5 @@ def annotation_of(fields: Mapping[str, Any], category_id: int, mask: Mask | None
         crop_box=None if crop is None else box_from_xywh(numbers(crop, where, "crop_box", length=4)),
         id=key if isinstance(key, int) else None,
         extra=extra,
+        area=area,
     )

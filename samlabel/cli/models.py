@@ -29,16 +29,19 @@ def models(context: typer.Context, as_json: _Json = False) -> None:
 def list_models(as_json: _Json = False) -> None:
     """List SAM variants and where their weights come from."""
     from ..segmenters import SEGMENTERS
-    from ..segmenters.sam import checkpoints, variants
+    from ..segmenters.sam import VARIANTS, checkpoints, variants
     from ..weights import state
 
     files = {one.name: one for one in checkpoints()}
     found = [one | _file_of(files.get(one["name"])) for one in variants()]
+    broken = [one for one in VARIANTS.found().values() if one.problem is not None]
     others = [one for name, one in SEGMENTERS.found().items() if name != "sam"]
     if as_json:
-        print_json(found + [{"name": f"{one.name}:", "origin": one.origin, "problem": one.problem} for one in others])
+        named = [(f"{one.name}:", one) for one in others] + [(one.name, one) for one in broken]
+        print_json(found + [{"name": name, "origin": one.origin, "problem": one.problem} for name, one in named])
         return
     rows = [(f"{one.name}:WHAT", "", "", "", one.problem or one.origin) for one in others]
+    rows += [(one.name, "", "", "", one.problem or "") for one in broken]
     for one in found:
         size = f"{one['params'] / 1e6:.1f} M" if one["params"] else ""
         weights = "ships with samlabel"

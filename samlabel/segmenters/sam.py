@@ -8,11 +8,12 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import ImageError, UnknownName, UsageError, WeightsError
+from ..errors import ImageError, SamlabelError, UnknownName, UsageError, WeightsError
 from ..file_state import hash_file
 from ..files import OutputFolder
 from ..lock import Lock
 from ..memory import is_out_of_memory, release
+from ..plugins import Registry
 from ..select import Grid
 from ..types import Annotation, Box, Mask
 from ..weights import Checkpoint, state, verify
@@ -26,6 +27,18 @@ if TYPE_CHECKING:
 
 PROMPTS_AT_ONCE = 64  # their low-res logits are 16 MB
 STABILITY_OFFSET = 1.0
+
+
+def _family(_: str, found: Any) -> tuple[Variant, ...]:
+    from sam import Variant
+
+    if not isinstance(found, tuple) or not all(isinstance(one, Variant) for one in found):
+        raise TypeError(f"is {type(found).__name__}; wanted a tuple of sam.Variant")
+    return found
+
+
+# Families of variants: the files of `sam/variants`, and what entry points of the group `samlabel.variants` name.
+VARIANTS = Registry("variant", "sam.variants", _family, "VARIANTS")
 
 
 class SamSegmenter:
@@ -147,6 +160,7 @@ def load(
     """
     import sam
 
+    list_variants()  # so that `sam` knows those of others
     file = _file(variant, checkpoint)
     with _our_errors():
         model = sam.load(variant, checkpoint=file, device=device, dtype=dtype, backend=backend)
@@ -209,10 +223,21 @@ def export(variant: str, folder: Path, *, checkpoint: str | Path | None = None, 
     return replace(made, encoder=Path(folder) / made.encoder.name, decoder=Path(folder) / made.decoder.name)
 
 
-def variants() -> list[dict[str, Any]]:
-    """What can be chosen: `name`, `bundled` (no download needed), `url`, `licence`, `params`, `image_size`."""
+def list_variants() -> tuple[Variant, ...]:
+    """Every SAM variant, those of other distributions included; one that cannot be used is left out."""
     import sam
 
+    for name, plugin in VARIANTS.found().items():
+        if not plugin.module.startswith("sam.variants.") and plugin.problem is None:
+            try:
+                sam.register(plugin.origin, plugin.load())
+            except ValueError as error:
+                raise SamlabelError(f"the variants {name!r}: {error}; uninstall one of them") from error
+    return sam.list_variants()
+
+
+def variants() -> list[dict[str, Any]]:
+    """What can be chosen: `name`, `bundled` (no download needed), `url`, `licence`, `params`, `image_size`."""
     return [
         {
             "name": one.name,
@@ -222,15 +247,13 @@ def variants() -> list[dict[str, Any]]:
             "url": one.url,
             "licence": one.licence,
         }
-        for one in sam.list_variants()
+        for one in list_variants()
     ]
 
 
 def checkpoints() -> list[Checkpoint]:
     """The official file of each variant that has one."""
-    import sam
-
-    return [found for one in sam.list_variants() if (found := _official(one)) is not None]
+    return [found for one in list_variants() if (found := _official(one)) is not None]
 
 
 def checkpoint(name: str) -> Checkpoint:
@@ -249,11 +272,10 @@ def _official(variant: Variant) -> Checkpoint | None:
 
 
 def _variant(name: str) -> Variant:
-    import sam
 
-    known = {word: one for one in sam.list_variants() for word in (one.name, *one.aliases)}
+    known = {word: one for one in list_variants() for word in (one.name, *one.aliases)}
     if name not in known:
-        raise UnknownName("SAM variant", name, [one.name for one in sam.list_variants()])
+        raise UnknownName("SAM variant", name, [one.name for one in list_variants()])
     return known[name]
 
 

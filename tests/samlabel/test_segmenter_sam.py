@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from samlabel.errors import ImageError, UnknownName, WeightsError
+from samlabel.cli import main
+from samlabel.errors import ImageError, SamlabelError, UnknownName, WeightsError
 from samlabel.protocols import Image, Segmenter
 from samlabel.segmenters import sam as adapter
 from samlabel.select import Grid
 from samlabel.types import Detections
+from tests.brought import bringing
 
 BOXES = np.array([[2, 3, 40, 30], [10, 10, 12, 12], [0, 0, 64, 48], [30, 5, 60, 40], [5, 5, 6, 6]], np.float32)
 DETECTIONS = Detections(BOXES, np.linspace(0.9, 0.5, 5), np.array([3, 1, 4, 1, 5]))
@@ -155,3 +159,41 @@ def test_a_checkpoint_alone_tells_its_variant_and_its_hash(model: Any, tmp_path:
     found = adapter.load(None, checkpoint=tmp_path / "mine.safetensors")
     assert found.name == "nano"
     assert found.weights == hash_file(tmp_path / "mine.safetensors")
+
+
+OTHERS = """
+from dataclasses import replace
+from sam import list_variants
+(nano,) = [one for one in list_variants() if one.name == "nano"]
+VARIANTS = (replace(nano, name="{name}"),)
+"""
+
+
+def test_variants_of_another_distribution_are_listed_and_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import sam
+
+    bring = bringing(tmp_path / "site", monkeypatch)
+    bring("samlabel.variants", "mine", OTHERS.format(name="nano_of_others"), "VARIANTS")
+    bring("samlabel.variants", "faulty", "VARIANTS = 5", "VARIANTS")
+    with pytest.raises(SystemExit):
+        main(["models", "list", "--json"])
+    listed = {one["name"]: one.get("problem") for one in json.loads(capsys.readouterr().out)}
+    assert listed["nano_of_others"] is None and "wanted a tuple of sam.Variant" in listed["faulty"]
+    image = Image("a.png", np.full((40, 60, 3), 90, np.uint8))
+    boxes = Detections(np.array([[5.0, 5, 30, 30]]), np.array([0.9]), np.array([1]))
+    masks = []
+    for name in ("nano", "nano_of_others"):
+        segmenter = adapter.load(name)
+        (found,) = segmenter.segment(segmenter.embed(image), boxes)
+        masks.append(found.mask)
+    assert masks[0] == masks[1]
+    sam.register(adapter.VARIANTS.found()["mine"].origin, ())
+    assert "nano_of_others" not in [one.name for one in sam.list_variants()]
+
+
+def test_a_variant_of_a_name_that_is_taken_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bringing(tmp_path / "site", monkeypatch)("samlabel.variants", "mine", OTHERS.format(name="vit_b"), "VARIANTS")
+    with pytest.raises(SamlabelError, match="'vit_b' of .*mine.* is there already; uninstall one of them"):
+        adapter.variants()

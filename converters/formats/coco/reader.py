@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from converters.fields.values import id_of, numbers, points_of, read_categories, read_mask, score_of, size_of, whole
+from converters.fields.annotation import described
+from converters.fields.values import id_of, numbers, read_categories, read_mask, size_of, whole
 from converters.io.files import find_image_root, relative_name
 from converters.io.folders import Once, head_of
 from converters.io.json_stream import JsonFile
@@ -300,7 +301,7 @@ def _read_object(
         area = None
     if raw.keys() <= _PLAIN_KEYS and type(key) is int:
         return Annotation(category, box, mask, iscrowd=bool(raw.get("iscrowd", 0)), id=key, area=area)
-    return _with_fields(raw, key, category, box, mask, area, _place(raw, file))
+    return described(raw, category, mask, box, _place(raw, file), read=_READ_KEYS, area=area)
 
 
 def _place(raw: dict[str, Any], file: Path) -> str:
@@ -336,31 +337,3 @@ def _read_box(raw: dict[str, Any], mask: Mask | None, file: Path) -> Box:
     if values[2] < 0 or values[3] < 0:
         raise broken("bad-box", f"{_place(raw, file)}: bbox {box} has a negative width or height")
     return box_from_xywh(values)
-
-
-def _with_fields(
-    raw: dict[str, Any], key: Any, category: int, box: Box, mask: Mask | None, area: float | None, where: str
-) -> Annotation:
-    extra = {k: v for k, v in raw.items() if k not in _READ_KEYS}
-    if key is not None and not isinstance(key, int):
-        extra["id"] = key
-    points = raw.get("point_coords")
-    crop = raw.get("crop_box")
-    source = raw.get("source")
-    if source is not None and not isinstance(source, str):
-        extra["source"], source = source, None
-    return Annotation(
-        category,
-        box,
-        mask,
-        score=score_of(raw, "score", where),
-        predicted_iou=score_of(raw, "predicted_iou", where),
-        stability_score=score_of(raw, "stability_score", where),
-        iscrowd=bool(raw.get("iscrowd", 0)),
-        source=source,
-        point_coords=() if points is None else points_of(points, where),
-        crop_box=None if crop is None else box_from_xywh(numbers(crop, where, "crop_box", length=4)),
-        id=key if isinstance(key, int) else None,
-        extra=extra,
-        area=area,
-    )

@@ -9,6 +9,7 @@ from typing import IO, Any, Literal
 
 import numpy as np
 
+from converters.fields.annotation import origin_of
 from converters.fields.simplify import Budget
 from converters.fields.values import Numbers, category_table, check_listed, plain
 from converters.format import WriteReport
@@ -177,14 +178,5 @@ def _object_entry(
     entry["area"] = area
     entry["bbox"] = [plain(v) for v in box_to_xywh(box)]
     entry["iscrowd"] = int(annotation.iscrowd)
-    for key in ("score", "predicted_iou", "stability_score"):
-        value = getattr(annotation, key)
-        if value is not None:
-            entry[key] = float(value)
-    if annotation.source is not None:
-        entry["source"] = annotation.source
-    if annotation.point_coords:
-        entry["point_coords"] = [[plain(v) for v in point] for point in annotation.point_coords]
-    if annotation.crop_box is not None:
-        entry["crop_box"] = [plain(v) for v in box_to_xywh(annotation.crop_box)]
+    entry.update(origin_of(annotation))
     return {**entry, **{k: v for k, v in annotation.extra.items() if k not in entry}}

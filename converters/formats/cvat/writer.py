@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from converters.fields.annotation import SCORES
+from converters.fields.annotation import scores_of
 from converters.fields.categories import RenumberedAudit, names_of
 from converters.fields.shapes import as_polygon, others_of, tight_box, writing
 from converters.fields.values import Numbers, check_listed, plain
@@ -101,9 +101,7 @@ def _shapes(annotation: Annotation, label: str, group: int, shapes: str) -> list
         common["source"] = annotation.source
     elif annotation.source is not None:
         attributes["source"] = annotation.source
-    for key in SCORES:
-        if getattr(annotation, key) is not None:
-            attributes[key] = repr(float(getattr(annotation, key)))
+    attributes.update({key: repr(score) for key, score in scores_of(annotation).items()})
     attributes.update({"iscrowd": "1"} if annotation.iscrowd else {})
     if mask is None:
         corners = zip(("xtl", "ytl", "xbr", "ybr"), annotation.box, strict=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from converters.fields.annotation import SCORES, fields_of
+from converters.fields.annotation import SCORES, fields_of, scores_of
 from converters.fields.values import category_table, check_listed, further
 from converters.format import WriteReport
 from converters.io.files import dump_json, opened, place_image, refuse_existing
@@ -134,7 +134,7 @@ def _entry(annotation: Annotation, place: int) -> dict[str, Any]:
         "source": annotation.source,
         "extra": dump_json(rest) if rest else None,
     }
-    return {**entry, **{key: getattr(annotation, key) for key in SCORES}}
+    return {**entry, **dict.fromkeys(SCORES), **scores_of(annotation)}
 
 
 # Name -> the word that datasets and pyarrow share for the type of one object's value.
