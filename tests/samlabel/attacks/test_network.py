@@ -118,7 +118,12 @@ COMMANDS: dict[str, tuple[str, ...]] = {
 }
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+QUICK = ("annotate", "annotate with a .pt")  # of the others `.ci/run` sees to
+
+
+@pytest.mark.parametrize(
+    "command", [pytest.param(name, marks=[] if name in QUICK else [pytest.mark.slow]) for name in COMMANDS]
+)
 def test_a_command_reaches_for_nothing_and_queues_no_report(
     watched: Watched,
     command: str,
