@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import IO, Any, NoReturn, TypeVar
 
+from samlabel.cores import cores
 from samlabel.files import nameless
 from samlabel.types import ImageRecord
 
@@ -70,9 +71,8 @@ def processes() -> int:
     ours = name.startswith(("python", "pypy"))  # not an application with Python inside
     if os.name != "posix" or not ours or getattr(sys, "frozen", False):
         return 1
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     asked = os.environ.get("OMP_NUM_THREADS", "")
-    return min(cores, MOST, int(asked) if asked.isdigit() and int(asked) else MOST)
+    return min(cores(), MOST, int(asked) if asked.isdigit() and int(asked) else MOST)
 
 
 _BEGIN = "import sys; sys.path[:] = sys.argv[2:]; from converters.parallel import main; main(int(sys.argv[1]))"

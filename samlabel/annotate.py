@@ -29,7 +29,7 @@ from .run import Event, Run, Summary
 from .segmenters import SEGMENTERS
 from .select import DETECTING, Detecting, Grid, Thresholds
 from .update import settings_hash
-from .workers import MOST, cores
+from .workers import MOST, torch_threads
 
 IMAGE_MODES = ("copy", "hardlink", "symlink", "none")
 CHECKPOINT_SUFFIXES = (".pt", ".pth", ".safetensors")
@@ -201,7 +201,7 @@ def auto_annotate(
                         thresholds,
                         batch=step,
                         at_once=at_once,
-                        threads=max(1, cores() // max(1, most)),
+                        threads=max(1, torch_threads() // max(1, most)),
                         windows=shown,
                         clock=clock,
                     )
@@ -229,7 +229,7 @@ def _most_at_once(device: str, segmenter: Segmenter) -> int:
     threads share a sum may change the last digit of a logit, and the same image must give the same bytes.
     """
     if device == "cpu":
-        return max(1, min(getattr(segmenter, "most_at_once", MOST), cores()))
+        return max(1, min(getattr(segmenter, "most_at_once", MOST), torch_threads()))
     return 1 if device.startswith("cuda") else 0  # others are not made for several threads
 
 

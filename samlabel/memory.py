@@ -42,8 +42,12 @@ def kept_pages() -> Iterator[None]:
 def _glibc() -> ctypes.CDLL | None:
     """The C library of this process where it is glibc."""
     library = ctypes.CDLL(None) if sys.platform == "linux" else None
-    names = ("mallopt", "malloc_trim", "gnu_get_libc_version")
-    return library if all(hasattr(library, name) for name in names) else None
+    if library is not None:
+        try:
+            _ = library.mallopt, library.malloc_trim, library.gnu_get_libc_version
+        except AttributeError:
+            return None
+    return library
 
 
 def is_out_of_memory(error: BaseException) -> bool:

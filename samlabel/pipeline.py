@@ -24,7 +24,7 @@ from .pixel_budget import PixelBudget
 from .protocols import Detector, Image, Segmenter
 from .select import Thresholds, select, usable
 from .types import Annotation, Category, Detections, ImageRecord
-from .workers import cores, in_order, may_share, use_threads
+from .workers import in_order, may_share, torch_threads, use_threads
 
 SCORE_DIGITS = 6
 GRID_CATEGORIES = (Category(1, "object"),)
@@ -185,7 +185,7 @@ def label(
     if at_once == 0 or not may_share(models.segmenter):
         yield from map(work, found)
         return
-    every = cores()
+    every = torch_threads()
     each = threads or every
     try:
         use_threads(each)

@@ -7,7 +7,6 @@ small operation, and what one thread alone can do (Python, run lengths, JSON) ru
 from __future__ import annotations
 
 import ctypes
-import os
 import queue
 import sys
 import threading
@@ -16,6 +15,8 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
 from typing import Any, TypeVar
+
+from .cores import cores
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -102,12 +103,12 @@ def _interrupt(thread: threading.Thread) -> None:
         ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident), ctypes.py_object(_Stop))
 
 
-def cores() -> int:
+def torch_threads() -> int:
     """The threads that torch was given (OMP_NUM_THREADS, torch.set_num_threads), else the cores that we may use."""
     torch = sys.modules.get("torch")
     if torch is not None:
         return int(torch.get_num_threads())
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return cores()
 
 
 def use_threads(count: int) -> None:
@@ -120,7 +121,7 @@ def use_threads(count: int) -> None:
 @contextmanager
 def same_threads() -> Iterator[None]:
     """What runs inside may change torch's thread count, as ultralytics does on a CPU; afterwards it is as before."""
-    before = cores()
+    before = torch_threads()
     try:
         yield
     finally:

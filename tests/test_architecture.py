@@ -17,6 +17,7 @@ ROOT = Path(__file__).resolve().parents[1]
 STEPS = {
     "errors": 0,
     "text": 0,
+    "cores": 0,
     "decoders": 0,
     "file_state": 0,
     "reach": 0,
@@ -75,7 +76,8 @@ MAY_IMPORT_SAM = (
     "samlabel.detectors.ultralytics",  # its exports run in the same runtimes, which report where `sam` does not stop it
     "samlabel.training",
 )
-CONVERTERS_MAY_IMPORT = {"types", "geometry", "errors", "decoders", "image_files", "reach", "files", "lock", "plugins"}
+VALUES_AND_FILES = ("cores", "types", "geometry", "errors", "decoders", "image_files", "reach", "files", "lock")
+CONVERTERS_MAY_IMPORT = {*VALUES_AND_FILES, "plugins"}
 HEAVY = ("torch", "torchvision", "ultralytics", "transformers", "cv2", "pycocotools", "sam")
 
 

@@ -18,7 +18,10 @@ def load_yaml(file: Path) -> Any:
     """The value in a YAML file; FormatError with its line when it is broken or unfolds beyond measure."""
     import yaml
 
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    try:
+        loader: Any = yaml.CSafeLoader
+    except AttributeError:  # built without libyaml
+        loader = yaml.SafeLoader
     text = read_text(file)
     try:
         _check_events(yaml, text, loader, file)
@@ -34,9 +37,9 @@ def load_yaml(file: Path) -> Any:
     except FormatError:
         raise
     except Exception as error:  # besides YAMLError, damaged dates and numbers raise whatever their parsers raise
-        mark = getattr(error, "problem_mark", None)
+        marked: Any = error if isinstance(error, yaml.MarkedYAMLError) else None
+        mark, problem = (marked.problem_mark, marked.problem) if marked else (None, None)
         line = f":{mark.line + 1}" if mark else ""
-        problem = getattr(error, "problem", None)
         said = brief(ValueError(problem)) if problem else parser_fault(error)
         raise FormatError(f"{file}{line}: broken YAML: {said}") from error
 

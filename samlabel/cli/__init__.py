@@ -6,6 +6,7 @@ conversion, a check that failed, weights that may run code.
 
 from __future__ import annotations
 
+import io
 import sys
 from contextlib import suppress
 from types import FrameType
@@ -84,11 +85,15 @@ app.add_typer(models_app, name="models")
 app.add_typer(config_app, name="config")
 
 
+# Click's class of usage errors; newer typer brings a click of its own.
+_CLICK = next(one for one in typer.BadParameter.__mro__ if one.__name__ == "ClickException")
+
+
 def main(args: list[str] | None = None) -> None:
     """Run the command line and end the process with its exit code."""
     _end_on_sigterm()
     for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):  # a name that the terminal's encoding lacks must not end a run
+        if isinstance(stream, io.TextIOWrapper):  # a name that the terminal's encoding lacks must not end a run
             stream.reconfigure(errors="backslashreplace")
     words = list(sys.argv[1:] if args is None else args)
     debug = "--debug" in words
@@ -123,7 +128,7 @@ def _run(words: list[str], *, debug: bool) -> int:
         _say(str(error))
         return error.exit_code
     except Exception as error:
-        if hasattr(error, "format_message") and hasattr(error, "exit_code"):  # click's usage errors
+        if isinstance(error, _CLICK):
             return _usage(error)
         if debug:
             raise
@@ -137,7 +142,7 @@ def _run(words: list[str], *, debug: bool) -> int:
 
 
 def _usage(error: Exception) -> int:
-    context = getattr(error, "ctx", None)
+    context = vars(error).get("ctx")
     if type(error).__name__ == "NoArgsIsHelpError" and context is not None:
         typer.echo(context.get_help(), err=True)
     else:

@@ -19,6 +19,7 @@ import typer
 from ..errors import UsageError
 
 PREFIX = "SAMLABEL_"
+_OTHERS = frozenset(f"{PREFIX}{word}" for word in ("CONFIG", "CACHE", "MIRROR", "DATA"))  # no settings; of tests: DATA
 POSITIONAL = "pictures"  # how the arguments without a flag are called in a file
 _LEFT_OUT = frozenset(("config", "help"))
 _YES, _NO = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
@@ -58,12 +59,12 @@ def layers(command: Any, path: Path | None, environment: Mapping[str, str] | Non
         if name in variables:
             parameter = keys[variables[name]]
             found[parameter.name] = Given(_checked(parameter.name, _from_text(parameter.name, text), name), name)
-        elif name.startswith(PREFIX) and name != f"{PREFIX}CONFIG":
+        elif name.startswith(PREFIX) and name not in _OTHERS:
             close = get_close_matches(
                 name.removeprefix(PREFIX), [one.removeprefix(PREFIX) for one in variables], n=1, cutoff=0.8
             )
-            if close:
-                raise UsageError(f"{name} in the environment is no setting; did you mean {PREFIX}{close[0]}?")
+            meant = f"; did you mean {PREFIX}{close[0]}?" if close else "; unset it, or see samlabel config show"
+            raise UsageError(f"{name} in the environment is no setting{meant}")
     return found
 
 

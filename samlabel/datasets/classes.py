@@ -31,8 +31,10 @@ def read_class_map(file: Path | None, pairs: Sequence[str] = ()) -> dict[str, st
 def _read_map(file: Path) -> dict[str, str | None]:
     try:
         text = file.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{file}: {getattr(error, 'strerror', None) or 'not UTF-8 text'}") from error
+    except OSError as error:
+        raise UsageError(f"{file}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{file}: not UTF-8 text") from error
     if file.suffix.lower() == ".csv":
         rows = [row for row in csv.reader(text.splitlines()) if row]
         if any(len(row) != 2 for row in rows):

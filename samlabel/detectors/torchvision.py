@@ -54,7 +54,10 @@ class TorchvisionDetector:
 
     def limit(self, *, conf: float, iou: float, imgsz: int, max_det: int, everything: bool) -> None:
         """Set score, overlap, size and count where each family of models keeps them."""
-        head = getattr(self._model, "roi_heads", self._model)
+        from torchvision.models.detection.generalized_rcnn import GeneralizedRCNN
+
+        two_stages = isinstance(self._model, GeneralizedRCNN)
+        head: Any = self._model.roi_heads if two_stages else self._model
         head.score_thresh, head.nms_thresh = conf, iou
         head.detections_per_img = max_det if everything else max(max_det, MOST_BEFORE_CLASSES)
         transform = self._model.transform

@@ -119,6 +119,7 @@ def test_what_a_file_cannot_mean_is_one_line(run: Any, file: Any, photos: Path, 
     [
         ("SAMLABEL_CONF", "high", "SAMLABEL_CONF is 'high'; wanted a number"),
         ("SAMLABEL_CONFF", "1", "did you mean SAMLABEL_CONF?"),
+        ("SAMLABEL_ELEPHANT", "1", "SAMLABEL_ELEPHANT in the environment is no setting; unset it"),
         ("SAMLABEL_QUIET", "maybe", "wanted true or false"),
         ("SAMLABEL_CONFIG", "nowhere.toml", "nowhere.toml: cannot be read"),
     ],

@@ -22,7 +22,7 @@ from samlabel.pipeline import Models, label, windows
 from samlabel.run import Summary
 from samlabel.select import Thresholds
 from samlabel.types import Annotation, Detections
-from samlabel.workers import cores, use_threads
+from samlabel.workers import torch_threads, use_threads
 
 ROOT = Path(__file__).resolve().parents[2]
 FORMATS = ("coco", "yolo", "sa1b")
@@ -32,7 +32,7 @@ NUMBERS = (1, 2, 3)
 @pytest.fixture
 def two_threads() -> Any:
     """Torch has two threads, also where there is one core: how they are shared out is what is tested."""
-    before = cores()
+    before = torch_threads()
     use_threads(2)
     yield
     use_threads(before)

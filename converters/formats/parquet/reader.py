@@ -92,7 +92,9 @@ def _names(files: tuple[Path, ...], image_root: Path | None) -> Iterator[Callabl
 
 def _holds_bytes(file: Path) -> bool:
     image = {field.name: field.type for field in _open(file).schema_arrow}.get("image")
-    return image is not None and "bytes" in {image.field(n).name for n in range(getattr(image, "num_fields", 0))}
+    if image is None or not arrow().types.is_struct(image):
+        return False
+    return "bytes" in {image.field(n).name for n in range(image.num_fields)}
 
 
 class _Extracted:
