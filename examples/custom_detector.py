@@ -7,14 +7,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from samlabel import Category, Detections, Image, auto_annotate
+from samlabel import Category, Detections, Image, ModelInfo, auto_annotate
 
 
 class RedThings:
-    """One box around all that is red. Any object with these three members is a detector."""
+    """One box around all that is red. Any object with these two members is a detector."""
 
-    name = "red"
-    categories = (Category(1, "red thing"),)
+    info = ModelInfo("red", categories=(Category(1, "red thing"),))
 
     def detect(self, images: Sequence[Image]) -> list[Detections]:
         return [self.find(image.pixels.astype(int)) for image in images]  # (H, W, 3) RGB each

@@ -229,7 +229,7 @@ def _most_at_once(device: str, segmenter: Segmenter) -> int:
     threads share a sum may change the last digit of a logit, and the same image must give the same bytes.
     """
     if device == "cpu":
-        return max(1, min(getattr(segmenter, "most_at_once", MOST), torch_threads()))
+        return max(1, min(segmenter.info.max_concurrency or MOST, torch_threads()))
     return 1 if device.startswith("cuda") else 0  # others are not made for several threads
 
 

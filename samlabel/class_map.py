@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -65,10 +65,8 @@ class MappedDetector:
 
     def __init__(self, detector: Detector, class_map: ClassMap) -> None:
         self._detector = detector
-        self._new = class_map.categories(detector.categories)
-        self.name = detector.name
-        self.weights = getattr(detector, "weights", None)
-        self.categories = tuple(sorted(set(self._new.values()), key=lambda one: one.id))
+        self._new = class_map.categories(detector.info.categories)
+        self.info = replace(detector.info, categories=tuple(sorted(set(self._new.values()), key=lambda one: one.id)))
 
     def detect(self, images: Sequence[Image]) -> list[Detections]:
         """One `Detections` an image, in the same order."""

@@ -182,7 +182,7 @@ def _settings(
         "samlabel": __version__,
         "images": relative(source, out),
         "form": form,
-        "device": segmenter.device,
+        "device": segmenter.info.device,
         "segmenter": segmenter_settings(segmenter),
         "grid": asdict(segmenter.grid),
         "detector": "none" if detector is None else detector_settings(detector),

@@ -21,7 +21,7 @@ from .images import MAX_PIXELS, Decoded, Encoded, Failed, encoded
 from .ledger import Labelled
 from .memory import is_out_of_memory, release
 from .pixel_budget import PixelBudget
-from .protocols import Detector, Image, Segmenter
+from .protocols import Detector, Image, Model, ModelInfo, Segmenter
 from .select import Thresholds, select, usable
 from .types import Annotation, Category, Detections, ImageRecord
 from .workers import in_order, may_share, torch_threads, use_threads
@@ -39,14 +39,21 @@ class Models:
     detector: Detector | None
     segmenter: Segmenter
 
+    def __post_init__(self) -> None:
+        for kind, model in (("detector", self.detector), ("segmenter", self.segmenter)):
+            if model is not None and not (isinstance(model, Model) and isinstance(model.info, ModelInfo)):
+                raise UsageError(
+                    f"the {kind} is a {type(model).__name__} without `info`; expected a samlabel.ModelInfo there"
+                )
+
     @property
     def categories(self) -> tuple[Category, ...]:
-        return self.detector.categories if self.detector is not None else GRID_CATEGORIES
+        return self.detector.info.categories if self.detector is not None else GRID_CATEGORIES
 
     @property
     def source(self) -> str:
         """What `Annotation.source` says of objects that these models made."""
-        return f"{self.detector.name if self.detector is not None else 'grid'}+{self.segmenter.name}"
+        return f"{self.detector.info.name if self.detector is not None else 'grid'}+{self.segmenter.info.name}"
 
 
 @dataclass(slots=True)
@@ -258,7 +265,7 @@ def _detect(images: list[Image], models: Models, clock: Clock, step: _Step) -> S
         half = len(images) // 2
         step.most = min(step.most, half)
     else:
-        return _checked(found, images, models.detector.name)
+        return _checked(found, images, models.detector.info.name)
     release()  # here, where the error and all that its traceback held on to are gone
     return [*_detect(images[:half], models, clock, step), *_detect(images[half:], models, clock, step)]
 
@@ -305,7 +312,7 @@ def _candidates(
         embedding = segmenter.embed(image)
     with clock.of("segment"):
         candidates = list(segmenter.segment(embedding, detections))
-    _check_pairs(candidates, detections, segmenter.name)
+    _check_pairs(candidates, detections, segmenter.info.name)
     return candidates
 
 

@@ -1,4 +1,4 @@
-"""The shapes that a plug-in fills in: a detector, a segmenter, a label format."""
+"""The contracts of models: what a detector and a segmenter do, and what they say of themselves."""
 
 from __future__ import annotations
 
@@ -25,12 +25,37 @@ class Image:
         return self.pixels.shape[0], self.pixels.shape[1]
 
 
-@runtime_checkable
-class Detector(Protocol):
-    """Boxes with classes for whole images."""
+@dataclass(frozen=True, slots=True)
+class ModelInfo:
+    """What a model says of itself. Name, weights, dtype and backend are among the settings that a run notes.
+
+    `weights` tells one set of weights from another: the SHA-256 of its file where there is one. `dtype`, `backend` and
+    `device` are what it computes in, runs on and lies on; None is not known. One that is `thread_safe` may be called by
+    several threads at once, by `max_concurrency` of them at most. `categories` are the classes of a detector.
+    """
 
     name: str
-    categories: tuple[Category, ...]
+    categories: tuple[Category, ...] = ()
+    weights: str | None = None
+    dtype: str | None = None
+    backend: str | None = None
+    device: str | None = None
+    thread_safe: bool = False
+    max_concurrency: int | None = None
+
+
+@runtime_checkable
+class Model(Protocol):
+    """What every model says of itself."""
+
+    info: ModelInfo
+
+
+@runtime_checkable
+class Detector(Protocol):
+    """Boxes with classes for whole images; `info.categories` are the classes."""
+
+    info: ModelInfo
 
     def detect(self, images: Sequence[Image]) -> list[Detections]:
         """One `Detections` an image, in the same order, boxes inside the image."""
@@ -41,11 +66,10 @@ class Detector(Protocol):
 class Segmenter(Protocol):
     """Masks for prompts. An embedding is a value: made once an image, passed to every call.
 
-    One that has `thread_safe = True` may be called by several threads at once, and then pictures are worked on side
-    by side.
+    Where `info.thread_safe` is set, images are worked on side by side.
     """
 
-    name: str
+    info: ModelInfo
 
     def embed(self, image: Image) -> Any:
         """The image embedding that `segment` takes."""

@@ -152,13 +152,13 @@ def _follow(settings: Mapping[str, Any], asked: Asked) -> bool:
 
 def segmenter_settings(segmenter: Segmenter | SamSegmenter) -> dict[str, Any]:
     """What of a segmenter decides what the masks are; None for what one of a third party does not say."""
-    further = {key: getattr(segmenter, key, None) for key in ("weights", "dtype", "backend")}
-    return {"name": segmenter.name, **further}
+    info = segmenter.info
+    return {"name": info.name, "weights": info.weights, "dtype": info.dtype, "backend": info.backend}
 
 
 def detector_settings(detector: Detector) -> dict[str, Any]:
     """What of a detector decides what the boxes are; None for what one of a third party does not say."""
-    return {"name": detector.name, "weights": getattr(detector, "weights", None)}
+    return {"name": detector.info.name, "weights": detector.info.weights}
 
 
 def class_names(classes: Sequence[str | int] | str | int | None) -> tuple[str, ...] | None:

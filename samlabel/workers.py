@@ -14,9 +14,10 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from .cores import cores
+from .protocols import Detector, Segmenter
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -128,6 +129,6 @@ def same_threads() -> Iterator[None]:
         use_threads(before)
 
 
-def may_share(*models: Any) -> bool:
-    """True when each of these said (`thread_safe = True`) that several threads may call it at once."""
-    return all(getattr(model, "thread_safe", False) for model in models if model is not None)
+def may_share(*models: Detector | Segmenter | None) -> bool:
+    """True when each of these says that several threads may call it at once."""
+    return all(model.info.thread_safe for model in models if model is not None)

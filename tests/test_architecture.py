@@ -273,6 +273,7 @@ def test_public_names_are_these() -> None:
         "Image",
         "ImageRecord",
         "Mask",
+        "ModelInfo",
         "SamlabelError",
         "Summary",
         "__version__",

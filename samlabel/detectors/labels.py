@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from ..errors import UsageError
-from ..protocols import Image
+from ..protocols import Image, ModelInfo
 from ..types import Detections
 from ._batches import inside
 from ._classes import chosen
@@ -27,11 +27,9 @@ class LabelsDetector:
     """Gives each image the boxes that a dataset holds for it; scores are 1 where the dataset has none."""
 
     def __init__(self, path: Path, labels: Labels, *, keep: frozenset[int], conf: float, max_det: int) -> None:
-        self.name = f"labels:{path.name}"
-        self.categories = tuple(
-            sorted((one for one in labels.categories if one.id in keep), key=lambda category: category.id)
-        )
-        self.weights = labels.digest()  # boxes decide what is labelled as much as weights do
+        categories = sorted((one for one in labels.categories if one.id in keep), key=lambda category: category.id)
+        # Boxes decide what is labeled as much as weights do.
+        self.info = ModelInfo(f"labels:{path.name}", tuple(categories), labels.digest())
         self._labels = labels
         self._keep = np.array(sorted(keep), dtype=np.int64)
         self._conf = conf

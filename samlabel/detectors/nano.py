@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from ..devices import resolve_device
 from ..errors import WeightsError
 from ..file_state import hash_file
-from ..protocols import Image
+from ..protocols import Image, ModelInfo
 from ..types import Category, Detections
 from ._batches import inside
 from ._classes import chosen
@@ -27,15 +27,12 @@ SMALLER = 0.8  # the second size, as a part of the first: 512 of 640
 
 
 class NanoDetector:
-    """Boxes of the classes in `categories`, whose ids are a class's place in COCO_CLASSES, from 1."""
-
-    name = "nano"
-    thread_safe = True  # `detect` keeps nothing
+    """Boxes of the classes in `info.categories`, whose ids are a class's place in COCO_CLASSES, from 1."""
 
     def __init__(
         self,
         network: NanoDet,
-        weights: str,
+        weights: str,  # SHA-256 of the file
         *,
         keep: frozenset[int],
         conf: float,
@@ -43,8 +40,8 @@ class NanoDetector:
         imgsz: int,
         max_det: int,
     ) -> None:
-        self.weights = weights  # SHA-256 of the file
-        self.categories = tuple(Category(index + 1, COCO_CLASSES[index]) for index in sorted(keep))
+        categories = tuple(Category(index + 1, COCO_CLASSES[index]) for index in sorted(keep))
+        self.info = ModelInfo("nano", categories, weights, thread_safe=True)  # `detect` keeps nothing
         self._network = network
         self._keep = keep
         self._conf, self._iou, self._max_det = conf, iou, max_det

@@ -21,7 +21,7 @@ from ..errors import UnknownName, UsageError, WeightsError, brief
 from ..file_state import hash_file
 from ..files import OutputFolder
 from ..lock import Lock
-from ..protocols import Image
+from ..protocols import Image, ModelInfo
 from ..types import Category, Detections
 from ._batches import inside, same_size
 from ._classes import chosen
@@ -44,9 +44,9 @@ class TorchvisionDetector:
     def __init__(
         self, model: Any, name: str, weights: str, *, names: Mapping[int, str], keep: frozenset[int], device: str
     ) -> None:
-        self.name = f"torchvision:{name}"
-        self.weights = weights  # SHA-256 of the file, or the published name, which holds the start of it
-        self.categories = tuple(Category(index, names[index]) for index in sorted(keep))
+        categories = tuple(Category(index, names[index]) for index in sorted(keep))
+        # The weights are the SHA-256 of the file, or the published name, which holds the start of it.
+        self.info = ModelInfo(f"torchvision:{name}", categories, weights)
         self._model = model
         self._device = device
         self._keep = keep

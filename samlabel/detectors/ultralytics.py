@@ -23,7 +23,7 @@ from ..errors import MissingDependency, SamlabelError, UnknownName, UsageError, 
 from ..file_state import hash_file
 from ..files import OutputFolder
 from ..lock import Lock
-from ..protocols import Image
+from ..protocols import Image, ModelInfo
 from ..types import Category, Detections
 from ..workers import same_threads
 from ._batches import inside, same_size
@@ -45,10 +45,9 @@ class UltralyticsDetector:
     """A loaded ultralytics model; a category's id is the model's class index plus 1."""
 
     def __init__(self, model: Any, path: Path, copy: Copy, *, keep: frozenset[int], options: dict[str, Any]) -> None:
-        self.name = f"ultralytics:{path.name}"
-        self.weights = copy.sha256
+        categories = tuple(Category(index + 1, str(model.names[index])) for index in sorted(keep))
+        self.info = ModelInfo(f"ultralytics:{path.name}", categories, copy.sha256)
         self._copy = copy  # some runtimes read it again
-        self.categories = tuple(Category(index + 1, str(model.names[index])) for index in sorted(keep))
         self._model = model
         self._options = options
         self._together = copy.path.suffix == ".pt" and _on_gpu(options["device"])

@@ -14,6 +14,7 @@ from ..files import OutputFolder
 from ..lock import Lock
 from ..memory import is_out_of_memory, release
 from ..plugins import Registry
+from ..protocols import ModelInfo
 from ..select import Grid
 from ..types import Annotation, Box, Mask
 from ..weights import Checkpoint, state, verify
@@ -44,25 +45,20 @@ VARIANTS = Registry("variant", "sam.variants", _family, "VARIANTS")
 class SamSegmenter:
     """Masks for boxes, or for a grid of points, from one SAM variant."""
 
-    thread_safe = True  # an embedding is a value; the model keeps nothing of an image
-
     def __init__(self, model: Sam, *, weights: str, grid: Grid) -> None:
-        self.name = model.variant.name
-        self.weights = weights  # SHA-256 of the checkpoint, or of the tensors where there is no file
-        self.dtype = str(model.dtype).removeprefix("torch.")
-        self.backend = model.backend
+        """`weights` is the SHA-256 of the checkpoint, or of the tensors where there is no file."""
+        large = (model.variant.params or 0) > 50_000_000  # its encoder takes a gigabyte for each image
+        self.info = ModelInfo(
+            model.variant.name,
+            weights=weights,
+            dtype=str(model.dtype).removeprefix("torch."),
+            backend=model.backend,
+            device=model.device.type,
+            thread_safe=True,  # an embedding is a value; the model keeps nothing of an image
+            max_concurrency=2 if large else MOST,
+        )
         self._model = model
         self.grid = grid
-
-    @property
-    def device(self) -> str:
-        """The kind of device the model is on: cpu, cuda, ..."""
-        return self._model.device.type
-
-    @property
-    def most_at_once(self) -> int:
-        """Pictures that may be worked on at the same time: a large encoder takes a gigabyte for each."""
-        return 2 if (self._model.variant.params or 0) > 50_000_000 else MOST
 
     def embed(self, image: Image) -> Embedding:
         """The image embedding that `segment` takes."""
@@ -109,7 +105,7 @@ class SamSegmenter:
                 predicted_iou=predicted_iou,
                 stability_score=mask.stability_score,
                 prompt_box=tuple(box),
-                source=self.name,
+                source=self.info.name,
             )
             for mask, predicted_iou, box, score, category in rows
         ]
@@ -141,7 +137,7 @@ class SamSegmenter:
                 point_coords=tuple((float(x), float(y)) for x, y in one["point_coords"]),
                 crop_box=_corners(one["crop_box"]),
                 prompt_box=_corners(one["prompt_box"]) if "prompt_box" in one else None,
-                source=self.name,
+                source=self.info.name,
             )
 
 

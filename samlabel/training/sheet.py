@@ -71,7 +71,9 @@ def boxes(data: Path, *, photos: int = 24, across: int = 4) -> Picture:
             for box, score, kind in zip(found.boxes, found.scores, found.category_ids, strict=True)
         ]
         known = sum(not one.crowd for one in photo.truths)
-        cells.append((draw(pixels, objects, detector.categories).picture, f"{len(objects)} found, {known} labeled"))
+        cells.append(
+            (draw(pixels, objects, detector.info.categories).picture, f"{len(objects)} found, {known} labeled")
+        )
     return _sheet([cells[k : k + across] for k in range(0, len(cells), across)], side=2 * CELL)
 
 

@@ -93,7 +93,7 @@ def _world(folder: Path) -> Path:
         image = decode(folder / "photos", path.relative_to(folder / "photos").as_posix()).image
         found = tuple(model.segment(image.pixels, fakes.find(image.pixels)))
         records.append(ImageRecord(image.path, image.size, found))
-    categories = fakes.Detector.categories
+    categories = fakes.Detector.info.categories
     converters.write(Dataset(categories, records[:3], folder / "photos"), folder / "labels.json", "coco")
     converters.write(Dataset(categories, records[3:], folder / "photos"), folder / "more.json", "coco")
     (folder / "out").mkdir()

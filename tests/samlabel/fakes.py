@@ -13,7 +13,7 @@ import numpy as np
 
 from samlabel.errors import UnknownName
 from samlabel.ledger import record_to_json
-from samlabel.protocols import Image
+from samlabel.protocols import Image, ModelInfo
 from samlabel.types import Annotation, Category, Dataset, Detections, Mask
 
 RED, BLUE, GREY = (200, 0, 0), (0, 0, 200), (128, 128, 128)
@@ -35,9 +35,7 @@ def draw(path: Path, *boxes: tuple[int, int, int, int, tuple[int, int, int]], si
 class Detector:
     """Boxes around red and blue; counts what it was asked."""
 
-    name = "colours"
-    weights = "none"
-    categories = (Category(1, "red"), Category(7, "blue"))
+    info = ModelInfo("colours", (Category(1, "red"), Category(7, "blue")), "none")
 
     def __init__(self) -> None:
         self.batches: list[list[str]] = []
@@ -52,8 +50,7 @@ class Detector:
 class Segmenter:
     """The pixels in a box that are not grey."""
 
-    name = "boxes"
-    weights = "none"
+    info = ModelInfo("boxes", weights="none")
 
     def __init__(self, *, pause: float = 0.0) -> None:
         self.embedded: list[str] = []

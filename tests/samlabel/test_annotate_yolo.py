@@ -12,15 +12,14 @@ import numpy as np
 import pytest
 from PIL import Image as Pillow
 
-from samlabel import Annotation, Detections, Image, Mask, auto_annotate
+from samlabel import Annotation, Detections, Image, Mask, ModelInfo, auto_annotate
 from tests.tiny_yolo import SHAPES, SIDE, draw_shapes
 
 
 class Colourful:
     """Pixels in a box that are no grey: exact on drawn shapes, so that only the detector can be wrong."""
 
-    name = "colourful"
-    weights = "none"
+    info = ModelInfo("colourful", weights="none")
 
     def embed(self, image: Image) -> np.ndarray:
         pixels = image.pixels.astype(int)

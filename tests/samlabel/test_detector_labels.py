@@ -49,7 +49,10 @@ def write(folder: Path, files: dict[str, str]) -> str:
 
 def test_coco_boxes_keep_their_category_ids(tmp_path: Path) -> None:
     detector = load(coco(tmp_path, ["a.jpg", "b.jpg"], [box(), box(2, category_id=3)]))
-    assert [(c.id, c.name, c.supercategory) for c in detector.categories] == [(3, "cat", "animal"), (17, "dog", None)]
+    assert [(c.id, c.name, c.supercategory) for c in detector.info.categories] == [
+        (3, "cat", "animal"),
+        (17, "dog", None),
+    ]
     first, second = detector.detect([image("a.jpg"), image("b.jpg")])
     assert first.boxes.tolist() == [[1, 2, 11, 22]] and first.category_ids.tolist() == [17]
     assert first.scores.tolist() == [1.0]
@@ -68,7 +71,7 @@ def test_yolo_rows_give_pixel_boxes_and_names(tmp_path: Path) -> None:
         },
     )
     detector = load(spec)
-    assert [(c.id, c.name) for c in detector.categories] == [(0, "cat"), (1, "dog")]
+    assert [(c.id, c.name) for c in detector.info.categories] == [(0, "cat"), (1, "dog")]
     found = detector.detect([image("sub/ä b.png"), image("polygon.jpg"), image("empty.jpg")])
     assert found[0].boxes.tolist()[0] == [15, 15, 45, 25] and found[0].category_ids.tolist() == [1, 0]
     assert found[0].scores.tolist() == pytest.approx([1, 0.9])
@@ -88,13 +91,13 @@ def test_yolo_rows_give_pixel_boxes_and_names(tmp_path: Path) -> None:
 )
 def test_yolo_class_names_come_from_where_tools_put_them(files, names, tmp_path: Path) -> None:
     spec = write(tmp_path, {**files, "a.txt": "1 0.5 0.5 0.5 0.5"})
-    assert [c.name for c in load(spec).categories] == names
+    assert [c.name for c in load(spec).info.categories] == names
 
 
 def test_yolo_classes_are_chosen_by_the_index_of_the_file(tmp_path: Path) -> None:
     spec = write(tmp_path, {"data.yaml": "names: [cat, dog]", "a.txt": "1 0.5 0.5 0.5 0.5\n0 0.5 0.5 0.2 0.2"})
     detector = load(spec, classes=[1])
-    assert [(c.id, c.name) for c in detector.categories] == [(1, "dog")]
+    assert [(c.id, c.name) for c in detector.info.categories] == [(1, "dog")]
     assert detector.detect([image("a.jpg")])[0].category_ids.tolist() == [1]
 
 
@@ -108,7 +111,7 @@ def test_predictions_of_a_model_are_boxes_with_scores_and_need_no_images(tmp_pat
         },
     )
     detector = load(f"labels:{tmp_path / 'predict' / 'labels'}", conf=0.5)
-    assert [(c.id, c.name) for c in detector.categories] == [(0, "cat"), (1, "dog")]
+    assert [(c.id, c.name) for c in detector.info.categories] == [(0, "cat"), (1, "dog")]
     a, b = detector.detect([image("sub/a.jpg"), image("b.png", height=400, width=600)])
     assert a.boxes.tolist() == [[15, 10, 45, 30]] and a.scores.tolist() == [0.875] and a.category_ids.tolist() == [1]
     assert b.boxes.tolist() == [[150, 100, 450, 200]] and b.scores.tolist() == [0.5]
@@ -147,7 +150,7 @@ def test_classes_and_boxes_are_those_that_a_conversion_gives(names: str | None, 
         write(data, {names: "names: [cat, dog, bird]" if names == "data.yaml" else "cat\ndog\nbird\n"})
     converters.convert(data, tmp_path / "coco.json", to="coco", image_root=data / "images")
     direct, converted = load(f"labels:{data}"), load(f"labels:{tmp_path / 'coco.json'}")
-    assert [(c.id, c.name) for c in direct.categories] == [(c.id, c.name) for c in converted.categories]
+    assert [(c.id, c.name) for c in direct.info.categories] == [(c.id, c.name) for c in converted.categories]
     (one,), (other,) = direct.detect([image("a.png")]), converted.detect([image("a.png")])
     rows = [sorted(zip(f.category_ids, f.scores, f.boxes.tolist(), strict=True)) for f in (one, other)]
     assert rows[0] == rows[1] and len(one) == 3
@@ -176,13 +179,13 @@ def test_boxes_of_annotation_tools_are_read(name: str, text: str, folder: bool, 
     detector = load(f"labels:{tmp_path if folder else tmp_path / name}")
     (found,) = detector.detect([image("sub/a.jpg")])
     assert found.boxes.tolist() == [[1, 2, 11, 22]] and detector.remarks() == []
-    assert [c.name for c in detector.categories if c.id in found.category_ids] == ["dog"]
+    assert [c.name for c in detector.info.categories if c.id in found.category_ids] == ["dog"]
 
 
 def test_voc_boxes_count_pixels_from_one(tmp_path: Path) -> None:
     spec = write(tmp_path, {"Annotations/a.xml": voc("dog"), "Annotations/sub/b.xml": voc("cat", "1")})
     detector = load(spec)
-    assert [(c.id, c.name) for c in detector.categories] == [(1, "cat"), (2, "dog")]
+    assert [(c.id, c.name) for c in detector.info.categories] == [(1, "cat"), (2, "dog")]
     a, b = detector.detect([image("a.jpg"), image("sub/b.jpg")])
     assert a.boxes.tolist() == [[10, 5, 20, 30]] and a.category_ids.tolist() == [2]
     assert b.boxes.tolist() == [[0, 5, 20, 30]]
@@ -235,20 +238,20 @@ def test_max_det_keeps_the_best_of_scored_boxes_and_all_of_drawn_ones(tmp_path: 
 
 def test_another_label_anywhere_gives_another_digest(tmp_path: Path) -> None:
     spec = write(tmp_path, {"a.txt": "0 0.5 0.5 0.5 0.5", "b.txt": ""})
-    before = load(spec).weights
-    assert load(spec).weights == before
+    before = load(spec).info.weights
+    assert load(spec).info.weights == before
     write(tmp_path, {"b.txt": "0 0.5 0.5 0.5 0.5"})
-    assert load(spec).weights != before
+    assert load(spec).info.weights != before
 
 
 def test_another_box_score_class_or_image_of_a_file_gives_another_digest(tmp_path: Path) -> None:
-    first = load(coco(tmp_path, ["a.jpg"], [box()])).weights
-    assert load(coco(tmp_path, ["a.jpg"], [box()])).weights == first
+    first = load(coco(tmp_path, ["a.jpg"], [box()])).info.weights
+    assert load(coco(tmp_path, ["a.jpg"], [box()])).info.weights == first
     for changed in ({"bbox": (1, 2, 10, 21)}, {"score": 0.5}, {"category_id": 3}):
-        assert load(coco(tmp_path, ["a.jpg"], [box(**changed)])).weights != first
-    assert load(coco(tmp_path, ["a.jpg"], [box()], height=41)).weights != first
+        assert load(coco(tmp_path, ["a.jpg"], [box(**changed)])).info.weights != first
+    assert load(coco(tmp_path, ["a.jpg"], [box()], height=41)).info.weights != first
     for names in (["b.jpg"], ["a.jpg", "b.jpg"]):
-        assert load(coco(tmp_path, names, [box()])).weights != first
+        assert load(coco(tmp_path, names, [box()])).info.weights != first
 
 
 def test_crowds_are_left_out_and_counted(tmp_path: Path) -> None:

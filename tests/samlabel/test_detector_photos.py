@@ -20,7 +20,7 @@ def test_a_pretrained_yolo_finds_four_people_and_the_bus(photos_data: Path) -> N
 
     photo = Path(ultralytics.__file__).parent / "assets/bus.jpg"
     detector = load(str(photos_data / "weights/yolov8n_int8.tflite"), device="cpu")
-    assert len(detector.categories) == 80
+    assert len(detector.info.categories) == 80
     (found,) = detector.detect([Image("bus.jpg", np.asarray(Pillow.open(photo).convert("RGB")))])
-    names = {category.id: category.name for category in detector.categories}
+    names = {category.id: category.name for category in detector.info.categories}
     assert Counter(names[int(i)] for i in found.category_ids) == {"person": 4, "bus": 1}

@@ -36,7 +36,7 @@ def picture(seed: int, *, height: int = 48, width: int = 64) -> Image:
 def test_weights_of_a_file_set_classes_and_names(weights: Path) -> None:
     detector = load(f"torchvision:{NAME}@{weights}", conf=0.0, max_det=7, device="cpu")
     assert isinstance(detector, Detector)
-    assert [(c.id, c.name) for c in detector.categories] == [(1, "cat"), (2, "dog"), (3, "cow")]
+    assert [(c.id, c.name) for c in detector.info.categories] == [(1, "cat"), (2, "dog"), (3, "cow")]
     images = [picture(0), picture(1, width=90)]
     found = detector.detect(images)
     assert [len(f) for f in found] == [7, 7]
@@ -51,7 +51,7 @@ def test_wanted_classes_fill_max_det_by_themselves(weights: Path) -> None:
     every = load(f"torchvision:{NAME}@{weights}", conf=0.0, max_det=9, device="cpu").detect([picture(0)])[0]
     rarest = min((1, 2, 3), key=lambda i: int((every.category_ids == i).sum()))
     detector = load(f"torchvision:{NAME}@{weights}", conf=0.0, max_det=9, device="cpu", classes=[rarest])
-    assert [c.id for c in detector.categories] == [rarest]
+    assert [c.id for c in detector.info.categories] == [rarest]
     assert detector.detect([picture(0)])[0].category_ids.tolist() == [rarest] * 9
 
 
@@ -70,7 +70,7 @@ def test_a_bare_state_dict_has_numbered_classes(weights: Path, tmp_path: Path) -
     state = torch.load(weights, weights_only=True)["model"]
     save_file({key: value.contiguous() for key, value in state.items()}, tmp_path / "bare.safetensors")
     detector = load(f"torchvision:{NAME}@{tmp_path / 'bare.safetensors'}", device="cpu")
-    assert [c.name for c in detector.categories] == ["class 1", "class 2", "class 3"]
+    assert [c.name for c in detector.info.categories] == ["class 1", "class 2", "class 3"]
 
 
 class Evil:

@@ -32,7 +32,7 @@ def iou(a, b) -> float:
 def test_a_trained_yolo_finds_each_shape_with_its_own_name(tiny_yolo: Path) -> None:
     detector = load(f"ultralytics:{tiny_yolo}", trust_weights=True, imgsz=SIDE, device="cpu")
     assert isinstance(detector, Detector)
-    assert [(c.id, c.name) for c in detector.categories] == [(1, "square"), (2, "circle")]
+    assert [(c.id, c.name) for c in detector.info.categories] == [(1, "square"), (2, "circle")]
     right = wanted = 0
     for seed in range(100, 116):
         (found,) = detector.detect([image(seed)])
@@ -76,10 +76,10 @@ def test_no_image_gives_no_detections(tiny_yolo: Path) -> None:
 )
 def test_classes_choose_by_name_or_index_and_keep_their_ids(tiny_yolo: Path, classes, names) -> None:
     detector = load(str(tiny_yolo), trust_weights=True, imgsz=SIDE, device="cpu", classes=classes)
-    assert [c.name for c in detector.categories] == names
-    assert {c.name: c.id for c in detector.categories}.items() <= {"square": 1, "circle": 2}.items()
+    assert [c.name for c in detector.info.categories] == names
+    assert {c.name: c.id for c in detector.info.categories}.items() <= {"square": 1, "circle": 2}.items()
     ids = {int(i) for seed in range(100, 108) for i in detector.detect([image(seed)])[0].category_ids}
-    assert ids == {c.id for c in detector.categories}
+    assert ids == {c.id for c in detector.info.categories}
 
 
 def test_max_det_and_conf_reach_the_model(tiny_yolo: Path) -> None:
@@ -171,7 +171,7 @@ def test_a_fetched_file_is_trusted_until_it_changes(
     monkeypatch.setattr("platformdirs.user_cache_path", lambda *a, **k: tmp_path)
     monkeypatch.chdir(tmp_path)
     path, _ = fetch("ultralytics:yolo11x.pt")
-    assert load("ultralytics:yolo11x", device="cpu").categories
+    assert load("ultralytics:yolo11x", device="cpu").info.categories
     path.write_bytes(path.read_bytes() + b"x")
     with pytest.raises(UntrustedWeights):
         load("ultralytics:yolo11x", device="cpu")

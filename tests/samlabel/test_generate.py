@@ -16,6 +16,7 @@ from pycocotools import mask as coco
 
 from samlabel.errors import OutputExists
 from samlabel.generate import COLUMNS, generate, names
+from samlabel.protocols import ModelInfo
 from samlabel.select import GRID, Grid
 from samlabel.types import Annotation, Mask
 
@@ -23,13 +24,9 @@ from samlabel.types import Annotation, Mask
 class Rings:
     """Finds a ring with a hole, a pixel, and its prompt boxes; stands in for `SamSegmenter`."""
 
-    name = "rings"
-    device = "cpu"
-
     def __init__(self, grid: Grid = GRID, *, fails: dict[str, Exception] | None = None, **named: str) -> None:
         self.grid, self._fails = grid, fails or {}
-        for name, value in named.items():  # dtype, weights, ...
-            setattr(self, name, value)
+        self.info = replace(ModelInfo("rings", device="cpu"), **named)  # dtype, weights, ...
 
     def generate(self, image: Any, embedding: Any = None, *, boxes: Any = None) -> Any:
         if image.path in self._fails:

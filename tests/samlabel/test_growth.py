@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import weakref
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -26,7 +27,7 @@ def counting(fakes: ModuleType) -> Any:
     """A segmenter that several threads may call; counts encodings, prompts and the pictures alive at once."""
 
     class Counting(fakes.Segmenter):  # type: ignore[name-defined, misc]
-        thread_safe = True
+        info = replace(fakes.Segmenter.info, thread_safe=True)
 
         def __init__(self) -> None:
             super().__init__()
@@ -89,7 +90,8 @@ def test_a_box_costs_one_prompt_and_the_pieces_do_not_grow(count: int) -> None:
     pieces: list[int] = []
 
     class Model:
-        variant, mask_threshold, dtype, backend = SimpleNamespace(name="x"), 0.0, "torch.float32", "torch"
+        variant, device = SimpleNamespace(name="x", params=1), SimpleNamespace(type="cpu")
+        mask_threshold, dtype, backend = 0.0, "torch.float32", "torch"
 
         def predict(self, embedding: Any, *, boxes: np.ndarray) -> Any:
             import torch

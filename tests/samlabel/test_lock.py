@@ -34,7 +34,7 @@ COMMANDS = {
 def here(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fakes: ModuleType) -> Path:
     """A current folder with photos and labels."""
     records = [ImageRecord(name, size) for name, size in (("a.png", (40, 60)), ("zzz.png", (40, 60)))]
-    converters.write(Dataset(fakes.Detector.categories, records, photos), tmp_path / "labels.json", "coco")
+    converters.write(Dataset(fakes.Detector.info.categories, records, photos), tmp_path / "labels.json", "coco")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

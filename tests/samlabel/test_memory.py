@@ -80,7 +80,12 @@ def test_points_are_decoded_fewer_at_once_when_memory_runs_out(monkeypatch: pyte
             return []
 
     monkeypatch.setattr(sam, "SamAutomaticMaskGenerator", Generator)
-    model: Any = SimpleNamespace(variant=SimpleNamespace(name="x"), dtype="float32", backend="torch")
+    model: Any = SimpleNamespace(
+        variant=SimpleNamespace(name="x", params=1),
+        dtype="float32",
+        backend="torch",
+        device=SimpleNamespace(type="cpu"),
+    )
     segmenter = SamSegmenter(model, weights="", grid=Grid(points_per_batch=64))
     assert list(segmenter.generate(Image("a", np.zeros((4, 4, 3), np.uint8)))) == []
     assert asked == [64, 32, 16, 8]
@@ -134,7 +139,7 @@ from sam import Prediction
 from samlabel import Detections
 from samlabel.segmenters.sam import Grid, SamSegmenter
 class Model:  # as large an answer as a real one's, without the arithmetic
-    variant, dtype, backend = Some(name="x"), "float32", "torch"
+    variant, dtype, backend, device = Some(name="x", params=1), "float32", "torch", Some(type="cpu")
     def predict(self, embedding, *, boxes):
         logits = torch.full((len(boxes), 1, 256, 256), -9.0)
         logits[:, :, 5:9, 5:9] = 9.0

@@ -33,7 +33,7 @@ def loose() -> Detector:
 
 
 def test_category_ids_are_coco_s_order() -> None:
-    ids = {category.name: category.id for category in detectors.load("nano").categories}
+    ids = {category.name: category.id for category in detectors.load("nano").info.categories}
     assert [ids[name] for name in ("person", "bicycle", "tv", "toothbrush")] == [1, 2, 63, 80]
     assert len(set(COCO_CLASSES)) == len(ids) == 80
 
@@ -49,7 +49,7 @@ def test_classes_are_kept_by_name_or_category_id(wanted: list[str] | None, ids: 
             detectors.load("nano", classes=wanted)
         return
     detector = detectors.load("nano", conf=0.001, classes=wanted)
-    assert [category.id for category in detector.categories] == ids
+    assert [category.id for category in detector.info.categories] == ids
     (found,) = detector.detect([drawn()])
     assert len(found) > 0 and set(found.category_ids.tolist()) <= set(ids)
 

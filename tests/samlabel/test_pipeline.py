@@ -11,7 +11,7 @@ from typing import Any, get_origin, get_type_hints
 
 import pytest
 
-from samlabel.errors import SamlabelError
+from samlabel.errors import SamlabelError, UsageError
 from samlabel.images import Decoded, Encoded, Failed, encoded, scan
 from samlabel.ledger import Labelled
 from samlabel.pipeline import Clock, Models, Waits, label, pixels_of, read_ahead
@@ -200,3 +200,11 @@ def test_an_image_beyond_max_pixels_fails_alone(tmp_path: Path, fakes: ModuleTyp
         one for one in read_ahead(tmp_path, ["a.png", "b.png", "c.png"], max_pixels=900) if not isinstance(one, Waits)
     ]
     assert [isinstance(one, Failed) for one in found] == [False, True, False]
+
+
+def test_a_model_that_does_not_say_what_it_is_is_refused(fakes) -> None:
+    class Silent:
+        name = "silent"
+
+    with pytest.raises(UsageError, match="the detector is a Silent without `info`; expected a samlabel.ModelInfo"):
+        Models(Silent(), fakes.Segmenter())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from samlabel import auto_annotate
 from samlabel.annotate import _models
 from samlabel.cli import main
 from samlabel.errors import OutputExists, UsageError
+from samlabel.protocols import ModelInfo
 from samlabel.request import Asked, settings_of
 from samlabel.select import Detecting, Grid, Thresholds
 
@@ -52,7 +53,7 @@ def test_another_dtype_or_backend_is_another_run() -> None:
     asked = Asked(None, None, None, "", Detecting(), None, Thresholds(), Grid(), "photos")
     settings = []
     for dtype, backend in (("float32", "torch"), ("bfloat16", "torch"), ("float32", "openvino")):
-        segmenter = SimpleNamespace(name="nano", weights="ab", dtype=dtype, backend=backend)
+        segmenter = SimpleNamespace(info=ModelInfo("nano", weights="ab", dtype=dtype, backend=backend))
         models: Any = SimpleNamespace(segmenter=segmenter, detector=None)
         found = settings_of(asked, models, "cpu")
         assert found["segmenter"] == {"name": "nano", "weights": "ab", "dtype": dtype, "backend": backend}
@@ -76,7 +77,7 @@ def test_a_finished_run_of_another_dtype_is_not_taken_for_this_one(picture: Path
 
 
 @pytest.mark.parametrize("options", [{"dtype": "bfloat16"}, {"backend": "openvino"}], ids=["dtype", "backend"])
-def test_a_segmenter_of_ones_own_takes_neither(options: dict[str, str]) -> None:
+def test_a_segmenter_of_ones_own_takes_neither(options: dict[str, str], fakes: ModuleType) -> None:
     chosen = {"dtype": "float32", "backend": "torch", **options}
     with pytest.raises(UsageError, match="a segmenter of your own brings its own"):
         _models(
@@ -84,7 +85,7 @@ def test_a_segmenter_of_ones_own_takes_neither(options: dict[str, str]) -> None:
             None,
             None,
             None,
-            SimpleNamespace(name="mine"),
+            fakes.Segmenter(),
             device="cpu",
             detecting=Detecting(),
             classes=None,

@@ -79,5 +79,5 @@ def test_the_photos_of_the_demo_get_each_object_once(name: str, expected: dict[s
     assert spec is not None and spec.origin is not None
     detector = detectors.load("nano")
     (found,) = detector.detect([decode(Path(spec.origin).parent / "assets", name).image])
-    names = {category.id: category.name for category in detector.categories}
+    names = {category.id: category.name for category in detector.info.categories}
     assert Counter(names[kind] for kind in found.category_ids.tolist()) == expected

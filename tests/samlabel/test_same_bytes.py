@@ -19,6 +19,7 @@ import pytest
 from samlabel import auto_annotate
 from samlabel.images import decode
 from samlabel.pipeline import Models, label, windows
+from samlabel.protocols import ModelInfo
 from samlabel.run import Summary
 from samlabel.select import Thresholds
 from samlabel.types import Annotation, Detections
@@ -107,7 +108,7 @@ class Noisy:
     """Each score of an object has float32's noise below the sixth digit."""
 
     def __init__(self, segmenter: Any, noise: float) -> None:
-        self.name, self.weights = segmenter.name, segmenter.weights
+        self.info = segmenter.info
         self._segmenter, self._noise = segmenter, noise
         self.embed = segmenter.embed
 
@@ -150,7 +151,7 @@ class Crowd:
     """A detector whose boxes depend on the batch, as rounding on a GPU does."""
 
     def __init__(self, detector: Any) -> None:
-        self.name, self.weights, self.categories = "crowd", "none", detector.categories
+        self.info = ModelInfo("crowd", detector.info.categories, "none")
         self.batches: list[list[str]] = []
         self._detector = detector
 

@@ -40,7 +40,7 @@ def segmenter(model: Any) -> adapter.SamSegmenter:
 
 
 def test_it_is_a_segmenter_named_after_its_variant(segmenter: adapter.SamSegmenter) -> None:
-    assert isinstance(segmenter, Segmenter) and segmenter.name == "nano"
+    assert isinstance(segmenter, Segmenter) and segmenter.info.name == "nano"
 
 
 def test_each_detection_gets_its_own_annotation_in_order(segmenter: adapter.SamSegmenter, image: Image) -> None:
@@ -157,8 +157,8 @@ def test_a_checkpoint_alone_tells_its_variant_and_its_hash(model: Any, tmp_path:
     with (tmp_path / "mine.safetensors").open("wb") as file:
         sam.save(model, file)
     found = adapter.load(None, checkpoint=tmp_path / "mine.safetensors")
-    assert found.name == "nano"
-    assert found.weights == hash_file(tmp_path / "mine.safetensors")
+    assert found.info.name == "nano"
+    assert found.info.weights == hash_file(tmp_path / "mine.safetensors")
 
 
 OTHERS = """

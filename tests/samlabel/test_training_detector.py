@@ -330,7 +330,7 @@ def test_what_is_exported_is_the_mean_without_rows_that_have_no_name(run: Path, 
             mean = torch.cat([mean[: len(COCO_CLASSES)], mean[len(CLASS_NAMES) :]])
             mean[PERSON] += 0.25 if mean.ndim == 1 else 0.0
         torch.testing.assert_close(value.float(), mean, rtol=1e-3, atol=1e-4, msg=name)
-    assert detectors.load(f"nano:{tmp_path / 'nano.safetensors'}").name == "nano"
+    assert detectors.load(f"nano:{tmp_path / 'nano.safetensors'}").info.name == "nano"
 
 
 def test_the_learning_rate_rises_and_stays() -> None:

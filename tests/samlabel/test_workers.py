@@ -3,9 +3,11 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
+from types import SimpleNamespace
 
 import pytest
 
+from samlabel.protocols import ModelInfo
 from samlabel.workers import in_order, may_share, same_threads, use_threads
 
 
@@ -98,8 +100,6 @@ def test_a_thread_count_that_a_library_changes_is_put_back() -> None:
 
 
 def test_models_are_shared_only_when_each_said_so() -> None:
-    class Safe:
-        thread_safe = True
-
-    assert may_share(Safe(), None)
-    assert not may_share(Safe(), object())
+    safe, other = (SimpleNamespace(info=ModelInfo("x", thread_safe=yes)) for yes in (True, False))
+    assert may_share(safe, None)
+    assert not may_share(safe, other)

@@ -75,7 +75,7 @@ def searched(detector: Detector, data: Path, shown: Iterable[Photo]) -> list[Pho
 
     from ...protocols import Image as Input
 
-    names = {category.id: category.name for category in detector.categories}
+    names = {category.id: category.name for category in detector.info.categories}
     done = []
     for photo in shown:
         pixels = np.array(Image.open(data / photo.path).convert("RGB"))

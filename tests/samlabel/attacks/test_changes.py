@@ -207,7 +207,7 @@ class Meddler:
     """A segmenter that changes an image of the run when it segments another."""
 
     def __init__(self, segmenter: Any, meddle: Callable[[], None]) -> None:
-        self.name, self.weights = segmenter.name, segmenter.weights
+        self.info = segmenter.info
         self._segmenter, self._meddle = segmenter, meddle
         self.segment = segmenter.segment
 

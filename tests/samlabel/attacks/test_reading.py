@@ -264,7 +264,7 @@ def test_the_detector_labels_reads_no_label_behind_a_link_out_of_its_dataset(
     (data / label).symlink_to(home / "secret")
     with pytest.raises(LeadsOutside):
         load(f"labels:{data}")
-    assert load(f"labels:{data}", follow_links=True).categories is not None
+    assert load(f"labels:{data}", follow_links=True).info.categories is not None
 
 
 def test_the_detector_labels_takes_no_names_from_behind_a_link_out_of_its_dataset(tmp_path: Path) -> None:
@@ -277,7 +277,7 @@ def test_the_detector_labels_takes_no_names_from_behind_a_link_out_of_its_datase
     for folder in (data, data / "labels"):
         with pytest.raises(LeadsOutside):
             load(f"labels:{folder}")
-        assert [one.name for one in load(f"labels:{folder}", follow_links=True).categories] == ["thing"]
+        assert [one.name for one in load(f"labels:{folder}", follow_links=True).info.categories] == ["thing"]
 
 
 def test_a_dataset_that_is_accepted_reads_nothing_outside(

@@ -60,7 +60,7 @@ def test_content_that_was_noted_is_trusted_wherever_it_lies(seeded_yolo: Path, t
     note(seeded_yolo, hash_file(seeded_yolo))
     assert (notes_folder() / f"{hash_file(seeded_yolo)}.json").is_file()
     file = Path(shutil.copy(seeded_yolo, tmp_path / "other name.pt"))
-    assert load(str(file), device="cpu").categories
+    assert load(str(file), device="cpu").info.categories
     file.write_bytes(file.read_bytes() + b"x")
     with pytest.raises(UntrustedWeights):
         load(str(file), device="cpu")
@@ -90,7 +90,7 @@ def test_a_file_that_is_swapped_after_it_was_hashed_never_runs(
         note(file, sha256)
     detector = load(str(file), device="cpu", trust_weights=sha256 if by == "hash" else False)
     assert file.read_bytes() == evil and not pwned.exists()
-    assert detector.weights == sha256
+    assert detector.info.weights == sha256
 
 
 # What ultralytics opens in the place of a file with such a name.
@@ -161,7 +161,7 @@ def test_the_copy_that_is_opened_is_nobody_elses_and_goes(
     detector = load(str(exported_yolo[".onnx"]), device="cpu", imgsz=64)
     (folder,) = tmp_path.glob("samlabel-model-*")
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
-    assert detector.name == "ultralytics:exported.onnx"
+    assert detector.info.name == "ultralytics:exported.onnx"
     del detector
     gc.collect()
     assert list(tmp_path.glob("samlabel-model-*")) == []
