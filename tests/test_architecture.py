@@ -18,6 +18,7 @@ STEPS = {
     "errors": 0,
     "text": 0,
     "decoders": 0,
+    "progress": 0,
     "file_state": 0,
     "reach": 0,
     "image_files": 0,
