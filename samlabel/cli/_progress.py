@@ -126,7 +126,7 @@ class _Bars:
             )
             self._live.start()
         if id(pace) not in self._tasks:
-            self._tasks[id(pace)] = self._live.add_task("", total=pace.total, pace=_Harmless(pace))
+            self._tasks[id(pace)] = self._live.add_task("", total=pace.total, completed=pace.done, pace=_Harmless(pace))
         self._live.update(self._tasks[id(pace)], completed=pace.done)
 
     def remove(self, pace: Pace) -> None:
