@@ -21,7 +21,7 @@ from samlabel.cli import main
 from samlabel.cli._counted import counted
 from samlabel.cli._progress import Shown
 from samlabel.formats import Part, write
-from samlabel.progress import SILENT, Advance, Pace, Progress, duration, moments
+from samlabel.progress import SILENT, Pace, Progress, duration, moments
 from samlabel.types import Annotation, Category, Dataset, ImageRecord, Mask
 
 Run = Callable[..., tuple[int, str, str]]
@@ -339,9 +339,3 @@ def test_the_python_call_is_silent_and_hears_events_and_stages(
     heard = Heard()
     auto_annotate(photos, output_dir=tmp_path / "heard", stages=heard, **models)
     assert ("writing coco", None, 3) in heard.stages
-
-
-def test_an_advance_is_a_plain_call() -> None:
-    with SILENT.stage("writing") as advance:
-        told: Advance = advance
-        told()
