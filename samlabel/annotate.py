@@ -16,13 +16,14 @@ from .devices import resolve_device
 from .errors import OutputExists, UnknownName, UsageError
 from .files import OutputFolder
 from .hidden import HIDDEN
-from .images import MAX_PIXELS, Data, scan
+from .images import MAX_PIXELS, Data, Failed, scan
 from .ledger import Journal
 from .libraries import guarded_torch
 from .lock import Lock
 from .memory import kept_pages
 from .outputs import foreign_labels, refuse_links
 from .pipeline import Clock, Models, label, read_ahead, windows
+from .progress import SILENT, Progress
 from .protocols import Detector, Segmenter
 from .request import Asked, Recall, Recalled, class_names, relative, settings_of
 from .run import Event, Run, Summary
@@ -69,6 +70,7 @@ def auto_annotate(
     class_map: str | os.PathLike[str] | Mapping[str, str | None] | None = None,
     rename: Sequence[str] = (),
     progress: Callable[[Event], None] | None = None,
+    stages: Progress = SILENT,
 ) -> Summary:
     """Label files for every picture in `data` (a folder, a file, a glob pattern or a list of these).
 
@@ -95,6 +97,8 @@ def auto_annotate(
     `class_map` is the user's own taxonomy, a mapping from the detector's class names to new ones or a file of it (YAML,
     JSON or CSV): several names may become one, what it does not name is left out, and category ids count from 1 in its
     order. `rename` holds `OLD=NEW` texts; alone, they leave all other classes as they are.
+
+    `progress` is called after each picture, and `stages` is told how far everything that takes long has come.
 
     Raises UsageError for what cannot be meant, OutputExists before anything is overwritten, TooManyFailures, and
     LeadsOutside.
@@ -175,6 +179,7 @@ def auto_annotate(
                 max_failures,
                 Path(accept) if accept is not None else None,
                 follow_links,
+                stages,
             )
             run.folder.mkdir(HIDDEN)
             run.prepare()
@@ -205,10 +210,12 @@ def auto_annotate(
                         windows=shown,
                         clock=clock,
                     )
-                    with kept_pages(), closing(ahead), closing(made):
+                    labeling = stages.stage("labeling", total=len(source.paths), resumed=len(source.paths) - len(todo))
+                    with kept_pages(), closing(ahead), closing(made), labeling as advance:
                         for done in made:
                             with clock.of("journal"):
                                 run.finish(done, journal, len(todo), progress)
+                            advance(objects=0 if isinstance(done, Failed) else len(done.record.annotations))
                 if loaded is not None:
                     recall.keep(known.settings, known.categories)
                 return run.close(journal, clock, started)

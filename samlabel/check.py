@@ -17,6 +17,7 @@ from .duplicates import TooManyPairs, duplicates
 from .errors import FormatError, ImageError, LeadsOutside, UnknownName, UsageError
 from .formats import Format, read
 from .image_files import ImageFiles
+from .progress import SILENT, Progress
 from .types import Annotation, Dataset, ImageRecord
 
 SEVERITIES = ("error", "warning", "note", "off")
@@ -121,6 +122,7 @@ def check(
     image_root: Path | None = None,
     limits: Limits | None = None,
     follow_links: bool = False,
+    progress: Progress = SILENT,
 ) -> Report:
     """Every finding in the dataset at `path`, in order of its images; images are looked for in `image_root`.
 
@@ -130,7 +132,7 @@ def check(
     report = Report(str(path))
     try:
         dataset = read(path, format, image_root=image_root, pictures=True, follow_links=follow_links)
-        found = _findings(dataset, report, limits)
+        found = _findings(dataset, report, limits, progress)
         _collect(found, report, limits)
     except (FormatError, LeadsOutside) as error:
         code = "outside" if isinstance(error, LeadsOutside) else "format"
@@ -158,7 +160,7 @@ def _judge(report: Report, limits: Limits) -> None:
             report.failed.append(code)
 
 
-def _findings(dataset: Dataset, report: Report, limits: Limits) -> Iterator[_Raw]:
+def _findings(dataset: Dataset, report: Report, limits: Limits, progress: Progress) -> Iterator[_Raw]:
     names = {category.id: category.name for category in dataset.categories}
     for name, count in Counter(names.values()).items():
         if count > 1:
@@ -166,7 +168,7 @@ def _findings(dataset: Dataset, report: Report, limits: Limits) -> Iterator[_Raw
     used: Counter[str] = Counter({name: 0 for name in names.values()})
     seen: set[str] = set()
     files = dataset.images_in()
-    for record in dataset.records:
+    for record in progress.over(dataset.records, "checking"):
         report.images += 1
         report.objects += len(record.annotations)
         if record.path in seen:

@@ -21,12 +21,14 @@ from converters import (
     transfer,
     write,
 )
+from converters.parallel import Part
 
 __all__ = [
     "Format",
     "FormatOptions",
     "Lenient",
     "OptionInfo",
+    "Part",
     "Policy",
     "Receipt",
     "Unsized",

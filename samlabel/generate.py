@@ -10,7 +10,7 @@ import io
 import json
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
@@ -24,6 +24,7 @@ from .lock import Lock
 from .memory import kept_pages
 from .outputs import refuse_links
 from .pipeline import OF_ONE_IMAGE, failure
+from .progress import SILENT, Progress
 from .request import detector_settings, relative, segmenter_settings
 from .types import Annotation, Category, Dataset, ImageRecord
 from .update import describe_difference
@@ -67,7 +68,7 @@ def generate(
     form: str = "png",
     detector: Detector | None = None,
     overwrite: bool = False,
-    progress: Callable[[str], None] | None = None,
+    progress: Progress = SILENT,
 ) -> Generated:
     """Masks of every picture of `data` in the folder `output`, in one of `FORMS`.
 
@@ -141,20 +142,21 @@ def _records(
     segmenter: SamSegmenter,
     detector: Detector | None,
     done: Generated,
-    progress: Callable[[str], None] | None,
+    progress: Progress,
 ) -> Iterator[ImageRecord]:
-    for number, path in enumerate(paths, start=1):
-        record = _record(source.root, path, segmenter, detector)
-        if isinstance(record, Failed):
-            done.failed.append(record)
-            if progress is not None:
-                progress(f"{number}/{len(paths)} {path}: failed: {record.stage}: {record.reason}")
-            continue
-        done.images += 1
-        done.masks += len(record.annotations)
-        if progress is not None:
-            progress(f"{number}/{len(paths)} {path}: {len(record.annotations)} masks")
-        yield record
+    total = done.present + len(paths)
+    with progress.stage("making masks", total=total, resumed=done.present) as advance:
+        for path in paths:
+            record = _record(source.root, path, segmenter, detector)
+            if isinstance(record, Failed):
+                done.failed.append(record)
+                progress.tell(f"failed: {path}: {record.stage}: {record.reason}")
+                advance()
+                continue
+            done.images += 1
+            done.masks += len(record.annotations)
+            yield record
+            advance(objects=len(record.annotations))
 
 
 def _record(root: Path, path: str, segmenter: SamSegmenter, detector: Detector | None) -> ImageRecord | Failed:

@@ -21,6 +21,7 @@ from .hidden import HIDDEN
 from .images import Source, header_size
 from .ledger import HUMAN, Journal, record_to_json
 from .outputs import Outputs
+from .progress import SILENT, Progress
 from .types import Annotation, Category, Dataset, ImageRecord
 
 CONFLICTS = "conflicts.jsonl"
@@ -55,7 +56,7 @@ class Made:
 
 
 def edits(
-    outputs: Outputs, journal: Path, settings: str, source: Source, write: Write
+    outputs: Outputs, journal: Path, settings: str, source: Source, write: Write, progress: Progress = SILENT
 ) -> tuple[dict[str, Made], list[Conflict], set[str]]:
     """Labels that a person changed in the files we wrote, conflicts, and the formats whose edits were understood."""
     found: dict[str, Made] = {}
@@ -65,7 +66,7 @@ def edits(
         if not outputs.edited(name):
             continue
         try:
-            mine, theirs = _both(outputs, name, journal, settings, source, write)
+            mine, theirs = _both(outputs, name, journal, settings, source, write, progress)
         except SamlabelError:  # no longer a file of its format, or not made from this journal: it stays in the way
             continue
         understood.add(name)
@@ -90,7 +91,7 @@ def edits(
 
 
 def _both(
-    outputs: Outputs, name: str, journal: Path, settings: str, source: Source, write: Write
+    outputs: Outputs, name: str, journal: Path, settings: str, source: Source, write: Write, progress: Progress
 ) -> tuple[dict[str, Made], dict[str, Made]]:
     """By image: what we wrote, as the format gives it back with the journal's own fields, and what is there now."""
     origin = outputs.origin(name)
@@ -109,10 +110,10 @@ def _both(
         folder = outputs.out / PRISTINE
         try:
             write(name, Dataset(categories, list(originals.values()), source.root), folder)
-            mine = _read(formats.read(folder, name, follow_links=True), name)  # it is ours
+            mine = _read(formats.read(folder, name, follow_links=True), name, progress)  # it is ours
         finally:
             below.remove_tree(PRISTINE)
-    theirs = _read(formats.read(outputs.out / name, name), name)
+    theirs = _read(formats.read(outputs.out / name, name), name, progress)
     names = {one.id: one.name for one in categories}
     for path, made in mine.items():
         original = originals.get(path)
@@ -154,19 +155,23 @@ def _key(annotation: Annotation, names: Mapping[int, str]) -> str:
     return Made(record, names, "").says()
 
 
-def _read(dataset: Dataset, name: str) -> dict[str, Made]:
+def _read(dataset: Dataset, name: str, progress: Progress) -> dict[str, Made]:
     names = {one.id: one.name for one in dataset.categories}
-    return {record.path: Made(replace(record, id=None, extra={}), names, name) for record in dataset.records}
+    records = progress.over(dataset.records, "reading labels")
+    return {record.path: Made(replace(record, id=None, extra={}), names, name) for record in records}
 
 
-def accepted(dataset: Path, source: Source, *, follow_links: bool = False) -> tuple[dict[str, Made], list[Conflict]]:
+def accepted(
+    dataset: Path, source: Source, *, follow_links: bool = False, progress: Progress = SILENT
+) -> tuple[dict[str, Made], list[Conflict]]:
     """Labels of a dataset in any format, as a person's; an image is found by its path, else by its file name."""
     by_name: dict[str, list[str]] = {}
     for path in source.paths:
         by_name.setdefault(PurePosixPath(path).name, []).append(path)
     found: dict[str, Made] = {}
     conflicts: list[Conflict] = []
-    for path, made in _read(formats.read(dataset, follow_links=follow_links), str(dataset)).items():
+    brought = _read(formats.read(dataset, follow_links=follow_links), str(dataset), progress)
+    for path, made in progress.over(brought.items(), "comparing with images"):
         same = [path] if path in source.paths else by_name.get(PurePosixPath(path).name, [])
         if len(same) != 1:
             conflicts.append(Conflict(path, "unknown-image", f"{dataset} has labels for it, but no picture is just it"))
@@ -186,10 +191,12 @@ def accepted(dataset: Path, source: Source, *, follow_links: bool = False) -> tu
     return found, conflicts
 
 
-def take(journal: Journal, found: Mapping[str, Made], source: Source, *, replacing: bool) -> list[Conflict]:
+def take(
+    journal: Journal, found: Mapping[str, Made], source: Source, *, replacing: bool, progress: Progress = SILENT
+) -> list[Conflict]:
     """Put a person's labels into the journal; another person's that are there already stay, as a conflict."""
     conflicts, taken = [], []
-    for path in sorted(found):
+    for path in progress.over(sorted(found), "accepting labels"):
         made, entry = found[path], journal.entries.get(path)
         state = state_of(source.root / path)
         sha256 = hash_file(source.root / path)
@@ -204,7 +211,7 @@ def take(journal: Journal, found: Mapping[str, Made], source: Source, *, replaci
                 continue
         taken.append((made, sha256, state))
     if not conflicts:
-        for made, sha256, state in taken:
+        for made, sha256, state in progress.over(taken, "keeping labels"):
             journal.append_human(made.record, made.names, sha256, state)
     return conflicts
 

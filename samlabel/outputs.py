@@ -19,6 +19,7 @@ from .file_state import State, hash_file, is_same, state_of
 from .files import OutputFolder
 from .hidden import HIDDEN, KEPT, OUTPUTS, known_outputs
 from .images import SUFFIXES
+from .progress import SILENT, Progress
 from .walk import is_link
 
 _LABELS = frozenset([".json", ".jsonl", ".txt", ".yaml", ".yml", ".xml", ".csv", ".parquet"])
@@ -79,6 +80,7 @@ class Outputs:
         overwrite: bool,
         copies: Confirm | None = None,
         origin: Mapping[str, Any] | None = None,
+        progress: Progress = SILENT,
     ) -> list[str]:
         """Swap in a new `OUT/name` that `write` makes in the folder it is given and tells the losses of.
 
@@ -96,12 +98,13 @@ class Outputs:
         self.folder.mkdir(new)
         try:
             losses = write(build)
-            pictures = self._copy_pictures(name, new, copies) if copies is not None else {}
+            pictures = self._copy_pictures(name, new, copies, progress) if copies is not None else {}
         except ImageChanged:
             self.folder.remove_tree(new)
             raise
         hashes = {file: sha256 for file, (_, sha256, _) in pictures.items()}
-        made = {file: _describe(build / file, hashes.get(file)) for file in _files(build)}
+        files = progress.over(list(_files(build)), "noting files", unit="files")
+        made = {file: _describe(build / file, hashes.get(file)) for file in files}
         taken = [file for file in self.foreign(name) if file in made]
         if taken:
             self.folder.remove_tree(new)
@@ -124,16 +127,17 @@ class Outputs:
         self._remember()
         return kept
 
-    def _copy_pictures(self, name: str, new: str, confirm: Confirm) -> dict[str, tuple[State, str | None, bool]]:
+    def _copy_pictures(
+        self, name: str, new: str, confirm: Confirm, progress: Progress
+    ) -> dict[str, tuple[State, str | None, bool]]:
         """Turn links into copies; gives by file the state of the original, by which it is known the next time, the
         hash where it is known, and whether the copy of the folder before was taken over.
         """
         known = self._known.get(name, {}).get("pictures", {})
         pictures: dict[str, tuple[State, str | None, bool]] = {}
-        for file in _files(self.out / new):
+        links = [file for file in _files(self.out / new) if self.folder.kind(f"{new}/{file}") == "link"]
+        for file in progress.over(links, "copying images"):
             link = f"{new}/{file}"
-            if self.folder.kind(link) != "link":
-                continue
             source = Path(os.readlink(self.out / link))
             try:
                 state = state_of(source)

@@ -13,6 +13,7 @@ from types import MappingProxyType
 from typing import Any
 
 from . import formats
+from .datasets.records import Records
 from .errors import ImageChanged, ImageError, OutputExists, TooManyFailures
 from .file_state import States, hash_file, is_same, state_of
 from .files import OutputFolder
@@ -24,6 +25,7 @@ from .images import Failed, Source, header_size
 from .ledger import HUMAN, Journal, Labelled, rewrite
 from .outputs import Outputs, edited_message
 from .pipeline import Clock
+from .progress import SILENT, Progress
 from .reach import ANYWHERE
 from .types import Category, Dataset
 from .update import carry_over, describe_difference, settings_hash
@@ -102,6 +104,7 @@ class Run:
     max_failures: int | None = None
     accepted: Path | None = None
     follow_links: bool = False  # in the dataset that is accepted
+    stages: Progress = SILENT
     failed: list[Failed] = field(default_factory=list)
     conflicts: list[Conflict] = field(default_factory=list)
     understood: set[str] = field(default_factory=set)  # formats whose edits are in the journal now
@@ -160,7 +163,8 @@ class Run:
 
     def todo(self, journal: Journal) -> list[str]:
         """Pictures that no earlier run has finished, or that changed since."""
-        todo = [path for path in self.source.paths if not self._is_done(journal, path) and not self._is_stale(path)]
+        paths = self.stages.over(self.source.paths, "comparing with what is done")
+        todo = [path for path in paths if not self._is_done(journal, path) and not self._is_stale(path)]
         self._keep_states()
         return todo
 
@@ -201,12 +205,14 @@ class Run:
         edited: dict[str, Made] = {}
         stopping: list[Conflict] = []
         if self.folder.kind(JOURNAL) is not None:
-            edited, found, self.understood = edits(self.outputs, self.journal, now, self.source, _write_links)
+            edited, found, self.understood = edits(
+                self.outputs, self.journal, now, self.source, _write_links, self.stages
+            )
             stopping += [one for one in found if one.kind == "two-edits"]
             self.conflicts += [one for one in found if one.kind != "two-edits"]
         brought: dict[str, Made] = {}
         if self.accepted is not None:
-            brought, found = accepted(self.accepted, self.source, follow_links=self.follow_links)
+            brought, found = accepted(self.accepted, self.source, follow_links=self.follow_links, progress=self.stages)
             stopping += [one for one in found if one.kind == "other-size"]
             self.conflicts += [one for one in found if one.kind != "other-size"]
             both = [path for path in brought if path in edited and edited[path].says() != brought[path].says()]
@@ -217,8 +223,8 @@ class Run:
         if not edited and not brought:
             return
         with Journal(self.journal, now, categories=self.categories, below=self.folder) as open_journal:
-            take(open_journal, edited, self.source, replacing=True)
-            found = take(open_journal, brought, self.source, replacing=self.overwrite)
+            take(open_journal, edited, self.source, replacing=True, progress=self.stages)
+            found = take(open_journal, brought, self.source, replacing=self.overwrite, progress=self.stages)
         list_conflicts(self.folder, found, stop=True)
 
     def stop_when_too_many_failed(self) -> None:
@@ -291,7 +297,7 @@ class Run:
         while True:
             self.stop_when_too_many_failed()
             paths = [path for path in finished if path in journal.entries]
-            totals = journal.totals(paths)
+            totals = journal.totals(self.stages.over(paths, "counting"))
             try:
                 for name in self.formats if paths else ():
                     with clock.of(f"write {name}"):
@@ -337,9 +343,8 @@ class Run:
         rows = [[one.id, one.name, one.supercategory] for one in journal.categories]
         origin = {"end": journal.end, "records": records, "images": paths, "categories": rows}
         # IMAGES may be made of links, as caches of datasets are: the user named them.
-        dataset = Dataset(
-            journal.categories, journal.records(paths), self.source.root, reach=ANYWHERE, expected=journal.entries
-        )
+        written = Records(lambda: self.stages.over(journal.records(paths), f"writing {name}"))
+        dataset = Dataset(journal.categories, written, self.source.root, reach=ANYWHERE, expected=journal.entries)
         copies = _copies(name, self.images)
         self.written = True
         return self.outputs.replace(
@@ -349,6 +354,7 @@ class Run:
             overwrite=self.overwrite or name in self.understood,
             copies=partial(_confirm, dataset.images_in()) if copies else None,
             origin=origin,
+            progress=self.stages,
         )
 
     def _leave_out_if_changed(self, journal: Journal, path: str) -> None:

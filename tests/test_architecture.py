@@ -19,6 +19,7 @@ STEPS = {
     "text": 0,
     "cores": 0,
     "decoders": 0,
+    "progress": 0,
     "file_state": 0,
     "reach": 0,
     "image_files": 0,

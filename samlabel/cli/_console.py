@@ -1,6 +1,6 @@
-"""Results on stdout, progress on stderr: a bar on a terminal, plain lines elsewhere.
+"""What the commands print: results on stdout, the rest on stderr.
 
-All that the commands print goes through here, where text of strangers loses its power over terminals and CI logs.
+All of it goes through here, where text of strangers loses its power over terminals and CI logs.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ import csv
 import logging
 import re
 import sys
-import time
 import traceback
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
@@ -21,10 +20,7 @@ from ..select import WEAK_SCORE
 from ..text import line, printable, to_json, without_commands
 
 if TYPE_CHECKING:
-    from ..run import Event, Summary
-
-_LINE_SECONDS = 5.0  # off a terminal: one line in this time, so that a log of 50,000 photos stays short
-
+    from ..run import Summary
 
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")  # ultralytics paints its warnings
 
@@ -76,60 +72,6 @@ def tamed_libraries() -> Iterator[None]:
     finally:
         logging.setLogRecordFactory(factory)
         warnings.showwarning = shown
-
-
-class Progress:
-    """Shows each `Event` that it is called with."""
-
-    def __init__(self, *, quiet: bool) -> None:
-        self._quiet = quiet
-        self._objects = 0
-        self._bar: Any = None
-        self._task: Any = None
-        self._last = time.monotonic()
-
-    def __enter__(self) -> Progress:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._bar is not None:
-            self._bar.stop()
-
-    def __call__(self, event: Event) -> None:
-        self._objects += event.objects
-        if event.failed is not None:
-            self._line(f"failed: {event.path}: {event.failed}")
-        if self._quiet:
-            return
-        if sys.stderr.isatty():
-            self._show(event)
-        elif event.done == event.total or time.monotonic() - self._last > _LINE_SECONDS:
-            self._last = time.monotonic()
-            self._line(f"{event.done}/{event.total} images, {self._objects} objects")
-
-    def _line(self, text: str) -> None:
-        if self._bar is not None:
-            self._bar.console.print(line(text), markup=False, highlight=False, emoji=False)
-        else:
-            say(text, err=True)
-
-    def _show(self, event: Event) -> None:
-        if self._bar is None:
-            from rich.console import Console
-            from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-            from rich.progress import Progress as Bar
-
-            self._bar = Bar(
-                TextColumn("Labelling"),
-                BarColumn(),
-                MofNCompleteColumn(),
-                TimeRemainingColumn(),
-                TextColumn("{task.fields[objects]} objects"),
-                console=Console(stderr=True),
-            )
-            self._task = self._bar.add_task("label", total=event.total, objects=0)
-            self._bar.start()
-        self._bar.update(self._task, completed=event.done, objects=self._objects)
 
 
 def print_summary(summary: Summary) -> None:

@@ -10,10 +10,11 @@ import typer
 from ..images import MAX_PIXELS
 from ..select import DETECTING, GRID, OWN, THRESHOLDS
 from ._config import apply
-from ._console import Progress, print_json, print_summary, split
+from ._console import print_json, print_summary, split
 from ._log import Log
 from ._models import PANEL as _MODELS
 from ._models import Backend, Device, Dtype
+from ._progress import Shown
 
 if TYPE_CHECKING:
     from ..run import Event
@@ -272,9 +273,10 @@ def annotate(
 
     def tell(event: Event) -> None:
         log_file(event)
-        progress(event)
+        if event.failed is not None:
+            shown.tell(f"failed: {event.path}: {event.failed}")
 
-    with Progress(quiet=quiet) as progress, Log(log) as log_file:
+    with Shown(quiet=quiet) as shown, Log(log) as log_file:
         summary = auto_annotate(
             images[0] if len(images) == 1 else images,
             detector,
@@ -304,6 +306,7 @@ def annotate(
             class_map=class_map,
             rename=rename or (),
             progress=tell,
+            stages=shown,
         )
         log_file.end(summary)
     if as_json:

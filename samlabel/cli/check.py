@@ -11,6 +11,7 @@ import typer
 from ..errors import FormatError, UnknownName, UsageError
 from ._console import print_json, say, say_annotation
 from ._dataset import find
+from ._progress import Quiet, Shown
 from ._write import FollowLinks, ShownImages, opened
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ def check(
     ] = None,
     output: Annotated[str, typer.Option(metavar="text|json|sarif|github", help="How findings are printed.")] = "text",
     as_json: Annotated[bool, typer.Option("--json", help="The same as --output json.")] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Check structure, references, geometry, masks, duplicates, class balance and images; exit 4 when a gate fails."""
     from ..check import Limits
@@ -61,7 +63,10 @@ def check(
         say(source.told, err=output != "text")
     except FormatError:  # a format that nobody knows is told by the check itself
         labels, _ = find(dataset, format)
-    report = run(labels, format=read_as, image_root=images, limits=limits, follow_links=follow_links)
+    with Shown(quiet=quiet) as shown:
+        report = run(
+            labels, format=read_as, image_root=images, limits=limits, follow_links=follow_links, progress=shown
+        )
     if output == "json":
         print_json(report.to_json())
     elif output == "sarif":

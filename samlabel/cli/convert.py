@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from ._progress import Quiet, Shown
 from ._write import FollowLinks, LenientFlag, Option, opened, options_of, show
 
 
@@ -78,9 +79,11 @@ def convert(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace labels that are at DST.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the receipt, write nothing.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the receipt as JSON.")] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Convert labels; what the target cannot hold is named, and refused unless allowed."""
     from ..formats import Policy, Receipt, get, transfer
+    from ._counted import counted
 
     given = {"segmentation": segmentation, "outline": outline, "max_points": max_points, "tolerance": tolerance}
     given = {name: value for name, value in given.items() if value is not None}
@@ -88,14 +91,15 @@ def convert(
     options = options_of(write_as, option, images=images, overwrite=overwrite, given=given)
     pictures = not dry_run and write_as.needs_images(options)
     dataset = opened(source, from_, image_root, lenient=lenient, pictures=pictures, follow_links=follow_links)
-    receipt = transfer(
-        dataset,
-        target,
-        to=write_as,
-        options=options,
-        receipt=Receipt(str(dataset.labels), str(target), dataset.format.name, dataset.why, write_as.name),
-        policy=Policy(allow_lossy, min_iou, measure),
-        skipped=[dataset.skipped] if dataset.skipped else [],
-        dry_run=dry_run,
-    )
+    with Shown(quiet=quiet) as shown:
+        receipt = transfer(
+            counted(dataset, shown),
+            target,
+            to=write_as,
+            options=options,
+            receipt=Receipt(str(dataset.labels), str(target), dataset.format.name, dataset.why, write_as.name),
+            policy=Policy(allow_lossy, min_iou, measure),
+            skipped=[dataset.skipped] if dataset.skipped else [],
+            dry_run=dry_run,
+        )
     show(receipt, as_json=as_json)

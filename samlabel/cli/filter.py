@@ -12,6 +12,7 @@ import typer
 
 from ..types import Dataset, ImageRecord
 from ._console import print_json, say, split
+from ._progress import Quiet, Shown
 from ._write import (
     AllowLossy,
     DryRun,
@@ -77,11 +78,13 @@ def filter_(
     overwrite: Overwrite = False,
     dry_run: DryRun = False,
     as_json: Json = False,
+    quiet: Quiet = False,
 ) -> None:
     """Write those objects of a dataset that stay; --classes and --without mean the names after --rename."""
     from ..datasets import Limits, narrow, read_class_map
     from ..datasets import rename as renamed
     from ..formats import Receipt, get
+    from ._counted import counted
 
     limits = Limits(
         split(classes) if classes else None, split(without), min_area, max_area, min_score, unscored, crowds
@@ -92,23 +95,25 @@ def filter_(
     seen: Counter[str] = Counter()
 
     def changed() -> Dataset:
-        return narrow(renamed(_counted(dataset(), seen), names), limits, drop_empty=drop_empty)
+        return narrow(renamed(_with_counts(read(), seen), names), limits, drop_empty=drop_empty)
 
     write_as = get(to) if to else dataset.format
     receipt = Receipt(str(source), str(target), dataset.format.name, dataset.why, write_as.name)
-    write(
-        changed,
-        target,
-        to=write_as,
-        receipt=receipt,
-        skipped=[dataset.skipped],
-        images=images,
-        allow_lossy=allow_lossy,
-        overwrite=overwrite,
-        dry_run=dry_run,
-        option=option,
-        note=f"{limits} {names} {drop_empty}",
-    )
+    with Shown(quiet=quiet) as shown:
+        read = counted(dataset, shown)
+        write(
+            changed,
+            target,
+            to=write_as,
+            receipt=receipt,
+            skipped=[dataset.skipped],
+            images=images,
+            allow_lossy=allow_lossy,
+            overwrite=overwrite,
+            dry_run=dry_run,
+            option=option,
+            note=f"{limits} {names} {drop_empty}",
+        )
     if as_json:
         print_json({"source_images": seen["images"], "source_objects": seen["objects"], **receipt.to_dict()})
         return
@@ -116,7 +121,7 @@ def filter_(
     show(receipt, as_json=False)
 
 
-def _counted(dataset: Dataset, seen: Counter[str]) -> Dataset:
+def _with_counts(dataset: Dataset, seen: Counter[str]) -> Dataset:
     """The same dataset; `seen` tells what passed by when it was last read."""
     from ..datasets.records import Records
 

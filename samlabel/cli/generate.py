@@ -7,10 +7,12 @@ from typing import Annotated, Any
 
 import typer
 
+from ..progress import SILENT
 from ..select import GRID, OWN
 from ._console import print_json, print_table, say
 from ._models import PANEL as _MODELS
 from ._models import Backend, Device, Dtype
+from ._progress import Quiet, Shown
 
 _GRID, _BEYOND = "As in amg.py", "Beyond amg.py"
 
@@ -92,7 +94,7 @@ def generate(
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Redo pictures whose masks are there.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON on stdout.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Find the masks of everything in pictures, without classes, as Segment Anything's amg.py does."""
     from dataclasses import asdict, fields
@@ -123,7 +125,7 @@ def generate(
     boxes = None
     if detector is not None:
         boxes = load_detector(detector, device=name, classes=None, **asdict(DETECTING))
-    with kept_pages():
+    with kept_pages(), Shown(quiet=quiet) as shown:
         made = run(
             images or input or "",
             output,
@@ -131,7 +133,7 @@ def generate(
             form="coco_rle" if convert_to_rle else output_form,
             detector=boxes,
             overwrite=overwrite,
-            progress=None if quiet else lambda line: say(line, err=True),
+            progress=SILENT if quiet else shown,
         )
     if as_json:
         print_json(asdict(made) | {"output": str(made.output)})

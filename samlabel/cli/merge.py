@@ -9,6 +9,7 @@ import typer
 
 from ..errors import UsageError
 from ..types import Dataset
+from ._progress import Quiet, Shown
 from ._write import (
     AllowLossy,
     DryRun,
@@ -58,12 +59,14 @@ def merge(
     overwrite: Overwrite = False,
     dry_run: DryRun = False,
     as_json: Json = False,
+    quiet: Quiet = False,
 ) -> None:
     """Join datasets; classes of one name become one, pictures of one name in several folders stay apart."""
     from ..datasets import merge as joined
     from ..datasets import read_class_map
     from ..datasets import rename as renamed
     from ..formats import Receipt, get
+    from ._counted import counted
 
     if len(sources) < 2:
         raise UsageError("merge joins two datasets or more; for one there is samlabel convert")
@@ -85,9 +88,9 @@ def merge(
     why = "merged by class name: " + ", ".join(dict.fromkeys(dataset.why for dataset in found))
     write_as = get(to) if to else found[0].format
     receipt = Receipt(" + ".join(map(str, sources)), str(out), formats, why, write_as.name)
-    show(
+    with Shown(quiet=quiet) as shown:
         write(
-            all_of_them,
+            counted(all_of_them, shown),
             out,
             to=write_as,
             receipt=receipt,
@@ -98,6 +101,5 @@ def merge(
             dry_run=dry_run,
             option=option,
             note=f"{names}",
-        ),
-        as_json=as_json,
-    )
+        )
+    show(receipt, as_json=as_json)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
@@ -13,6 +13,7 @@ import typer
 from ..errors import UsageError
 from ..files import OutputFolder
 from ._console import print_json, say
+from ._progress import Quiet, Shown
 from ._write import (
     AllowLossy,
     DryRun,
@@ -33,7 +34,6 @@ from ._write import (
 if TYPE_CHECKING:
     from ..formats import Receipt
     from ..types import Category, Dataset
-    from ._write import Opened
 
 DEFAULT = ["train=0.8", "val=0.2"]
 
@@ -59,12 +59,14 @@ def split(
     overwrite: Overwrite = False,
     dry_run: DryRun = False,
     as_json: Json = False,
+    quiet: Quiet = False,
 ) -> None:
     """Divide a dataset: the same for the same seed, classes spread evenly, photos that look alike kept together."""
     from ..datasets import plan
     from ..formats import Lenient, Receipt, begun, get, note_images
     from ..lock import Lock
     from ..walk import is_link
+    from ._counted import counted
 
     shares = _shares(part or DEFAULT)
     parts = [out / label for label in shares]
@@ -76,7 +78,7 @@ def split(
 
     def written(label: str, *, dry: bool, overwrite: bool) -> Receipt:
         return write(
-            partial(_part_of, dataset, found.part_of, label),
+            partial(_part_of, read, found.part_of, label),
             out / label,
             to=write_as,
             receipt=Receipt(str(source), str(out / label), dataset.format.name, dataset.why, write_as.name),
@@ -88,8 +90,9 @@ def split(
             option=option,
         )
 
-    with nullcontext() if dry_run else Lock(out) as lock:
-        whole = dataset()
+    with nullcontext() if dry_run else Lock(out) as lock, Shown(quiet=quiet) as shown:
+        read = counted(dataset, shown)
+        whole = read()
         found = plan(whole, shares, seed=seed, image_root=image_root)
         skipped = dataset.skipped or Lenient()  # of the whole, and so told once
         if lock is None or not allow_lossy:  # every part, before the first is written: a refusal leaves nothing behind
@@ -162,8 +165,8 @@ def _write_data_yaml(out: OutputFolder, parts: list[str], categories: tuple[Cate
     out.write("data.yaml", text, durable=True)
 
 
-def _part_of(dataset: Opened, part_of: Mapping[str, str], part: str) -> Dataset:
+def _part_of(read: Callable[[], Dataset], part_of: Mapping[str, str], part: str) -> Dataset:
     """One part of the dataset, read again from its start."""
     from ..datasets import take
 
-    return take(dataset(), part_of, part)
+    return take(read(), part_of, part)

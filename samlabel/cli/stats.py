@@ -10,6 +10,7 @@ import typer
 
 from ..errors import UsageError
 from ._console import print_json, print_table, say
+from ._progress import Quiet, Shown
 from ._write import FollowLinks, From, ImageRoot, Json, LenientFlag, Source, opened
 
 
@@ -28,6 +29,7 @@ def stats(
     lenient: LenientFlag = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the drawing.")] = False,
     as_json: Json = False,
+    quiet: Quiet = False,
 ) -> None:
     """Count objects, classes, sizes and repetitions."""
     from ..datasets import collect
@@ -36,6 +38,7 @@ def stats(
     from ..files import OutputFolder
     from ..formats import Lenient
     from ..lock import Lock
+    from ._counted import counted
 
     if plot is not None and plot.suffix.lower() not in FORMATS:
         raise UsageError(f"{plot}: wanted a name that ends in {' or '.join(FORMATS)}")
@@ -43,7 +46,9 @@ def stats(
         raise OutputExists(f"{plot} exists already; choose another place, or --overwrite")
     dataset = opened(source, from_, image_root, lenient=lenient, follow_links=follow_links)
     with Lock(plot) if plot is not None else nullcontext():
-        found = collect(dataset(), image_root=image_root, pictures=pictures)
+        with Shown(quiet=quiet) as shown:
+            whole = counted(dataset, shown, "counting")()
+            found = collect(whole, image_root=image_root, pictures=pictures)
         if plot is not None:
             drawing = as_png(found) if plot.suffix.lower() == ".png" else as_svg(found).encode("utf-8")
             OutputFolder(plot.parent).write(plot.name, drawing, durable=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, replace
+from functools import partial
 from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ._console import print_json, print_table, say
+from ._progress import Quiet, Shown
 from ._write import FollowLinks, ShownImages, opened
 
 if TYPE_CHECKING:
@@ -28,17 +30,21 @@ def view(
     follow_links: FollowLinks = False,
     limit: Annotated[int | None, typer.Option(help="Most images shown.", show_default="all")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Draw labels over their pictures and make one static page of them."""
     from ..formats import read
     from ..view import write_view
+    from ._counted import counted
 
     source = opened(dataset, format)
-    found, own = _with_root(
-        read(source.labels, source.format, pictures=True, follow_links=follow_links), images or source.image_root
-    )
-    say(source.told, err=as_json)
-    report = write_view(found, out, image_root=own, limit=limit)
+    with Shown(quiet=quiet) as shown:
+        whole = counted(
+            partial(read, source.labels, source.format, pictures=True, follow_links=follow_links), shown, "drawing"
+        )
+        found, own = _with_root(whole(), images or source.image_root)
+        say(source.told, err=as_json)
+        report = write_view(found, out, image_root=own, limit=limit)
     if as_json:
         print_json({**asdict(report), "index": str(report.index)})
     else:

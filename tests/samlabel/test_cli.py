@@ -75,13 +75,16 @@ def test_help_answers_in_under_a_second_without_torch() -> None:
 
 
 @pytest.mark.usefixtures("drawn_models")
-def test_annotate_prints_the_result_on_stdout_and_progress_on_stderr(run: Any, photos: Path, tmp_path: Path) -> None:
+def test_annotate_prints_the_result_on_stdout_and_progress_on_stderr(
+    run: Any, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("samlabel.progress.FIRST", 0.0)
     code, out, err = run("annotate", photos, "--out", tmp_path / "out", "--format", "coco,yolo", "--device", "cpu")
     assert code == 0
     assert out.startswith("3 of 3 images labelled: 3 objects in ")
     assert f"coco: {tmp_path / 'out' / 'coco' / 'annotations.json'}" in out
     assert "(not in this format: score-lost 3)" in out
-    assert err == "3/3 images, 3 objects\n"
+    assert "labeling: 3/3 images, 3 objects, " in err
     assert run("annotate", photos, "--out", tmp_path / "out", "-q", "--device", "cpu")[1].startswith(
         "3 of 3 images labelled, 3 from an earlier run"
     )

@@ -18,9 +18,9 @@ import numpy as np
 import pytest
 
 from samlabel.cli import main
-from samlabel.cli._console import Progress, print_table, say, say_annotation, tamed_libraries
+from samlabel.cli._console import print_table, say, say_annotation, tamed_libraries
+from samlabel.cli._progress import Shown
 from samlabel.overlay import draw
-from samlabel.run import Event
 from samlabel.text import line, printable, to_json
 from samlabel.types import Annotation, Category
 
@@ -193,13 +193,15 @@ def test_progress_on_a_terminal_is_harmless(name: str, monkeypatch: pytest.Monke
             return True
 
     monkeypatch.setattr(sys, "stderr", Terminal())
-    monkeypatch.setenv("TERM", "dumb")
-    with Progress(quiet=False) as progress:
-        progress(Event("good.png", 1, 2, 1, None))
-        progress(Event(f"{name}.png", 2, 2, 0, f"cannot be read: {name}"))
-    shown = sys.stderr.getvalue()  # type: ignore[attr-defined]
-    assert "failed: " in shown and ".png: cannot be read" in shown
-    assert_harmless(re.sub(r"\x1b\[[0-9;?]*[A-Za-z]|\r", "", shown))
+    monkeypatch.setattr("samlabel.progress.FIRST", 0.0)
+    monkeypatch.setenv("TERM", "xterm")
+    terminal = sys.stderr
+    with Shown(quiet=False) as shown, shown.stage(f"writing {name}", total=2) as advance:
+        advance()
+        shown.tell(f"failed: {name}.png: cannot be read: {name}")
+    said = terminal.getvalue()  # type: ignore[attr-defined]
+    assert "failed: " in said and ".png: cannot be read" in "".join(said.split("\n"))
+    assert_harmless(re.sub(r"\x1b\[[0-9;?]*[A-Za-z]|\r", "", said))
 
 
 def test_a_table_on_a_terminal_is_harmless(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
