@@ -150,7 +150,7 @@ def test_classes_and_boxes_are_those_that_a_conversion_gives(names: str | None, 
         write(data, {names: "names: [cat, dog, bird]" if names == "data.yaml" else "cat\ndog\nbird\n"})
     converters.convert(data, tmp_path / "coco.json", to="coco", image_root=data / "images")
     direct, converted = load(f"labels:{data}"), load(f"labels:{tmp_path / 'coco.json'}")
-    assert [(c.id, c.name) for c in direct.info.categories] == [(c.id, c.name) for c in converted.categories]
+    assert [(c.id, c.name) for c in direct.info.categories] == [(c.id, c.name) for c in converted.info.categories]
     (one,), (other,) = direct.detect([image("a.png")]), converted.detect([image("a.png")])
     rows = [sorted(zip(f.category_ids, f.scores, f.boxes.tolist(), strict=True)) for f in (one, other)]
     assert rows[0] == rows[1] and len(one) == 3
