@@ -193,7 +193,7 @@ def _download(url: str, part: _Part, size: int, progress: Callable[[int, int], N
             reason = f"the server answers {error.code} {error.reason}"
         except (OSError, http.client.HTTPException) as error:
             if isinstance(error, OSError) and error.filename is not None:  # our file, not the connection
-                raise WeightsError(f"{part}: {words_of(error)}; the same command continues there") from error
+                raise WeightsError(f"{part.path}: {words_of(error)}; the same command continues there") from error
             reason = str(getattr(error, "reason", "") or error) or type(error).__name__
         now = part.arrived()
         in_vain = 0 if now > max(have, most) else in_vain + 1
