@@ -9,7 +9,8 @@ import os
 import pickle
 import struct
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import IO, Any
@@ -18,6 +19,7 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
+from .claims import check_file, check_tensors
 from .errors import BackendError, SamError, WeightsError
 from .layouts import to_official
 from .model import Sam
@@ -84,7 +86,8 @@ def read_state(path: str | os.PathLike[str]) -> dict[str, Tensor]:
 
             content: Any = load_file(path)
         else:
-            _check_archive(path)
+            with path.open("rb") as file, _refusing(path):
+                check_file(file, path.stat().st_size)
             content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         if "weights_only" in str(error) or "Unsupported" in str(error):
@@ -106,32 +109,18 @@ def read_state(path: str | os.PathLike[str]) -> dict[str, Tensor]:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise WeightsError(f"{path}: damaged or not a checkpoint ({reason}); download it again") from None
     state = to_official(content, str(path))
-    _check_sizes(state, path)
+    with _refusing(path):
+        check_tensors(state.values(), path.stat().st_size)
     return {key: value.float() if value.is_floating_point() else value for key, value in state.items()}
 
 
-def _check_archive(path: Path) -> None:
-    """WeightsError for a zip file whose members are packed: torch stores them, and packed ones may unfold for ever."""
-    if not zipfile.is_zipfile(path):
-        return
-    with zipfile.ZipFile(path) as archive:
-        members = archive.infolist()
-    packed = any(member.compress_type != zipfile.ZIP_STORED for member in members)
-    if packed or sum(member.file_size for member in members) > path.stat().st_size:
-        raise WeightsError(f"{path}: an archive that is larger when unpacked; expected one as torch.save writes it")
-
-
-def _check_sizes(state: Mapping[str, Tensor], path: Path) -> None:
-    """WeightsError for tensors that claim more than the file holds, before they are copied as float32.
-
-    A stride of 0 makes a tensor of any size from one number. Twice the file leaves room for tensors that share theirs.
-    """
-    size = path.stat().st_size
-    declared = sum(value.numel() * value.element_size() for value in state.values())
-    if declared > 2 * size:
-        raise WeightsError(
-            f"{path}: tensors of {declared} bytes in a file of {size}; expected one as torch.save writes it"
-        )
+@contextmanager
+def _refusing(path: Path) -> Iterator[None]:
+    """What is refused inside for what it claims, as a WeightsError about the file."""
+    try:
+        yield
+    except ValueError as error:
+        raise WeightsError(f"{path}: {error}") from None
 
 
 def load(

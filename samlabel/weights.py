@@ -193,7 +193,7 @@ def _download(url: str, part: _Part, size: int, progress: Callable[[int, int], N
             reason = f"the server answers {error.code} {error.reason}"
         except (OSError, http.client.HTTPException) as error:
             if isinstance(error, OSError) and error.filename is not None:  # our file, not the connection
-                raise WeightsError(f"{part}: {words_of(error)}; the same command continues there") from error
+                raise WeightsError(f"{part.path}: {words_of(error)}; the same command continues there") from error
             said = error.reason if isinstance(error, urllib.error.URLError) else error
             reason = str(said) or type(error).__name__
         now = part.arrived()

@@ -75,6 +75,7 @@ CIRCLES = {
 MAY_IMPORT_SAM = (
     "samlabel.segmenters.sam",
     "samlabel.detectors.ultralytics",  # its exports run in the same runtimes, which report where `sam` does not stop it
+    "samlabel.detectors.torchvision",  # what a checkpoint may claim is the same for both
     "samlabel.training",
 )
 VALUES_AND_FILES = ("cores", "types", "geometry", "errors", "decoders", "image_files", "reach", "files", "lock")

@@ -2,18 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping
+from collections.abc import Container, Iterable, Mapping
 from typing import Any
 
 from converters.lenient import broken, coded
-from samlabel.geometry import box_from_xywh, box_to_xywh
+from samlabel.geometry import box_from_xywh, box_to_xywh, runs_at_most
 from samlabel.types import Annotation, Box, Mask
 
 from .values import id_of, numbers, plain, points_of, score_of
 
 SCORES = ("score", "predicted_iou", "stability_score")
 NESTED = "samlabel_extra"
+RUNS_OF_IMAGE, RUNS_OF_OBJECT = 2**24, 2**8  # of all masks of an image, and more for each that there is
 READ = frozenset(("id", "bbox", "iscrowd", *SCORES, "source", "point_coords", "crop_box"))
+
+
+def bounded(objects: Iterable[Annotation], where: str) -> tuple[Annotation, ...]:
+    """The objects of an image; FormatError at `where` as soon as they claim more runs together than any image's do."""
+    found: list[Annotation] = []
+    total, exactly = 0, False
+    for one in objects:
+        found.append(one)
+        total += 0 if one.mask is None else runs_at_most(one.mask, exactly=exactly)
+        most = RUNS_OF_IMAGE + RUNS_OF_OBJECT * len(found)
+        if total > most and not exactly:
+            exactly = True
+            total = sum(runs_at_most(each.mask, exactly=True) for each in found if each.mask is not None)
+        if total > most:
+            raise broken("bad-mask", f"{where}: {len(found)} objects of {total} runs together; expected at most {most}")
+    return tuple(found)
 
 
 def fields_of(annotation: Annotation) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from math import cos, isfinite, radians, sin
 from typing import Any
@@ -14,6 +14,7 @@ from samlabel.errors import FormatError, UsageError, shown
 from samlabel.geometry import count_parts_and_holes, mask_union, polygons_to_mask
 from samlabel.types import ImageRecord, Mask, Size
 
+JOINED = 2**24  # bytes of runs of the shapes of one object
 CHOICES = ("auto", "polygon", "mask")
 OTHER = "other_shapes"  # key of ImageRecord.extra: shapes that are no objects (points, lines), as they were
 
@@ -42,10 +43,17 @@ def mask_of(polygons: Sequence[Sequence[float]], size: Size, where: str) -> Mask
         return polygons_to_mask(polygons, size)
 
 
-def union(masks: Sequence[Mask], where: str) -> Mask:
-    """The pixels of any of `masks`, all of one size."""
+def union(masks: Iterable[Mask], where: str) -> Mask:
+    """The pixels of any of `masks`, all of one size; no more of them are made than can be joined."""
+    found: list[Mask] = []
+    total = 0
     with bad_mask(where):
-        return mask_union(masks)
+        for mask in masks:
+            found.append(mask)
+            total += len(mask.counts)
+            if total > JOINED:
+                raise ValueError(f"a group of {len(found)} shapes of {total} bytes of runs; expected at most {JOINED}")
+        return mask_union(found)
 
 
 @contextmanager

@@ -235,11 +235,14 @@ def _read(path: Path, data: bytes) -> tuple[dict[str, Any], list[str]]:
     """State dict and class names (empty where there are none) of a checkpoint, with no code run."""
     import torch
 
+    from sam.claims import check_file, check_tensors
+
     try:
         if path.suffix == ".safetensors":
             from safetensors.torch import load
 
             return load(data), []
+        check_file(io.BytesIO(data), len(data))
         content = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except Exception as error:  # pickle, zip and safetensors each raise their own
         reason = " ".join(str(error).split())[:200]
@@ -250,6 +253,10 @@ def _read(path: Path, data: bytes) -> tuple[dict[str, Any], list[str]]:
             content = content[key]
     if not isinstance(content, dict) or not all(isinstance(value, torch.Tensor) for value in content.values()):
         raise WeightsError(f"{path}: holds no state dict of tensors")
+    try:
+        check_tensors(content.values(), len(data))
+    except ValueError as error:
+        raise WeightsError(f"{path}: {error}") from error
     return content, list(names)
 
 

@@ -10,7 +10,7 @@ https://github.com/cocodataset/cocoapi/blob/master/common/maskApi.c
 from __future__ import annotations
 
 from .boxes import bounding_points, box_from_xywh, box_to_xywh, clip_box
-from .polygon_mask import PolygonMask, any_sewn, polygon_masks
+from .polygon_mask import PolygonMask, any_sewn, polygon_masks, runs_at_most
 from .polygons import (
     count_parts_and_holes,
     join_contours,
@@ -72,6 +72,7 @@ __all__ = [
     "paste",
     "polygon_masks",
     "polygons_to_mask",
+    "runs_at_most",
     "simplify",
     "simplify_to",
 ]

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..types import Box, Mask, Size
 from .polygons import REACH
-from .raster import CROSSINGS_MAX, check_crossings, is_ordinary, ordinary_to_counts, outlines_to_counts
+from .raster import CROSSINGS_MAX, check_crossings, count_crossings, is_ordinary, ordinary_to_counts, outlines_to_counts
 
 
 class PolygonMask(Mask):
@@ -102,6 +102,15 @@ def polygon_masks(packed: Sequence[Sequence[bytes]], size: Size) -> list[Polygon
         except ValueError:
             return None
     return masks
+
+
+def runs_at_most(mask: Mask, *, exactly: bool = False) -> int:
+    """A number that the runs of `mask` do not exceed, known without making them; more work gives a closer one."""
+    if not isinstance(mask, PolygonMask):
+        return len(mask.counts)  # a letter each or more
+    if exactly:
+        return sum(count_crossings(ring, mask.size) for ring in mask.polygons)
+    return sum(map(len, mask.packed)) // 16 * int(mask.extent[2] - mask.extent[0] + 2)
 
 
 def is_sewn(mask: PolygonMask) -> bool:

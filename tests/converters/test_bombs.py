@@ -77,6 +77,28 @@ def test_a_comb_of_thousands_of_teeth_has_the_right_pixels(tmp_path: Path) -> No
     assert entry["segmentation"]["size"] == [20000, 20000]
 
 
+def test_objects_that_are_too_much_together_are_refused(tmp_path: Path) -> None:
+    side = 20000
+    zigzag = [v for n in range(200) for v in (side * (n % 2), 100 * n)]
+    source = write_coco(tmp_path / "in.json", side, side, *[{"segmentation": [zigzag]}] * 1000)
+    checked, counted, converted = ends(*commands(source, tmp_path / "out", None, "yolo"))
+    assert (checked["code"], counted["code"], converted["code"]) == (4, 1, 1)
+    for end in (counted, converted):
+        assert "in.json: image 'a.jpg': 5 objects of 20000000 runs together" in end["said"]
+
+
+@pytest.mark.parametrize(("group", "says"), [(0, "objects of"), (7, "a group of")])
+def test_masks_that_are_too_much_together_are_refused(group: int, says: str, tmp_path: Path) -> None:
+    width, height = 2**20, 2000
+    part = width * height // 2
+    mask = f'<mask label="a" group_id="{group}" left="0" top="0" width="{width}" height="{height}"'
+    masks = f'{mask} rle="0, {part}, {part}"/>' * 500
+    image = f'<image id="0" name="a.jpg" width="{width}" height="{height}">{masks}</image>'
+    (tmp_path / "annotations.xml").write_text(f"<annotations>{image}</annotations>")
+    checked, counted = ends(["check", str(tmp_path)], ["stats", str(tmp_path)])
+    assert (checked["code"], counted["code"]) == (4, 1) and says in counted["said"]
+
+
 @pytest.mark.parametrize("to", ["yolo", "labelme", "cvat", "labelstudio", "sa1b", "coco"])
 def test_three_numbers_that_stand_for_two_gigapixels_are_converted(to: str, tmp_path: Path) -> None:
     side = 46340

@@ -219,6 +219,13 @@ def _packed(path: Path) -> None:
             packed.writestr(member.filename, plain.read(member))
 
 
+def _with_bytearray(path: Path) -> None:
+    with zipfile.ZipFile(path, "w") as archive:
+        claim = b"cbuiltins\nbytearray\n\x8a\x05" + (1 << 38).to_bytes(5, "little") + b"\x85R"
+        for name, data in (("data.pkl", b"\x80\x02" + claim + b"."), ("version", b"3\n"), ("byteorder", b"little")):
+            archive.writestr(f"archive/{name}", data)
+
+
 CLAIMS: dict[str, Callable[[Path], object]] = {
     "packed archive": _packed,
     "stride of 0": lambda path: torch.save({"a": torch.zeros(1, dtype=torch.half).expand(1 << 40)}, path),
@@ -240,3 +247,9 @@ def test_a_checkpoint_that_claims_more_than_its_file_holds_is_refused(
     with pytest.raises(WeightsError, match="bomb.pth") as caught:
         sam.load(checkpoint=path)
     assert "\n" not in str(caught.value)
+
+
+def test_bytes_that_a_pickle_asks_for_are_not_made(tmp_path: Path) -> None:
+    _with_bytearray(tmp_path / "bomb.pth")
+    with pytest.raises(WeightsError, match=r"bomb.pth: holds Python objects beside tensors \(builtins bytearray\)"):
+        sam.load(checkpoint=tmp_path / "bomb.pth")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -94,6 +96,32 @@ def test_a_file_of_something_else_is_refused(content, says: str, tmp_path: Path,
     with pytest.raises(WeightsError, match=says):
         load(f"torchvision:{NAME}@{tmp_path / 'w.pth'}")
     assert "stranger" not in capsys.readouterr().out
+
+
+def _packed(path: Path) -> None:
+    import torch
+
+    torch.save({"a": torch.zeros(1_000_000)}, path.with_name("plain"))
+    with zipfile.ZipFile(path.with_name("plain")) as plain, zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as packed:
+        for member in plain.infolist():
+            packed.writestr(member.filename, plain.read(member))
+
+
+def _repeated(path: Path) -> None:
+    import torch
+
+    torch.save({"a": torch.zeros(1).expand(1 << 40)}, path)
+
+
+@pytest.mark.parametrize(
+    ("make", "says"), [(_packed, "larger when unpacked"), (_repeated, "tensors of 4398046511104 bytes")]
+)
+def test_a_file_that_claims_more_than_it_holds_is_refused(
+    make: Callable[[Path], None], says: str, tmp_path: Path
+) -> None:
+    make(tmp_path / "w.pth")
+    with pytest.raises(WeightsError, match=says):
+        load(f"torchvision:{NAME}@{tmp_path / 'w.pth'}")
 
 
 def test_names_that_do_not_count_up_to_the_classes_are_refused(weights: Path, tmp_path: Path) -> None:

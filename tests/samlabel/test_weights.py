@@ -345,5 +345,6 @@ def test_a_full_disk_names_its_folder_and_the_bytes_that_are_free(server: Server
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
         signal.signal(signal.SIGXFSZ, before)
+    assert str(caught.value).startswith(f"{weights.where(checkpoint)}.part: ")
     assert str(weights.where(checkpoint).parent) in str(caught.value)
     assert weights.pull(checkpoint).read_bytes() == CONTENT

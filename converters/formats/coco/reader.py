@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from converters.fields.annotation import described
+from converters.fields.annotation import bounded, described
 from converters.fields.values import id_of, numbers, read_categories, read_mask, size_of, whole
 from converters.io.files import find_image_root, relative_name
 from converters.io.folders import Once, head_of
@@ -255,7 +255,7 @@ class _Records(RecordStream):
     def _record(self, place: int, name: str, key: Any) -> ImageRecord:
         image = self.images[key]
         size = (image["height"], image["width"])
-        annotations = tuple(self._objects(self.spool.of_image(place), size))
+        annotations = bounded(self._objects(self.spool.of_image(place), size), f"{self.file}: image {shown(name)}")
         extra = {k: v for k, v in image.items() if k not in _IMAGE_KEYS} if len(image) > 4 else {}
         number = key if isinstance(key, int) else None
         if number is None:

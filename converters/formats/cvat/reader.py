@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from converters.fields.annotation import SCORES, annotation_of
+from converters.fields.annotation import SCORES, annotation_of, bounded
 from converters.fields.categories import NAMELESS, numbered
 from converters.fields.shapes import (
     OTHER,
@@ -109,7 +109,7 @@ class _Records(RecordStream):
         size = size_of(_whole(image, "height", where), _whole(image, "width", where), where)
         others = [_as_table(shape) for shape in image if shape.tag not in _REGIONS]
         number = None if image.get("id") is None else _whole(image, "id", where)
-        objects = tuple(passing_over(_objects(image, size, self.ids, where), self.lenient))
+        objects = bounded(passing_over(_objects(image, size, self.ids, where), self.lenient), where)
         return ImageRecord(name, size, objects, number, {OTHER: others} if others else {})
 
 
@@ -164,7 +164,7 @@ def _object(members: list[tuple[str, Element]], size: Size, ids: dict[str, int])
             box = ordered_box(*(_number(first, key, here) for key in ("xtl", "ytl", "xbr", "ybr")))
     else:
         with coded("bad-mask"):
-            mask = union([_mask(shape, size, at) for at, shape in members], here)
+            mask = union((_mask(shape, size, at) for at, shape in members), here)
         box = mask.box
     return annotation_of(_fields(first, here), ids[_label(first)], mask, box, here)
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from converters.fields.annotation import annotation_of, unnested
+from converters.fields.annotation import annotation_of, bounded, unnested
 from converters.fields.categories import NAMELESS, numbered
 from converters.fields.shapes import OTHER, bad_mask, ellipse, mask_of, number_in, ordered_box, rectangle, union
 from converters.fields.values import size_of, whole
@@ -118,7 +118,7 @@ class _Records(RecordStream):
         lines = [shape for shape in content["shapes"] if _is_other(shape)]
         extra.update({OTHER: lines} if lines else {})
         objects = passing_over(_objects(content["shapes"], size, self.ids, file), self.lenient)
-        return ImageRecord(name, size, tuple(objects), whole(content.get("image_id")), extra)
+        return ImageRecord(name, size, bounded(objects, str(file)), whole(content.get("image_id")), extra)
 
 
 def _load(file: Path) -> dict[str, Any]:
@@ -199,7 +199,7 @@ def _object(members: list[tuple[int, dict[str, Any]]], size: Size, ids: dict[str
             box = ordered_box(*_points(first, where, 2, 4))
     else:
         with coded("bad-mask"):
-            mask = union([_mask(shape, size, f"{file}: shape {n}") for n, shape in members], where)
+            mask = union((_mask(shape, size, f"{file}: shape {n}") for n, shape in members), where)
         box = mask.box
     fields = unnested({k: v for k, v in first.items() if k not in SHAPE_KEYS})
     flags = first.get("flags")

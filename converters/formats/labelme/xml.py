@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from converters.fields.annotation import bounded
 from converters.fields.categories import NAMELESS, numbered
 from converters.fields.shapes import mask_of, number_in
 from converters.fields.values import size_of, whole
@@ -83,7 +84,7 @@ class _Records(RecordStream):
         else:
             size = size_from_image(self.root, name, str(file), self.reach)
         makes = (partial(self._object, item, n, label, size, file) for n, item in enumerate(_objects(entry)))
-        return ImageRecord(name, size, tuple(passing_over(makes, self.lenient)))
+        return ImageRecord(name, size, bounded(passing_over(makes, self.lenient), str(file)))
 
     def _object(self, item: Element, number: int, label: str, size: Size, file: Path) -> Annotation:
         where = f"{file}: object {item.findtext('id') or number}"

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from converters.fields.annotation import annotation_of
+from converters.fields.annotation import annotation_of, bounded
 from converters.fields.categories import NAMELESS, numbered
 from converters.fields.shapes import OTHER, bad_mask, ellipse, mask_of, number_in, rectangle
 from converters.fields.values import size_of, whole
@@ -144,7 +144,9 @@ class _Records(RecordStream):
         several = len(_finished(task, where)) - 1
         extra.update({"other_annotations": several} if several > 0 else {})
         objects = [partial(_object, item, size, self.ids, here) for item, here in items if _kind(item)]
-        return ImageRecord(name, size, tuple(passing_over(objects, self.lenient)), whole(task.get("id")), extra)
+        return ImageRecord(
+            name, size, bounded(passing_over(objects, self.lenient), where), whole(task.get("id")), extra
+        )
 
     def _size(self, task: dict[str, Any], items: list[tuple[dict[str, Any], str]], name: str, where: str) -> Size:
         sources = [(item.get("original_height"), item.get("original_width")) for item, _ in items]

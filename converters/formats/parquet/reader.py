@@ -10,7 +10,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from converters.fields.annotation import READ, annotation_of
+from converters.fields.annotation import READ, annotation_of, bounded
 from converters.fields.values import further_of, numbers, read_categories, read_mask, size_of, whole
 from converters.io.files import EXTRACTED, find_image_root, opened, parse_json, relative_name
 from converters.io.folders import Once, files_below, head_of, size_from_image
@@ -250,7 +250,7 @@ class _Records(RecordStream):
         once.check(name, where)
         size = self._size(row, name, where)
         makes = [partial(_object, entry, size, known, where) for entry in _entries(row, where)]
-        objects = tuple(passing_over(makes, self.lenient))
+        objects = bounded(passing_over(makes, self.lenient), where)
         data = _bytes_of(row)
         if self.extracted is not None and data:
             self.extracted.put(name, data, where)

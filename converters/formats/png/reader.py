@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from converters.fields.annotation import annotation_of, unnested
+from converters.fields.annotation import annotation_of, bounded, unnested
 from converters.fields.categories import NAMELESS
 from converters.fields.values import (
     further_of,
@@ -106,7 +106,9 @@ class _Records(RecordStream):
         extra = unnested({k: v for k, v in picture.items() if k not in PICTURE_KEYS})
         if isinstance(picture.get("id"), str):
             extra["id"] = picture["id"]
-        return ImageRecord(name, size, tuple(passing_over(makes, self.lenient)), whole(picture.get("id")), extra)
+        return ImageRecord(
+            name, size, bounded(passing_over(makes, self.lenient), where), whole(picture.get("id")), extra
+        )
 
     def _object(self, entry: dict[str, Any], size: Size, indices: Numbered | None, where: str) -> Annotation:
         category = whole(entry.get("category_id"))

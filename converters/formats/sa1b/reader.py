@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from converters.fields.annotation import bounded
 from converters.fields.values import (
     further_of,
     id_of,
@@ -104,7 +105,7 @@ class _Records(RecordStream):
         aside = self._aside(name)
         seen: set[Any] = set()
         makes = (partial(_read_object, raw, seen, size, aside, self.categories, file) for raw in raws)
-        return ImageRecord(path, size, tuple(passing_over(makes, self.lenient)), whole(image.get("image_id")))
+        return ImageRecord(path, size, bounded(passing_over(makes, self.lenient), where), whole(image.get("image_id")))
 
     def _aside(self, name: str) -> dict[Any, dict[str, Any]]:
         if name not in self.lines:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from converters.fields.annotation import bounded
 from converters.fields.categories import NAMELESS, numbered
 from converters.fields.shapes import mask_of, number_in
 from converters.fields.values import size_of, whole
@@ -149,7 +150,9 @@ class _Records(RecordStream):
         size = told or size_from_image(self.root, name, str(file), self.reach)
         picture = (self.pictures / label).with_suffix(".png")
         indices = _read_indices(self.reach.check(picture), size) if picture.is_file() else None
-        return ImageRecord(name, size, tuple(passing_over(self._objects(entry, indices, size, file), self.lenient)))
+        return ImageRecord(
+            name, size, bounded(passing_over(self._objects(entry, indices, size, file), self.lenient), str(file))
+        )
 
     def _image_name(self, entry: Element, label: str, file: Path) -> str:
         raw = (entry.findtext("filename") or "").strip()

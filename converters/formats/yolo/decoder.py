@@ -8,6 +8,7 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
+from converters.fields.annotation import bounded
 from converters.io.files import read_text
 from converters.lenient import Lenient, coded, passing_over
 from samlabel.errors import FormatError
@@ -28,7 +29,7 @@ def objects_of(
     with coded("bad-file"):
         lines = lines_of(file)
     makes = (partial(_object, text, where, size, classes, keypoints) for where, text in lines)
-    return tuple(passing_over(makes, lenient, "bad-row"))
+    return bounded(passing_over(makes, lenient, "bad-row"), str(file))
 
 
 def lines_of(file: Path) -> Iterator[tuple[str, str]]:
