@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from .annotate import auto_annotate
     from .errors import SamlabelError
     from .protocols import Image
-    from .run import Summary
+    from .runs.run import Summary
     from .types import Annotation, Category, Dataset, Detections, ImageRecord, Mask
 
 __version__ = "0.1.0"
@@ -33,7 +33,7 @@ _HOMES = {
     "Mask": "types",
     "ModelInfo": "protocols",
     "SamlabelError": "errors",
-    "Summary": "run",
+    "Summary": "runs.run",
     "auto_annotate": "annotate",
 }
 

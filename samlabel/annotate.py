@@ -11,26 +11,27 @@ from pathlib import Path
 
 from . import detectors
 from . import formats as known_formats
-from .class_map import ClassMap, MappedDetector
-from .devices import resolve_device
+from .cores import MOST_AT_ONCE
 from .errors import OutputExists, UnknownName, UsageError
 from .files import OutputFolder
-from .hidden import HIDDEN
-from .images import MAX_PIXELS, Data, Failed, scan
-from .ledger import Journal
-from .libraries import guarded_torch
+from .hub.devices import resolve_device
+from .hub.libraries import guarded_torch
+from .hub.memory import kept_pages
+from .hub.threads import torch_threads
 from .lock import Lock
-from .memory import kept_pages
-from .outputs import foreign_labels, refuse_links
-from .pipeline import Clock, Models, label, read_ahead, windows
+from .options import DETECTING, Detecting, Grid, Thresholds
+from .pipeline.class_map import ClassMap, MappedDetector
+from .pipeline.engine import Clock, Models, label, read_ahead, windows
 from .progress import SILENT, Progress
 from .protocols import Detector, Segmenter
-from .request import Asked, Recall, Recalled, class_names, relative, settings_of
-from .run import Event, Run, Summary
+from .runs.hidden import HIDDEN
+from .runs.invalidation import settings_hash
+from .runs.journal import Journal
+from .runs.outputs import foreign_labels, refuse_links
+from .runs.run import Event, Run, Summary
+from .runs.settings import Asked, Recall, Recalled, class_names, relative, settings_of
 from .segmenters import SEGMENTERS
-from .select import DETECTING, Detecting, Grid, Thresholds
-from .update import settings_hash
-from .workers import MOST, torch_threads
+from .sources.images import MAX_PIXELS, Data, Failed, scan
 
 IMAGE_MODES = ("copy", "hardlink", "symlink", "none")
 CHECKPOINT_SUFFIXES = (".pt", ".pth", ".safetensors")
@@ -236,7 +237,7 @@ def _most_at_once(device: str, segmenter: Segmenter) -> int:
     threads share a sum may change the last digit of a logit, and the same image must give the same bytes.
     """
     if device == "cpu":
-        return max(1, min(segmenter.info.max_concurrency or MOST, torch_threads()))
+        return max(1, min(segmenter.info.max_concurrency or MOST_AT_ONCE, torch_threads()))
     return 1 if device.startswith("cuda") else 0  # others are not made for several threads
 
 

@@ -12,9 +12,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from .detectors._offline import offline, warm_up
-from .devices import resolve_device
 from .errors import UnknownName, UsageError, WeightsError
-from .memory import kept_pages
+from .hub.devices import resolve_device
+from .hub.memory import kept_pages
 from .protocols import Image
 from .types import Detections
 

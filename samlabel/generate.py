@@ -18,16 +18,16 @@ from typing import TYPE_CHECKING, Any
 from . import formats
 from .errors import OutputExists, UnknownName, UsageError
 from .files import OutputFolder
-from .hidden import HIDDEN, read_json
-from .images import Data, Failed, Source, decode, scan
+from .hub.memory import kept_pages
 from .lock import Lock
-from .memory import kept_pages
-from .outputs import refuse_links
-from .pipeline import OF_ONE_IMAGE, failure
+from .pipeline.engine import OF_ONE_IMAGE, failure
 from .progress import SILENT, Progress
-from .request import detector_settings, relative, segmenter_settings
+from .runs.hidden import HIDDEN, read_json
+from .runs.invalidation import describe_difference
+from .runs.outputs import refuse_links
+from .runs.settings import detector_settings, relative, segmenter_settings
+from .sources.images import Data, Failed, Source, decode, scan
 from .types import Annotation, Category, Dataset, ImageRecord
-from .update import describe_difference
 
 if TYPE_CHECKING:
     from .protocols import Detector

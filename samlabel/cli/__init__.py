@@ -16,7 +16,7 @@ import typer
 
 from .. import __version__
 from ..errors import SamlabelError, brief, cause, reason
-from ..libraries import guarded_torch
+from ..hub.libraries import guarded_torch
 from ._console import say, say_traceback, tamed_libraries
 from .annotate import annotate
 from .bench import bench

@@ -16,11 +16,11 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from ..select import WEAK_SCORE
+from ..options import WEAK_SCORE
 from ..text import line, printable, to_json, without_commands
 
 if TYPE_CHECKING:
-    from ..run import Summary
+    from ..runs.run import Summary
 
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")  # ultralytics paints its warnings
 

@@ -14,7 +14,7 @@ def find(path: Path, format: str | None = None) -> tuple[Path, Path | None]:
     Of a run's labels in several formats those of `format` are meant, or COCO's, and a line on stderr says so.
     """
     from ..files import OutputFolder
-    from ..hidden import known_outputs
+    from ..runs.hidden import known_outputs
 
     if not path.exists():
         raise UsageError(f"there is no dataset at {path}")
@@ -39,7 +39,7 @@ def find(path: Path, format: str | None = None) -> tuple[Path, Path | None]:
 def _noted_images(out: Path) -> str | None:
     """The folder of images that a run noted in its output; None in a folder that is no output of a run."""
     from ..files import OutputFolder
-    from ..hidden import HIDDEN, read_json
+    from ..runs.hidden import HIDDEN, read_json
 
     try:
         images = read_json(OutputFolder(out), f"{HIDDEN}/settings.json").get("images")

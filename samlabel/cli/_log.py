@@ -13,7 +13,7 @@ from ..files import open_log
 from ..text import to_json
 
 if TYPE_CHECKING:
-    from ..run import Event, Summary
+    from ..runs.run import Event, Summary
 
 _UTC = timezone(timedelta())  # `datetime.UTC` is of Python 3.11
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..images import MAX_PIXELS
-from ..select import DETECTING, GRID, OWN, THRESHOLDS
+from ..options import DETECTING, GRID, OWN, THRESHOLDS
+from ..sources.images import MAX_PIXELS
 from ._config import apply
 from ._console import print_json, print_summary, split
 from ._log import Log
@@ -17,7 +17,7 @@ from ._models import Backend, Device, Dtype
 from ._progress import Shown
 
 if TYPE_CHECKING:
-    from ..run import Event
+    from ..runs.run import Event
 
 _MASKS, _GRID, _OUTPUT = "Masks", "Without a detector (--detector none)", "Output"
 _JOB = "As a job"

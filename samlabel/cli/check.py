@@ -15,7 +15,7 @@ from ._progress import Quiet, Shown
 from ._write import FollowLinks, ShownImages, opened
 
 if TYPE_CHECKING:
-    from ..check import Report
+    from ..datasets.check import Report
     from ..formats import Format
 
 OUTPUTS = ("text", "json", "sarif", "github")
@@ -48,8 +48,8 @@ def check(
     quiet: Quiet = False,
 ) -> None:
     """Check structure, references, geometry, masks, duplicates, class balance and images; exit 4 when a gate fails."""
-    from ..check import Limits
-    from ..check import check as run
+    from ..datasets.check import Limits
+    from ..datasets.check import check as run
 
     output = "json" if as_json else output
     if output not in OUTPUTS:
@@ -118,7 +118,7 @@ def _sarif(report: Report, labels: Path) -> dict[str, Any]:
     from urllib.parse import quote
 
     from .. import __version__
-    from ..check import CODES
+    from ..datasets.check import CODES
 
     rules = [
         {"id": code, "shortDescription": {"text": text}, "defaultConfiguration": {"level": level}}

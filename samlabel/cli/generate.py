@@ -7,8 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
+from ..options import GRID, OWN
 from ..progress import SILENT
-from ..select import GRID, OWN
 from ._console import print_json, print_table, say
 from ._models import PANEL as _MODELS
 from ._models import Backend, Device, Dtype
@@ -100,12 +100,12 @@ def generate(
     from dataclasses import asdict, fields
 
     from ..detectors import load as load_detector
-    from ..devices import resolve_device
     from ..errors import UsageError
     from ..generate import generate as run
-    from ..memory import kept_pages
+    from ..hub.devices import resolve_device
+    from ..hub.memory import kept_pages
+    from ..options import DETECTING, Grid
     from ..segmenters.sam import load
-    from ..select import DETECTING, Grid
 
     if (images is None) == (input is None):
         raise UsageError("name the pictures once: samlabel generate INPUT --output OUT")

@@ -10,7 +10,7 @@ import typer
 from ._console import print_json, print_row, print_table, say
 
 if TYPE_CHECKING:
-    from ..weights import Checkpoint
+    from ..hub.weights import Checkpoint
 
 _Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 _Names = Annotated[list[str] | None, typer.Argument(metavar="VARIANT...", show_default="all that were pulled")]
@@ -28,9 +28,9 @@ def models(context: typer.Context, as_json: _Json = False) -> None:
 @app.command("list")
 def list_models(as_json: _Json = False) -> None:
     """List SAM variants and where their weights come from."""
+    from ..hub.weights import state
     from ..segmenters import SEGMENTERS
     from ..segmenters.sam import VARIANTS, checkpoints, variants
-    from ..weights import state
 
     files = {one.name: one for one in checkpoints()}
     found = [one | _file_of(files.get(one["name"])) for one in variants()]
@@ -65,7 +65,7 @@ def pull(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
 ) -> None:
     """Fetch weights into the cache folder, continue a download that broke off, and check every byte."""
-    from .. import weights
+    from ..hub import weights
     from ..segmenters.sam import checkpoint
 
     for one in [checkpoint(name) for name in names]:
@@ -77,8 +77,8 @@ def pull(
 @app.command()
 def verify(names: _Names = None) -> None:
     """Read every byte of pulled weights and compare its SHA-256."""
-    from .. import weights
     from ..errors import WeightsError
+    from ..hub import weights
     from ..segmenters.sam import checkpoint, checkpoints
 
     chosen = [checkpoint(name) for name in names or ()]
@@ -96,7 +96,7 @@ def verify(names: _Names = None) -> None:
 @app.command("where")
 def where(name: Annotated[str | None, typer.Argument(metavar="VARIANT")] = None) -> None:
     """Print the cache folder, or the place of one variant's weights in it."""
-    from .. import weights
+    from ..hub import weights
     from ..segmenters.sam import checkpoint
 
     say(weights.cache_folder() if name is None else weights.where(checkpoint(name)))
@@ -115,7 +115,7 @@ class _Said:
 
 
 def _file_of(checkpoint: Checkpoint | None) -> dict[str, object]:
-    from ..weights import state, where
+    from ..hub.weights import state, where
 
     if checkpoint is None:
         return {}

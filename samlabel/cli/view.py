@@ -34,7 +34,7 @@ def view(
 ) -> None:
     """Draw labels over their pictures and make one static page of them."""
     from ..formats import read
-    from ..view import write_view
+    from ..review.view import write_view
     from ._counted import counted
 
     source = opened(dataset, format)

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from ..decoders import open_header
-from ..images import MAX_PIXELS
+from ..sources.images import MAX_PIXELS
 
 BITS = 128
 NEAR = 8  # bits that two hashes of one photo may differ in: saved again, resized, a little brighter

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..devices import resolve_device
 from ..errors import WeightsError
 from ..file_state import hash_file
+from ..hub.devices import resolve_device
 from ..protocols import Image, ModelInfo
 from ..types import Category, Detections
 from ._batches import inside

@@ -16,16 +16,16 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from ..devices import resolve_device
 from ..errors import UnknownName, UsageError, WeightsError, brief
 from ..file_state import hash_file
 from ..files import OutputFolder
+from ..hub.devices import resolve_device
+from ..hub.trust import check_digest
 from ..lock import Lock
 from ..protocols import Image, ModelInfo
 from ..types import Category, Detections
 from ._batches import inside, same_size
 from ._classes import chosen
-from ._trust import check_digest
 
 REQUIRES = ("torchvision",)
 

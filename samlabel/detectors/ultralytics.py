@@ -22,14 +22,14 @@ import numpy as np
 from ..errors import MissingDependency, SamlabelError, UnknownName, UsageError, WeightsError
 from ..file_state import hash_file
 from ..files import OutputFolder
+from ..hub.threads import same_threads
+from ..hub.trust import Copy, note, private_copy
 from ..lock import Lock
 from ..protocols import Image, ModelInfo
 from ..types import Category, Detections
-from ..workers import same_threads
 from ._batches import inside, same_size
 from ._classes import chosen
 from ._offline import offline, quiet_import, replaced, warm_up
-from ._trust import Copy, note, private_copy
 
 REQUIRES = ("ultralytics",)
 

@@ -8,17 +8,17 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..cores import MOST_AT_ONCE
 from ..errors import ImageError, SamlabelError, UnknownName, UsageError, WeightsError
 from ..file_state import hash_file
 from ..files import OutputFolder
+from ..hub.memory import is_out_of_memory, release
+from ..hub.weights import Checkpoint, state, verify
 from ..lock import Lock
-from ..memory import is_out_of_memory, release
+from ..options import Grid
 from ..plugins import Registry
 from ..protocols import ModelInfo
-from ..select import Grid
 from ..types import Annotation, Box, Mask
-from ..weights import Checkpoint, state, verify
-from ..workers import MOST
 
 if TYPE_CHECKING:
     from sam import Embedding, Sam, Variant
@@ -55,7 +55,7 @@ class SamSegmenter:
             backend=model.backend,
             device=model.device.type,
             thread_safe=True,  # an embedding is a value; the model keeps nothing of an image
-            max_concurrency=2 if large else MOST,
+            max_concurrency=2 if large else MOST_AT_ONCE,
         )
         self._model = model
         self.grid = grid

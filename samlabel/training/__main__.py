@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from ..errors import PlantedLibrary
-from ..libraries import guarded_torch
+from ..hub.libraries import guarded_torch
 from .detector.recipe import DetectorRecipe
 from .recipe import SEGMENTER
 

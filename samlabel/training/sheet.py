@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..overlay import category_colour, draw
+from ..review.overlay import category_colour, draw
 from ..types import Annotation
 from .photos import tight_box
 from .quality import instances, iou, spread

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
-# What `samlabel.memory.kept_pages` sets while models run, for a process that does not set it itself.
+# What `samlabel.hub.memory.kept_pages` sets while models run, for a process that does not set it itself.
 ALLOCATOR = {
     "GLIBC_TUNABLES": "glibc.malloc.mmap_max=0:glibc.malloc.trim_threshold=2147483647:glibc.malloc.top_pad=67108864:"
     "glibc.malloc.arena_max=1"

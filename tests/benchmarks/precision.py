@@ -57,7 +57,7 @@ def compare(exact: Any, fast: Any, some: list[Photo]) -> tuple[np.ndarray, float
 
 def main() -> None:
     import sam
-    from samlabel.memory import kept_pages
+    from samlabel.hub.memory import kept_pages
     from tests.benchmarks.material import seeded
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)

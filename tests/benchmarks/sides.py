@@ -1,7 +1,7 @@
 """Both sides of each stage, prepared: a call to time and a call that warms it up.
 
 A side is what a user of that library would write, with the weights, pixels, boxes and logits of `material`. Ours
-runs under `samlabel.memory.kept_pages`, as it does in `samlabel annotate`.
+runs under `samlabel.hub.memory.kept_pages`, as it does in `samlabel annotate`.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def prepare(side: dict[str, Any]) -> tuple[Call, Call]:
     """The call that is timed and the one that warms it up, in most stages the same."""
     stage, who, folder = side["stage"], side["who"], Path(side["folder"])
     if who == "ours":
-        from samlabel.memory import kept_pages
+        from samlabel.hub.memory import kept_pages
 
         _KEPT.enter_context(kept_pages())
     kind = stage.partition("-")[0]

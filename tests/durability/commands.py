@@ -81,7 +81,7 @@ def _faulty(folder: Path, kind: str, step: int, work: Callable[[], int]) -> int:
 def _world(folder: Path) -> Path:
     """Two label files over five drawings; a file of a person's lies where labels of several commands go."""
     import converters
-    from samlabel.images import decode
+    from samlabel.sources.images import decode
     from samlabel.types import Dataset, ImageRecord
 
     for i in range(4):

@@ -30,10 +30,10 @@ JOBS = {
 def use_fakes(pause: float = 0.0) -> None:
     """Every annotate of this process sees drawn rectangles; journal, writers and command line are the real ones."""
     import samlabel.annotate
-    import samlabel.request
-    from samlabel.pipeline import Models
+    import samlabel.runs.settings
+    from samlabel.pipeline.engine import Models
 
-    samlabel.request._shipped_weights = lambda: []  # not asked for, and maybe not readable for another user
+    samlabel.runs.settings._shipped_weights = lambda: []  # not asked for, and maybe not readable for another user
     samlabel.annotate._models = lambda *_, **__: Models(fakes.Detector(), fakes.Segmenter(pause=pause))
 
 

@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 
 import converters
-from samlabel.check import check
+from samlabel.datasets.check import check
 
 from . import bombs, generated
 from .child import MEMORY, apart, in_child

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from samlabel.errors import UnknownName
-from samlabel.ledger import record_to_json
 from samlabel.protocols import Image, ModelInfo
+from samlabel.runs.journal import record_to_json
 from samlabel.types import Annotation, Category, Dataset, Detections, Mask
 
 RED, BLUE, GREY = (200, 0, 0), (0, 0, 200), (128, 128, 128)

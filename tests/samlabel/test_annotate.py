@@ -13,9 +13,9 @@ import pytest
 from samlabel.annotate import auto_annotate, beside
 from samlabel.cli._console import print_summary
 from samlabel.errors import OutputExists, UnknownName, UsageError
-from samlabel.run import Event, Summary
+from samlabel.options import Thresholds
+from samlabel.runs.run import Event, Summary
 from samlabel.segmenters import SEGMENTERS
-from samlabel.select import Thresholds
 from tests.brought import bringing
 
 pytestmark = pytest.mark.usefixtures("plain_formats")

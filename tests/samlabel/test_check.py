@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from samlabel.check import CODES, Limits, check
 from samlabel.cli import main
+from samlabel.datasets.check import CODES, Limits, check
 from samlabel.errors import UnknownName
 from samlabel.types import Mask
 
@@ -94,7 +94,7 @@ def test_a_sound_dataset_passes_and_each_fault_is_listed_in_the_table(tmp_path: 
 def test_an_image_whose_objects_are_too_many_to_compare_is_noted(
     tmp_path: Path, photos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("samlabel.duplicates.PAIRS_MAX", 0)
+    monkeypatch.setattr("samlabel.datasets.near_duplicates.PAIRS_MAX", 0)
     report = check(dataset(tmp_path / "set", GOOD, thing(2, (3, 4, 13, 29))), image_root=photos)
     assert report.counts == {"not-compared": 1} and report.exit_code == 0
 

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from samlabel.annotate import auto_annotate
-from samlabel.class_map import ClassMap, MappedDetector
 from samlabel.errors import FormatError, OutputExists, UnknownName, UsageError
+from samlabel.pipeline.class_map import ClassMap, MappedDetector
 
 
 def labeled(photos: Path, out: Path, fakes: ModuleType, **options: Any) -> tuple[list[Any], dict[str, int]]:
@@ -97,7 +97,7 @@ def test_a_run_with_another_map_is_another_run(
 
 
 def test_boxes_and_scores_stay_with_their_objects(fakes: ModuleType, photos: Path) -> None:
-    from samlabel.images import decode
+    from samlabel.sources.images import decode
 
     image = decode(photos, "a.png").image
     class_map = ClassMap.of({"blue": "sky"})

@@ -7,8 +7,8 @@ import time
 
 import pytest
 
-from samlabel import duplicates as module
-from samlabel.duplicates import TooManyPairs, duplicates
+from samlabel.datasets import near_duplicates as module
+from samlabel.datasets.near_duplicates import TooManyPairs, duplicates
 from samlabel.geometry import polygons_to_mask
 from samlabel.types import Annotation, Mask
 

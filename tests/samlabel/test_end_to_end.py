@@ -11,9 +11,9 @@ import pytest
 
 import converters
 from samlabel.annotate import auto_annotate
-from samlabel.run import Summary
+from samlabel.options import Grid, Thresholds
+from samlabel.runs.run import Summary
 from samlabel.segmenters.sam import SamSegmenter
-from samlabel.select import Grid, Thresholds
 
 NAMES = converters.names()
 

@@ -16,8 +16,8 @@ from pycocotools import mask as coco
 
 from samlabel.errors import OutputExists
 from samlabel.generate import COLUMNS, generate, names
+from samlabel.options import GRID, Grid
 from samlabel.protocols import ModelInfo
-from samlabel.select import GRID, Grid
 from samlabel.types import Annotation, Mask
 
 

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from samlabel.images import scan
-from samlabel.pipeline import Models, label, read_ahead
-from samlabel.select import Grid, Thresholds
+from samlabel.options import Grid, Thresholds
+from samlabel.pipeline.engine import Models, label, read_ahead
+from samlabel.sources.images import scan
 from samlabel.types import Detections
 
 AT_ONCE = 2

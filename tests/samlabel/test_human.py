@@ -13,7 +13,7 @@ import pytest
 import converters
 from samlabel.annotate import auto_annotate
 from samlabel.errors import Conflicted, OutputExists
-from samlabel.run import Summary
+from samlabel.runs.run import Summary
 from samlabel.types import Annotation, Category, Dataset, ImageRecord, Mask
 
 HAND = Mask.from_pixels(np.pad(np.ones((5, 7), bool), ((3, 32), (4, 49))))  # 40 x 60

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image as pillow
 
 from samlabel.errors import ImageError, UsageError
-from samlabel.images import decode, hash_tree, scan
+from samlabel.sources.images import decode, hash_tree, scan
 
 
 def picture(path: Path, colour: Any = (10, 20, 30), *, mode: str = "RGB", size: tuple[int, int] = (4, 3)) -> Path:

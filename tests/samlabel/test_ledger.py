@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from samlabel.ledger import Journal, Labelled, record_from_json, record_to_json
+from samlabel.pipeline.context import Labeled
+from samlabel.runs.journal import Journal, record_from_json, record_to_json
 from samlabel.types import Annotation, ImageRecord, Mask
 
 MASK = Mask.from_pixels(np.eye(5, 8, dtype=bool))
@@ -27,8 +28,8 @@ FULL = Annotation(
 )
 
 
-def labelled(path: str, *annotations: Annotation) -> Labelled:
-    return Labelled(ImageRecord(path, (5, 8), annotations), "ab" * 32, (10, 20), {"empty_mask": 1})
+def labelled(path: str, *annotations: Annotation) -> Labeled:
+    return Labeled(ImageRecord(path, (5, 8), annotations), "ab" * 32, (10, 20), {"empty_mask": 1})
 
 
 def write(path: Path, *names: str, settings: str = "s") -> None:
@@ -48,7 +49,7 @@ def write(path: Path, *names: str, settings: str = "s") -> None:
 )
 def test_a_record_survives_the_journal_exactly(tmp_path: Path, record: ImageRecord) -> None:
     with Journal(tmp_path / "j", "s") as journal:
-        journal.append(Labelled(record, "00", (1, 2)))
+        journal.append(Labeled(record, "00", (1, 2)))
         assert journal.record(record.path) == record
     with Journal(tmp_path / "j", "s") as journal:
         assert list(journal.records([record.path])) == [record]

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from samlabel.annotate import auto_annotate
-from samlabel.select import Grid
+from samlabel.options import Grid
 
 ROOT = Path(__file__).resolve().parents[2]
 OUT_OF_MEMORY = RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB")
@@ -165,7 +165,7 @@ def test_freed_memory_is_used_again_unless_somebody_tunes_malloc(variable: str, 
 import resource, sys
 sys.path[:0] = [{str(ROOT)!r}]
 from tests.memory import peak
-from samlabel.memory import kept_pages
+from samlabel.hub.memory import kept_pages
 def faults(rounds):
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     for _ in range(rounds):

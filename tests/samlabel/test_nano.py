@@ -80,7 +80,7 @@ def test_an_image_of_any_shape_is_looked_at(height: int, width: int, loose: Dete
 def test_gray_and_16_bit_files_give_the_boxes_of_the_same_picture_in_rgb(sort: str, tmp_path: Path) -> None:
     from PIL import Image as PILImage
 
-    from samlabel.images import decode
+    from samlabel.sources.images import decode
 
     gray = np.repeat(np.where(np.arange(160) < 80, 0, 255)[None], 120, 0).astype(np.uint8)
     if sort == "I;16":

@@ -12,21 +12,21 @@ from typing import Any, get_origin, get_type_hints
 import pytest
 
 from samlabel.errors import SamlabelError, UsageError
-from samlabel.images import Decoded, Encoded, Failed, encoded, scan
-from samlabel.ledger import Labelled
-from samlabel.pipeline import Clock, Models, Waits, label, pixels_of, read_ahead
-from samlabel.select import Thresholds
-from samlabel.workers import in_order
+from samlabel.options import Thresholds
+from samlabel.pipeline.context import Labeled
+from samlabel.pipeline.engine import Clock, Models, Waits, label, pixels_of, read_ahead
+from samlabel.pipeline.workers import in_order
+from samlabel.sources.images import Decoded, Encoded, Failed, encoded, scan
 
 
-def run(folder: Path, models: Models, *, batch: int = 1) -> list[Labelled | Failed]:
+def run(folder: Path, models: Models, *, batch: int = 1) -> list[Labeled | Failed]:
     source = scan(folder)
     return list(label(read_ahead(source.root, source.paths), models, Thresholds(), batch=batch))
 
 
 def test_box_class_score_and_mask_of_one_object_stay_together(photos: Path, fakes: ModuleType) -> None:
     found = run(photos, Models(fakes.Detector(), fakes.Segmenter()))
-    first, second, third = (item.record for item in found if isinstance(item, Labelled))
+    first, second, third = (item.record for item in found if isinstance(item, Labeled))
     assert [(one.category_id, one.box, one.prompt_box) for one in first.annotations] == [
         (1, (2, 3, 20, 30), (2, 3, 20, 30)),
         (7, (30, 5, 50, 20), (30, 5, 50, 20)),
@@ -45,7 +45,7 @@ def test_each_image_is_encoded_once_and_an_empty_one_never(photos: Path, fakes: 
 
 def test_without_a_detector_all_is_one_class(photos: Path, fakes: ModuleType) -> None:
     models = Models(None, fakes.Segmenter())
-    found = [one for item in run(photos, models) if isinstance(item, Labelled) for one in item.record.annotations]
+    found = [one for item in run(photos, models) if isinstance(item, Labeled) for one in item.record.annotations]
     assert [(one.category_id, one.source) for one in found] == [(1, "grid+boxes")] * 3
     assert [category.name for category in models.categories] == ["object"]
 
@@ -100,7 +100,7 @@ def test_reading_ahead_is_bounded_and_ends_with_its_reader(
         decoded.append(path)
         return encoded(root, "a.png", max_pixels=max_pixels)
 
-    monkeypatch.setattr("samlabel.pipeline.encoded", counting)
+    monkeypatch.setattr("samlabel.pipeline.engine.encoded", counting)
     before = threading.active_count()
     stream = read_ahead(tmp_path, (f"{i}.png" for i in range(1000)), ahead=2)
     next(stream)
@@ -137,7 +137,7 @@ def test_a_fault_in_the_reading_thread_reaches_the_caller(tmp_path: Path, monkey
     def broken(*_: object, **__: object) -> Encoded:
         raise KeyError("a mistake of ours")
 
-    monkeypatch.setattr("samlabel.pipeline.encoded", broken)
+    monkeypatch.setattr("samlabel.pipeline.engine.encoded", broken)
     with pytest.raises(KeyError, match="a mistake of ours"):
         list(read_ahead(tmp_path, ["a.png"]))
 
@@ -188,7 +188,7 @@ def test_images_in_memory_together_stay_below_max_pixels(
     images = read_ahead(source.root, source.paths, threads=2, max_pixels=1600)
     models = Models(fakes.Detector(), fakes.Segmenter())
     found = list(label(counted(images), models, Thresholds(), batch=batch, at_once=at_once))
-    assert [type(one) for one in found] == [Labelled] * len(sizes)
+    assert [type(one) for one in found] == [Labeled] * len(sizes)
     assert 1600 <= most <= 1600
 
 

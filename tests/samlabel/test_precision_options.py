@@ -15,9 +15,9 @@ from samlabel import auto_annotate
 from samlabel.annotate import _models
 from samlabel.cli import main
 from samlabel.errors import OutputExists, UsageError
+from samlabel.options import Detecting, Grid, Thresholds
 from samlabel.protocols import ModelInfo
-from samlabel.request import Asked, settings_of
-from samlabel.select import Detecting, Grid, Thresholds
+from samlabel.runs.settings import Asked, settings_of
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ import pytest
 import sam
 from samlabel import detectors
 from samlabel.detectors import nano
-from samlabel.images import decode
+from samlabel.sources.images import decode
 from samlabel.training import quality
 from samlabel.training.detector import quality as boxes
 from samlabel.training.detector.classes import CLASS_NAMES, group_of

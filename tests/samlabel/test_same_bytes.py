@@ -17,13 +17,13 @@ import numpy as np
 import pytest
 
 from samlabel import auto_annotate
-from samlabel.images import decode
-from samlabel.pipeline import Models, label, windows
+from samlabel.hub.threads import torch_threads, use_threads
+from samlabel.options import Thresholds
+from samlabel.pipeline.engine import Models, label, windows
 from samlabel.protocols import ModelInfo
-from samlabel.run import Summary
-from samlabel.select import Thresholds
+from samlabel.runs.run import Summary
+from samlabel.sources.images import decode
 from samlabel.types import Annotation, Detections
-from samlabel.workers import torch_threads, use_threads
 
 ROOT = Path(__file__).resolve().parents[2]
 FORMATS = ("coco", "yolo", "sa1b")
@@ -76,7 +76,7 @@ def written(out: Path) -> dict[str, bytes]:
 
 @pytest.mark.parametrize("detector", ["nano", "none"])
 def test_labels_do_not_depend_on_the_number_of_workers(tmp_path: Path, two_threads: None, detector: str) -> None:
-    from samlabel.select import Grid
+    from samlabel.options import Grid
 
     images = shaded(tmp_path / "images", 3)
     for workers in NUMBERS:

@@ -11,9 +11,9 @@ import pytest
 
 from samlabel.cli import main
 from samlabel.errors import ImageError, SamlabelError, UnknownName, WeightsError
+from samlabel.options import Grid
 from samlabel.protocols import Image, Segmenter
 from samlabel.segmenters import sam as adapter
-from samlabel.select import Grid
 from samlabel.types import Detections
 from tests.brought import bringing
 

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from samlabel.errors import UsageError
-from samlabel.select import Detecting, Grid, Thresholds, select, usable
+from samlabel.options import Detecting, Grid, Thresholds
+from samlabel.pipeline.select import select, usable
 from samlabel.types import Annotation, Detections, Mask
 
 FOUR = Mask.from_pixels(np.pad(np.ones((2, 2), bool), 1))

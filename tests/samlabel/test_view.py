@@ -12,9 +12,9 @@ import pytest
 from PIL import Image as Pillow
 
 from samlabel.errors import OutputExists, UsageError
-from samlabel.overlay import category_colour, draw, luminance, object_colours
+from samlabel.review.overlay import category_colour, draw, luminance, object_colours
+from samlabel.review.view import write_view
 from samlabel.types import Annotation, Category, Dataset, ImageRecord, Mask
-from samlabel.view import write_view
 
 CATEGORIES = (Category(1, "cat"), Category(7, '<b>"dog" & co'))
 

@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 
-from samlabel import weights
 from samlabel.errors import UsageError, WeightsError
-from samlabel.weights import Checkpoint
+from samlabel.hub import weights
+from samlabel.hub.weights import Checkpoint
 
 CONTENT = bytes(range(256)) * 2000  # 512,000 bytes
 

@@ -7,8 +7,9 @@ from types import SimpleNamespace
 
 import pytest
 
+from samlabel.hub.threads import same_threads, use_threads
+from samlabel.pipeline.workers import in_order, may_share
 from samlabel.protocols import ModelInfo
-from samlabel.workers import in_order, may_share, same_threads, use_threads
 
 
 def test_results_come_in_order_however_long_each_takes() -> None:

@@ -17,7 +17,7 @@ import converters
 from samlabel import auto_annotate
 from samlabel.errors import OutputExists
 from samlabel.file_state import States, is_same, state_of
-from samlabel.run import Summary
+from samlabel.runs.run import Summary
 
 PLACING = ("copy", "hardlink", "symlink")
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import sam.libraries
-import samlabel.libraries
+import samlabel.hub.libraries
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -34,7 +34,7 @@ def plant(folder: Path, name: str) -> None:
     (folder / name).write_bytes(b"")
 
 
-@pytest.mark.parametrize("look", [samlabel.libraries.planted, sam.libraries.planted], ids=["samlabel", "sam"])
+@pytest.mark.parametrize("look", [samlabel.hub.libraries.planted, sam.libraries.planted], ids=["samlabel", "sam"])
 @pytest.mark.parametrize("name", [*PLANTED, *HARMLESS])
 def test_what_the_loader_could_find_is_found(
     tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch, look: object
@@ -52,14 +52,14 @@ def test_whatever_bears_such_a_name_counts(tmp_path: Path, kind: str, monkeypatc
     name = tmp_path / "libcuda.so.1"
     name.mkdir() if kind == "folder" else name.symlink_to("elsewhere/evil" if kind == "link" else "nowhere")
     monkeypatch.chdir(tmp_path)
-    assert samlabel.libraries.planted() == "holds libcuda.so.1"
+    assert samlabel.hub.libraries.planted() == "holds libcuda.so.1"
 
 
 def test_folders_of_the_loader_that_are_links_are_followed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     plant(tmp_path / "elsewhere", "x86-64-v2/libcuda.so.1")
     (tmp_path / "glibc-hwcaps").symlink_to("elsewhere")
     monkeypatch.chdir(tmp_path)
-    assert samlabel.libraries.planted() == "holds glibc-hwcaps/x86-64-v2/libcuda.so.1"
+    assert samlabel.hub.libraries.planted() == "holds glibc-hwcaps/x86-64-v2/libcuda.so.1"
 
 
 @pytest.mark.skipif(os.geteuid() == 0 if hasattr(os, "geteuid") else True, reason="root lists everything")
@@ -68,7 +68,7 @@ def test_a_folder_that_cannot_be_listed_counts(tmp_path: Path, monkeypatch: pyte
     monkeypatch.chdir(tmp_path / "closed")
     (tmp_path / "closed").chmod(0o111)
     try:
-        assert "cannot be listed" in str(samlabel.libraries.planted())
+        assert "cannot be listed" in str(samlabel.hub.libraries.planted())
     finally:
         (tmp_path / "closed").chmod(0o700)
 

@@ -189,7 +189,7 @@ def test_an_export_replaces_links_and_keeps_older_files_when_it_fails(tmp_path: 
 def test_a_download_is_not_written_through_a_link(
     tmp_path: Path, theirs: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from samlabel import weights
+    from samlabel.hub import weights
 
     monkeypatch.setenv(weights.CACHE_VARIABLE, str(tmp_path / "cache"))
     (tmp_path / "cache").mkdir()

@@ -14,8 +14,8 @@ from typer.testing import CliRunner
 
 import converters
 from samlabel import auto_annotate
-from samlabel.check import check
 from samlabel.cli import app
+from samlabel.datasets.check import check
 from samlabel.detectors import load
 from samlabel.errors import FormatError, ImageError, LeadsOutside, SamlabelError
 from samlabel.types import Category, Dataset, ImageRecord

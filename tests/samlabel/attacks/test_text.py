@@ -20,7 +20,7 @@ import pytest
 from samlabel.cli import main
 from samlabel.cli._console import print_table, say, say_annotation, tamed_libraries
 from samlabel.cli._progress import Shown
-from samlabel.overlay import draw
+from samlabel.review.overlay import draw
 from samlabel.text import line, printable, to_json
 from samlabel.types import Annotation, Category
 

@@ -15,10 +15,10 @@ import pytest
 
 from samlabel.cli import main
 from samlabel.detectors import load
-from samlabel.detectors._trust import note, notes_folder
 from samlabel.errors import SamlabelError, UntrustedWeights, WeightsError
 from samlabel.file_state import hash_file
-from samlabel.images import hash_tree
+from samlabel.hub.trust import note, notes_folder
+from samlabel.sources.images import hash_tree
 
 ultralytics = pytest.importorskip("ultralytics")
 

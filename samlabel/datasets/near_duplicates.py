@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from .types import Annotation
+from ..types import Annotation
 
 PAIRS_MAX = 2**28  # boxes of one image that are compared with each other
 MASKS_MAX = 100_000  # masks that are

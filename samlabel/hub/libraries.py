@@ -18,7 +18,7 @@ from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import ModuleType
 
-from .errors import PlantedLibrary
+from ..errors import PlantedLibrary
 
 # In each folder of a run path glibc looks into these first, nested in each other up to four deep.
 # https://man7.org/linux/man-pages/man8/ld.so.8.html (hardware capabilities; those without glibc-hwcaps until 2.36)

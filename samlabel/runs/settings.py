@@ -9,19 +9,19 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import detectors
-from .class_map import ClassMap
-from .file_state import hash_file, is_unchanged, state_of
-from .files import OutputFolder
+from .. import detectors
+from ..file_state import hash_file, is_unchanged, state_of
+from ..files import OutputFolder
+from ..options import Detecting, Grid, Thresholds
+from ..pipeline.class_map import ClassMap
+from ..pipeline.engine import Models
+from ..protocols import Detector, Segmenter
+from ..sources.images import Source, hash_tree
+from ..types import Category
 from .hidden import HIDDEN, read_json
-from .images import Source, hash_tree
-from .pipeline import Models
-from .protocols import Detector, Segmenter
-from .select import Detecting, Grid, Thresholds
-from .types import Category
 
 if TYPE_CHECKING:
-    from .segmenters.sam import SamSegmenter
+    from ..segmenters.sam import SamSegmenter
 
 RECALL = f"{HIDDEN}/recall.json"
 SHIPPED = ("nano", "none")  # names whose weights come with the package
@@ -46,7 +46,7 @@ class Asked:
     class_map: ClassMap | None = None
 
     def to_json(self) -> dict[str, Any]:
-        from . import __version__
+        from .. import __version__
 
         plain: dict[str, Any] = json.loads(json.dumps({**asdict(self), "samlabel": __version__}))
         return plain
@@ -120,7 +120,7 @@ class Recall:
 
 def settings_of(asked: Asked, models: Models, device: str) -> dict[str, Any]:
     """Everything that decides what the labels are; two runs with equal settings may share a journal."""
-    from . import __version__
+    from .. import __version__
 
     settings: dict[str, Any] = {
         "samlabel": __version__,

@@ -6,9 +6,9 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from .errors import FormatError
-from .files import OutputFolder
-from .walk import leads_out
+from ..errors import FormatError
+from ..files import OutputFolder
+from ..walk import leads_out
 
 HIDDEN, KEPT = ".samlabel", "kept"  # folders of an output that are no format's
 OUTPUTS = f"{HIDDEN}/outputs.json"

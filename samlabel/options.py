@@ -1,16 +1,10 @@
-"""Every threshold with its default, and the one place where candidates are dropped, with a reason."""
+"""Every option with its default."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from .errors import UsageError
-
-if TYPE_CHECKING:
-    from .types import Annotation, Detections
 
 WEAK_SCORE = 0.55  # objects of a lower detector score are often wrong: of nano's about four in ten
 
@@ -108,48 +102,3 @@ OWN = {
     "stability_score_thresh": "its own, 0.95 but for nano",
 }
 DETECTING, THRESHOLDS, GRID = Detecting(), Thresholds(), Grid()  # the defaults, for signatures and help
-
-
-def why_dropped(annotation: Annotation, thresholds: Thresholds) -> str | None:
-    """The reason why a candidate is no label, None when it is one."""
-    area = annotation.mask.area if annotation.mask is not None else 0
-    if area == 0:
-        return "empty_mask"
-    if area < thresholds.min_area:
-        return "min_area"
-    if _below(annotation.predicted_iou, thresholds.pred_iou_thresh):
-        return "pred_iou_thresh"
-    if _below(annotation.stability_score, thresholds.stability_score_thresh):
-        return "stability_score_thresh"
-    return None
-
-
-def select(candidates: Iterable[Annotation], thresholds: Thresholds, dropped: Counter[str]) -> list[Annotation]:
-    """The candidates that pass, in order; every other is counted in `dropped` under its reason."""
-    kept = []
-    for candidate in candidates:
-        reason = why_dropped(candidate, thresholds)
-        if reason is None:
-            kept.append(candidate)
-        else:
-            dropped[reason] += 1
-    return kept
-
-
-def usable(detections: Detections, size: tuple[int, int], dropped: Counter[str]) -> Detections:
-    """Detections with boxes clipped to the image; a box with no pixel inside is counted as `bad_box`."""
-    import numpy as np
-
-    height, width = size
-    limits = np.array([width, height, width, height], dtype=np.float32)
-    finite = np.isfinite(detections.boxes).all(axis=1)  # (N,)
-    boxes = np.clip(np.where(finite[:, None], detections.boxes, 0), 0, limits)
-    keep = finite & (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
-    if not keep.all():
-        dropped["bad_box"] += int((~keep).sum())
-    return type(detections)(boxes[keep], detections.scores[keep], detections.category_ids[keep])
-
-
-def _below(value: float | None, limit: float) -> bool:
-    """True when a score misses its limit; NaN misses every limit above 0, an absent score none."""
-    return limit > 0 and value is not None and not value >= limit

@@ -8,10 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from .files import OutputFolder
-from .ledger import HUMAN, record_from_json, rewrite
-from .select import Thresholds, why_dropped
-from .types import ImageRecord
+from ..files import OutputFolder
+from ..options import Thresholds
+from ..pipeline.select import why_dropped
+from ..types import ImageRecord
+from .journal import HUMAN, record_from_json, rewrite
 
 SELECTION = "thresholds."  # settings that only choose among the masks that the models made
 WITHOUT_EFFECT = ("images",)  # where the pictures lie; what they hold is compared by hash

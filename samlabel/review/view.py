@@ -12,15 +12,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from .errors import ImageError, OutputExists, UsageError
-from .files import OutputFolder, encoded, nameless
-from .image_files import ImageFiles
-from .images import decode
-from .lock import Lock
+from ..errors import ImageError, OutputExists, UsageError
+from ..files import OutputFolder, encoded, nameless
+from ..image_files import ImageFiles
+from ..lock import Lock
+from ..sources.images import decode
+from ..text import printable
+from ..types import Annotation, Category, Dataset, ImageRecord
 from .overlay import Colour, category_colour, draw
 from .page import FOOT, HEAD, STYLE
-from .text import printable
-from .types import Annotation, Category, Dataset, ImageRecord
 
 if TYPE_CHECKING:
     from .overlay import Drawn

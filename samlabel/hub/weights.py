@@ -18,11 +18,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from .errors import UsageError, WeightsError, naming
-from .errors import reason as words_of
-from .file_state import hash_file
-from .files import OutputFolder
-from .lock import Lock
+from ..errors import UsageError, WeightsError, naming
+from ..errors import reason as words_of
+from ..file_state import hash_file
+from ..files import OutputFolder
+from ..lock import Lock
 
 CACHE_VARIABLE, MIRROR_VARIABLE = "SAMLABEL_CACHE", "SAMLABEL_MIRROR"
 SECONDS_OF_SILENCE = 30.0  # after which a connection counts as broken

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
-from .datasets.classes import read_class_map, renamed
-from .errors import UsageError
-from .protocols import Detector, Image
-from .types import Category, Detections
+from ..datasets.classes import read_class_map, renamed
+from ..errors import UsageError
+from ..protocols import Detector, Image
+from ..types import Category, Detections
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,13 +14,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from .errors import ImageChanged, OutputExists
-from .file_state import State, hash_file, is_same, state_of
-from .files import OutputFolder
+from ..errors import ImageChanged, OutputExists
+from ..file_state import State, hash_file, is_same, state_of
+from ..files import OutputFolder
+from ..progress import SILENT, Progress
+from ..sources.images import SUFFIXES
+from ..walk import is_link
 from .hidden import HIDDEN, KEPT, OUTPUTS, known_outputs
-from .images import SUFFIXES
-from .progress import SILENT, Progress
-from .walk import is_link
 
 _LABELS = frozenset([".json", ".jsonl", ".txt", ".yaml", ".yml", ".xml", ".csv", ".parquet"])
 # Looks at an image and its copy in a label folder; gives the SHA-256 of the copy where it is known without reading.

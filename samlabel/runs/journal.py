@@ -19,26 +19,17 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple
 
-from .errors import FormatError, SamlabelError
-from .file_state import State
-from .files import OutputFolder
-from .geometry import PIXELS_MAX, mask_from_counts
-from .select import WEAK_SCORE
-from .types import Annotation, Category, ImageRecord, Mask
+from ..errors import FormatError, SamlabelError
+from ..file_state import State
+from ..files import OutputFolder
+from ..geometry import PIXELS_MAX, mask_from_counts
+from ..options import WEAK_SCORE
+from ..pipeline.context import Labeled
+from ..types import Annotation, Category, ImageRecord, Mask
 
 Choice = Callable[[dict[str, Any], bytes], "tuple[dict[str, Any], ImageRecord | None] | None"]
 HUMAN = "human"  # the source of what people made, and the settings of their lines in the journal
 _SYNC_SECONDS = 1.0  # a power cut costs at most this much work; a killed process costs none
-
-
-@dataclass(frozen=True, slots=True)
-class Labelled:
-    """One finished image: its record, the file it was made from, and what was dropped on the way."""
-
-    record: ImageRecord
-    sha256: str
-    stat: State  # of the file before it was read
-    dropped: Mapping[str, int] = field(default_factory=dict)
 
 
 class Entry(NamedTuple):
@@ -131,7 +122,7 @@ class Journal:
         self.entries[record.path] = Entry(self._written_at, sha256, stat, human=True)
         self._new.update(names.values())
 
-    def append(self, done: Labelled) -> None:
+    def append(self, done: Labeled) -> None:
         """Add one finished image; it counts from the moment this returns."""
         head = {
             "path": done.record.path,

@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .decoders import measure, open_header
-from .errors import ImageError, UsageError, brief, reason
-from .file_state import State, hash_file, state_of
-from .files import OutputFolder
-from .protocols import Image
+from ..decoders import measure, open_header
+from ..errors import ImageError, UsageError, brief, reason
+from ..file_state import State, hash_file, state_of
+from ..files import OutputFolder
+from ..protocols import Image
 
 if TYPE_CHECKING:
     import numpy as np

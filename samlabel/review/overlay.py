@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .text import printable
-from .types import Annotation, Category
+from ..text import printable
+from ..types import Annotation, Category
 
 if TYPE_CHECKING:
     from PIL import ImageDraw, ImageFont

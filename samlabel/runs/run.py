@@ -12,23 +12,24 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from . import formats
-from .datasets.records import Records
-from .errors import ImageChanged, ImageError, OutputExists, TooManyFailures
-from .file_state import States, hash_file, is_same, state_of
-from .files import OutputFolder
-from .formats import FormatOptions
+from .. import formats
+from ..datasets.records import Records
+from ..errors import ImageChanged, ImageError, OutputExists, TooManyFailures
+from ..file_state import States, hash_file, is_same, state_of
+from ..files import OutputFolder
+from ..formats import FormatOptions
+from ..image_files import ImageFiles
+from ..pipeline.context import Labeled
+from ..pipeline.engine import Clock
+from ..progress import SILENT, Progress
+from ..reach import ANYWHERE
+from ..sources.images import Failed, Source, header_size
+from ..types import Category, Dataset
 from .hidden import HIDDEN, read_json
-from .human import Conflict, Made, accepted, edits, list_conflicts, take
-from .image_files import ImageFiles
-from .images import Failed, Source, header_size
-from .ledger import HUMAN, Journal, Labelled, rewrite
+from .human_edits import Conflict, Made, accepted, edits, list_conflicts, take
+from .invalidation import carry_over, describe_difference, settings_hash
+from .journal import HUMAN, Journal, rewrite
 from .outputs import Outputs, edited_message
-from .pipeline import Clock
-from .progress import SILENT, Progress
-from .reach import ANYWHERE
-from .types import Category, Dataset
-from .update import carry_over, describe_difference, settings_hash
 
 SHOWN_FAILURES = 20
 FAILURES, MANIFEST = "failed.jsonl", "manifest.json"
@@ -268,7 +269,7 @@ class Run:
                     raise OutputExists(edited_message(self.out / name, edited))
 
     def finish(
-        self, done: Labelled | Failed, journal: Journal, total: int, progress: Callable[[Event], None] | None
+        self, done: Labeled | Failed, journal: Journal, total: int, progress: Callable[[Event], None] | None
     ) -> None:
         """Put one result where it cannot be lost."""
         if isinstance(done, Failed):

@@ -13,12 +13,12 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from .duplicates import TooManyPairs, duplicates
-from .errors import FormatError, ImageError, LeadsOutside, UnknownName, UsageError
-from .formats import Format, read
-from .image_files import ImageFiles
-from .progress import SILENT, Progress
-from .types import Annotation, Dataset, ImageRecord
+from ..errors import FormatError, ImageError, LeadsOutside, UnknownName, UsageError
+from ..formats import Format, read
+from ..image_files import ImageFiles
+from ..progress import SILENT, Progress
+from ..types import Annotation, Dataset, ImageRecord
+from .near_duplicates import TooManyPairs, duplicates
 
 SEVERITIES = ("error", "warning", "note", "off")
 # Code -> (severity unless the caller says otherwise, what it means).
@@ -200,7 +200,7 @@ def _findings(dataset: Dataset, report: Report, limits: Limits, progress: Progre
 
 
 def _picture(record: ImageRecord, files: ImageFiles) -> Iterator[_Raw]:
-    from .images import header_size
+    from ..sources.images import header_size
 
     assert files.root is not None
     try:

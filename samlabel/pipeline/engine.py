@@ -16,15 +16,17 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from .errors import ImageError, SamlabelError, UsageError
-from .images import MAX_PIXELS, Decoded, Encoded, Failed, encoded
-from .ledger import Labelled
-from .memory import is_out_of_memory, release
-from .pixel_budget import PixelBudget
-from .protocols import Detector, Image, Model, ModelInfo, Segmenter
-from .select import Thresholds, select, usable
-from .types import Annotation, Category, Detections, ImageRecord
-from .workers import in_order, may_share, torch_threads, use_threads
+from ..errors import ImageError, SamlabelError, UsageError
+from ..hub.memory import is_out_of_memory, release
+from ..hub.threads import torch_threads, use_threads
+from ..options import Thresholds
+from ..protocols import Detector, Image, Model, ModelInfo, Segmenter
+from ..sources.images import MAX_PIXELS, Decoded, Encoded, Failed, encoded
+from ..sources.pixel_budget import PixelBudget
+from ..types import Annotation, Category, Detections, ImageRecord
+from .context import Labeled
+from .select import select, usable
+from .workers import in_order, may_share
 
 SCORE_DIGITS = 6
 GRID_CATEGORIES = (Category(1, "object"),)
@@ -164,7 +166,7 @@ def label(
     threads: int | None = None,
     windows: Windows = NO_WINDOWS,
     clock: Clock | None = None,
-) -> Generator[Labelled | Failed, None, None]:
+) -> Generator[Labeled | Failed, None, None]:
     """One result an image, in order: its labels, or where it failed and why.
 
     Detection takes up to `batch` images of one size at a time, and half of that each time memory runs out; it runs
@@ -176,7 +178,7 @@ def label(
     """
     clock, step = clock or Clock(), _Step(batch, windows.starts)
 
-    def work(found: tuple[Decoded | Failed, Detections | Failed | None]) -> Labelled | Failed:
+    def work(found: tuple[Decoded | Failed, Detections | Failed | None]) -> Labeled | Failed:
         item, detections = found
         if isinstance(item, Failed):
             return item
@@ -280,7 +282,7 @@ def _checked(found: list[Detections], images: list[Image], detector: str) -> lis
 
 def _segment(
     item: Decoded, detections: Detections | None, models: Models, thresholds: Thresholds, clock: Clock
-) -> Labelled | Failed:
+) -> Labeled | Failed:
     image = item.image
     for last in (False, True):
         dropped = Counter[str]()
@@ -294,7 +296,7 @@ def _segment(
             if last or not is_out_of_memory(error):
                 return failure(image.path, "segment", error)
         release()  # once more with all the memory there is; the segmenter has halved its chunks already
-    return Labelled(ImageRecord(image.path, image.size, tuple(kept)), item.sha256, item.stat, dict(dropped))
+    return Labeled(ImageRecord(image.path, image.size, tuple(kept)), item.sha256, item.stat, dict(dropped))
 
 
 def _candidates(

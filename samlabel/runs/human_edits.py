@@ -13,16 +13,16 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from . import formats
-from .errors import Conflicted, ImageError, SamlabelError
-from .file_state import hash_file, state_of
-from .files import OutputFolder
+from .. import formats
+from ..errors import Conflicted, ImageError, SamlabelError
+from ..file_state import hash_file, state_of
+from ..files import OutputFolder
+from ..progress import SILENT, Progress
+from ..sources.images import Source, header_size
+from ..types import Annotation, Category, Dataset, ImageRecord
 from .hidden import HIDDEN
-from .images import Source, header_size
-from .ledger import HUMAN, Journal, record_to_json
+from .journal import HUMAN, Journal, record_to_json
 from .outputs import Outputs
-from .progress import SILENT, Progress
-from .types import Annotation, Category, Dataset, ImageRecord
 
 CONFLICTS = "conflicts.jsonl"
 PRISTINE = f"{HIDDEN}-pristine.new"  # removed when the next run starts, if we are killed

@@ -8,20 +8,16 @@ from __future__ import annotations
 
 import ctypes
 import queue
-import sys
 import threading
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future
-from contextlib import contextmanager
 from typing import TypeVar
 
-from .cores import cores
-from .protocols import Detector, Segmenter
+from ..protocols import Detector, Segmenter
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-MOST = 4  # pictures at once: memory is that many times one picture's, however many cores there are
 
 
 class _Stop(BaseException):
@@ -102,31 +98,6 @@ def _interrupt(thread: threading.Thread) -> None:
     """
     if thread.ident is not None:
         ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident), ctypes.py_object(_Stop))
-
-
-def torch_threads() -> int:
-    """The threads that torch was given (OMP_NUM_THREADS, torch.set_num_threads), else the cores that we may use."""
-    torch = sys.modules.get("torch")
-    if torch is not None:
-        return int(torch.get_num_threads())
-    return cores()
-
-
-def use_threads(count: int) -> None:
-    """Torch runs each operation of this thread on `count` threads, if torch is there at all."""
-    torch = sys.modules.get("torch")
-    if torch is not None and torch.get_num_threads() != count:
-        torch.set_num_threads(count)
-
-
-@contextmanager
-def same_threads() -> Iterator[None]:
-    """What runs inside may change torch's thread count, as ultralytics does on a CPU; afterwards it is as before."""
-    before = torch_threads()
-    try:
-        yield
-    finally:
-        use_threads(before)
 
 
 def may_share(*models: Detector | Segmenter | None) -> bool:

@@ -1,0 +1,1 @@
+"""Weights and machines: known files, verified downloads, trust, devices and their memory."""

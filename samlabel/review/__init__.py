@@ -1,0 +1,1 @@
+"""Looking at labels: drawn on their images, and as a page for the browser."""
