@@ -14,7 +14,7 @@ from samlabel.reach import Reach
 from samlabel.types import Annotation, Category, Dataset, ImageRecord, Mask, Size
 
 from .features import FEATURES
-from .options import COMMON, PARSERS, FormatOptions, ReadOptions, described
+from .options import COMMON, KINDS, FormatOptions, ReadOptions, described
 
 
 @dataclass
@@ -164,7 +164,7 @@ class Format(ABC, Generic[Options]):
 
     def chosen(self, given: Mapping[str, Any]) -> Options:
         """The options that these values by name make; UsageError for a name that the format does not have."""
-        known = [one.name for one in described(self.options, every=True)]
+        known = [*COMMON, *(one.name for one in described(self.options))]
         for name in given:
             if name not in known:
                 takes = ", ".join(one for one in known if one not in COMMON) or "none"
@@ -193,7 +193,7 @@ def fault_of(one: Format[Any], name: str) -> str | None:
         return f"calls itself {one.name!r}"
     if unknown:
         return f"keeps {', '.join(sorted(unknown))}, which is none of {', '.join(FEATURES)}"
-    silent = [info.name for info in described(one.options) if not info.help or info.kind not in PARSERS]
+    silent = [info.name for info in described(one.options) if not info.help or info.kind not in KINDS]
     if silent:
         return f"has options without a help text or of an unknown type: {', '.join(silent)}"
     return None

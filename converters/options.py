@@ -1,99 +1,38 @@
-"""How a format is read and written: its options, and how text becomes their values."""
+"""How a format is read and written: its options."""
 
 from __future__ import annotations
 
-import types
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
-from functools import cache
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Literal
 
-from samlabel.errors import UnknownName, UsageError
+from samlabel.option_info import OptionInfo, Options, option, options_of
 from samlabel.reach import Reach
 
 from .lenient import Lenient
 
-T = TypeVar("T")
+__all__ = ["COMMON", "KINDS", "FormatOptions", "ImageMode", "OptionInfo", "ReadOptions", "described", "option"]
+
 ImageMode = Literal["copy", "hardlink", "symlink", "none"]
-
-
-def option(default: T, help: str) -> T:
-    """A field of a subclass of FormatOptions: its default, and the line that `samlabel formats` shows of it."""
-    made: T = field(default=default, metadata={"help": help})
-    return made
+COMMON = ("overwrite", "images")
+KINDS = ("bool", "int", "float", "str")  # of the options of a format
 
 
 @dataclass(frozen=True, kw_only=True)
-class FormatOptions:
+class FormatOptions(Options):
     """How a dataset is written. A format with more to choose subclasses it; each further field is made by `option`.
 
     A field is a bool, an int, a float, a str or a Literal of words, or one of these or None. Words outside a Literal
     are a UsageError; `__post_init__` of a subclass may refuse more, after it has called this one.
     """
 
-    overwrite: bool = False  # replace labels that are there; without it they are an OutputExists
-    images: ImageMode = "none"  # how image files are placed beside the labels
-
-    def __post_init__(self) -> None:
-        for one in described(type(self), every=True):
-            value = getattr(self, one.name)
-            if one.choices and value not in one.choices and not (value is None and one.optional):
-                what = "way to place images" if one.name == "images" else one.name
-                raise UsageError(f"unknown {what} {value!r}; known: {', '.join(one.choices)}")
+    overwrite: bool = option(False, "replace labels that are there; without it they are an OutputExists")
+    images: ImageMode = option("none", "how image files are placed beside the labels", named="way to place images")
 
 
-@dataclass(frozen=True)
-class OptionInfo:
-    """A field of a format's options."""
-
-    name: str
-    kind: str  # bool, int, float or str
-    default: Any
-    help: str
-    choices: tuple[str, ...] = ()  # the words that it may be
-    optional: bool = False  # whether it may be None
-
-    def parsed(self, text: str) -> Any:
-        """The value that `text` means; UsageError for one that does not fit."""
-        if self.choices and text not in self.choices:
-            raise UnknownName(f"value of {self.name}", text, list(self.choices))
-        try:
-            return PARSERS[self.kind](text.strip() if self.kind != "str" else text)
-        except (KeyError, ValueError):
-            raise UsageError(f"option {self.name} is {text!r}; wanted {_WANTED[self.kind]}") from None
-
-
-PARSERS: Mapping[str, Callable[[str], Any]] = {
-    "bool": lambda text: {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}[text.lower()],
-    "int": int,
-    "float": float,
-    "str": str,
-}
-_WANTED = {"bool": "true or false", "int": "a whole number", "float": "a number", "str": "a text"}
-COMMON = ("overwrite", "images")
-
-
-def described(options: type[FormatOptions], *, every: bool = False) -> tuple[OptionInfo, ...]:
-    """The fields of `options` that it adds to FormatOptions, or `every` one."""
-    chosen: Any = options  # mypy takes no dataclass for hashable
-    return tuple(one for one in _fields_of(chosen) if every or one.name not in COMMON)
-
-
-@cache
-def _fields_of(options: Any) -> tuple[OptionInfo, ...]:
-    kinds = get_type_hints(options)
-    return tuple(
-        _described(one.name, kinds[one.name], one.default, one.metadata.get("help", "")) for one in fields(options)
-    )
-
-
-def _described(name: str, kind: Any, default: Any, help: str) -> OptionInfo:
-    optional = get_origin(kind) in (Union, types.UnionType) and type(None) in get_args(kind)
-    if optional:
-        (kind,) = [one for one in get_args(kind) if one is not type(None)]
-    choices = get_args(kind) if get_origin(kind) is Literal else ()
-    return OptionInfo(name, "str" if choices else kind.__name__, default, help, choices, optional)
+def described(options: type[FormatOptions]) -> tuple[OptionInfo, ...]:
+    """The fields of `options` that it adds to FormatOptions."""
+    return tuple(one for one in options_of(options) if one.name not in COMMON)
 
 
 @dataclass(frozen=True)

@@ -15,10 +15,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .annotate import auto_annotate
+    from .annotate import auto_annotate, run
     from .errors import SamlabelError
-    from .protocols import Image
-    from .runs.run import Summary
+    from .options import (
+        ClassOptions,
+        Detecting,
+        Grid,
+        JobOptions,
+        ModelOptions,
+        OutputOptions,
+        RunSpec,
+        Thresholds,
+        TrustOptions,
+    )
+    from .progress import Progress
+    from .protocols import Detector, Image, ModelInfo, Segmenter
+    from .runs.run import Event, Summary
     from .types import Annotation, Category, Dataset, Detections, ImageRecord, Mask
 
 __version__ = "0.1.0"
@@ -26,30 +38,58 @@ __version__ = "0.1.0"
 _HOMES = {
     "Annotation": "types",
     "Category": "types",
+    "ClassOptions": "options",
     "Dataset": "types",
+    "Detecting": "options",
     "Detections": "types",
+    "Detector": "protocols",
+    "Event": "runs.run",
+    "Grid": "options",
     "Image": "protocols",
     "ImageRecord": "types",
+    "JobOptions": "options",
     "Mask": "types",
     "ModelInfo": "protocols",
+    "ModelOptions": "options",
+    "OutputOptions": "options",
+    "Progress": "progress",
+    "RunSpec": "options",
     "SamlabelError": "errors",
+    "Segmenter": "protocols",
     "Summary": "runs.run",
+    "Thresholds": "options",
+    "TrustOptions": "options",
     "auto_annotate": "annotate",
+    "run": "annotate",
 }
 
 __all__ = [
     "Annotation",
     "Category",
+    "ClassOptions",
     "Dataset",
+    "Detecting",
     "Detections",
+    "Detector",
+    "Event",
+    "Grid",
     "Image",
     "ImageRecord",
+    "JobOptions",
     "Mask",
     "ModelInfo",
+    "ModelOptions",
+    "OutputOptions",
+    "Progress",
+    "RunSpec",
     "SamlabelError",
+    "Segmenter",
     "Summary",
+    "Thresholds",
+    "TrustOptions",
     "__version__",
     "auto_annotate",
+    "run",
 ]
 
 

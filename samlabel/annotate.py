@@ -1,25 +1,38 @@
-"""`auto_annotate`: from pictures to label files in one call."""
+"""`auto_annotate`: from pictures to label files in one call; `run`, the same from a `RunSpec`."""
 
 from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any, TypeVar
 
 from . import detectors
 from . import formats as known_formats
 from .cores import MOST_AT_ONCE
-from .errors import OutputExists, UnknownName, UsageError
+from .errors import OutputExists, UsageError
 from .files import OutputFolder
 from .hub.devices import resolve_device
 from .hub.libraries import guarded_torch
 from .hub.memory import kept_pages
 from .hub.threads import torch_threads
 from .lock import Lock
-from .options import DETECTING, Detecting, Grid, Thresholds
+from .option_info import Options, options_of
+from .options import (
+    SPEC,
+    ClassOptions,
+    Detecting,
+    Grid,
+    JobOptions,
+    ModelOptions,
+    OutputOptions,
+    RunSpec,
+    Thresholds,
+    TrustOptions,
+)
 from .pipeline.class_map import ClassMap, MappedDetector
 from .pipeline.engine import Clock, Models, label, read_ahead, windows
 from .progress import SILENT, Progress
@@ -29,75 +42,99 @@ from .runs.invalidation import settings_hash
 from .runs.journal import Journal
 from .runs.outputs import foreign_labels, refuse_links
 from .runs.run import Event, Run, Summary
-from .runs.settings import Asked, Recall, Recalled, class_names, relative, settings_of
+from .runs.settings import Asked, Recall, Recalled, relative, settings_of
 from .segmenters import SEGMENTERS
-from .sources.images import MAX_PIXELS, Data, Failed, scan
+from .sources.images import Data, Failed, scan
 
-IMAGE_MODES = ("copy", "hardlink", "symlink", "none")
+Part = TypeVar("Part", bound=Options)
 CHECKPOINT_SUFFIXES = (".pt", ".pth", ".safetensors")
 
 
-@guarded_torch()
 def auto_annotate(
     data: Data,
-    det_model: str | os.PathLike[str] | None = "nano",
-    sam_model: str | os.PathLike[str] | None = None,
-    device: str = "",
-    conf: float | None = DETECTING.conf,
-    iou: float | None = DETECTING.iou,
-    imgsz: int = DETECTING.imgsz,
-    max_det: int = DETECTING.max_det,
-    classes: Sequence[str | int] | None = None,
-    output_dir: str | os.PathLike[str] | None = None,
+    det_model: str | os.PathLike[str] | None = SPEC.models.detector,
+    sam_model: str | os.PathLike[str] | None = SPEC.models.sam,
+    device: str = SPEC.models.device,
+    conf: float | None = SPEC.detecting.conf,
+    iou: float | None = SPEC.detecting.iou,
+    imgsz: int = SPEC.detecting.imgsz,
+    max_det: int = SPEC.detecting.max_det,
+    classes: Sequence[str | int] | None = SPEC.taxonomy.classes,
+    output_dir: str | os.PathLike[str] | None = SPEC.out,
     *,
-    formats: Sequence[str] = ("coco",),
-    sam_checkpoint: str | os.PathLike[str] | None = None,
-    thresholds: Thresholds | None = None,
-    grid: Grid | None = None,
-    images: str | None = None,
-    overwrite: bool = False,
+    formats: Sequence[str] = SPEC.formats,
+    models: ModelOptions = SPEC.models,
+    detecting: Detecting = SPEC.detecting,
+    taxonomy: ClassOptions = SPEC.taxonomy,
+    trust: TrustOptions = SPEC.trust,
+    thresholds: Thresholds = SPEC.thresholds,
+    grid: Grid = SPEC.grid,
+    output: OutputOptions = SPEC.output,
+    job: JobOptions = SPEC.job,
     detector: Detector | None = None,
     segmenter: Segmenter | None = None,
-    batch: int | None = None,
-    workers: int | None = None,
-    max_pixels: int = MAX_PIXELS,
-    update: bool = False,
-    max_failures: int | None = None,
-    trust_weights: bool | str = False,
-    accept: str | os.PathLike[str] | None = None,
-    follow_links: bool = False,
-    dtype: str = "float32",
-    backend: str = "torch",
-    class_map: str | os.PathLike[str] | Mapping[str, str | None] | None = None,
-    rename: Sequence[str] = (),
     progress: Callable[[Event], None] | None = None,
     stages: Progress = SILENT,
 ) -> Summary:
     """Label files for every picture in `data` (a folder, a file, a glob pattern or a list of these).
 
-    `det_model` is a detector `NAME[:WHAT]` or a model file for ultralytics; `None` or "none" covers
-    each picture with a grid of points instead. `sam_model` is a SAM variant ("nano" when absent), a
-    checkpoint file, or `NAME:WHAT` of another segmenter. `classes` keeps classes by name or number.
-    Labels go to `output_dir`, one folder a format, or beside the data to
-    `<data>_auto_annotate_labels`. `images` says how formats that hold pictures get them: copy,
-    hardlink, symlink, none, or `None` for each format's own way. `detector` and `segmenter` take
-    objects of your own. `batch` is the most images detected at once: 1 on a CPU, else 8. `workers` images are
-    worked on at the same time: one a core up to 4 on a CPU, else 1. The labels are the same bytes with any number of
-    workers, since an image's share of the cores does not depend on it. The arguments up to `output_dir` are those of
-    ultralytics' `auto_annotate`.
+    The arguments up to `output_dir` are those of ultralytics' `auto_annotate`. `det_model` is a detector `NAME[:WHAT]`
+    or a model file for ultralytics; `None` or "none" covers each picture with a grid of points instead. `sam_model` is
+    a SAM variant ("nano" when absent), a checkpoint file, or `NAME:WHAT` of another segmenter. `classes` keeps classes
+    by name or number. Labels go to `output_dir`, one folder for each of `formats`, or beside the data to
+    `<data>_auto_annotate_labels`.
 
-    Started again with the same settings it continues; a finished dataset stays as it is. With other
-    settings it stops, or with `update` redoes the pictures that the difference touches, or with
-    `overwrite` all of them. `max_failures` stops the run when more pictures than that have failed.
-    `trust_weights` lets a detector open a file that can run code (a `.pt` is a Python pickle): True,
-    or the SHA-256 of the one file that may. `dtype` (float32, bfloat16, float16, auto) and `backend` (torch,
-    openvino) are how the SAM variant is run. `accept` is a dataset in any format that people made: its
-    labels are kept as they are, and so is every label that was edited in the output. Links in `data` are followed;
-    those in that dataset, and in that of the detector labels:, are followed out of it only with `follow_links`.
+    All else stands in objects of options, described in `samlabel.options`; what an argument says as well may stand in
+    one of the two only. `detector`, `segmenter`, `progress` and `stages` are those of `run`, and so are the errors.
+    """
+    found = "none" if det_model is None else os.fspath(det_model)
+    sam = None if sam_model is None else os.fspath(sam_model)
+    spec = RunSpec(
+        data if isinstance(data, (str, os.PathLike)) else tuple(data),
+        output_dir,
+        formats,
+        _joined(models, detector=found, sam=sam, device=device),
+        _joined(detecting, conf=conf, iou=iou, imgsz=imgsz, max_det=max_det),
+        _joined(taxonomy, classes=classes),
+        trust,
+        thresholds,
+        grid,
+        output,
+        job,
+    )
+    return run(spec, detector=detector, segmenter=segmenter, progress=progress, stages=stages)
 
-    `class_map` is the user's own taxonomy, a mapping from the detector's class names to new ones or a file of it (YAML,
-    JSON or CSV): several names may become one, what it does not name is left out, and category ids count from 1 in its
-    order. `rename` holds `OLD=NEW` texts; alone, they leave all other classes as they are.
+
+def _joined(options: Part, **arguments: Any) -> Part:
+    """`options` with the arguments that are not their defaults; UsageError where both say something."""
+    usual = {one.name: one.default for one in options_of(type(options))}
+    given = {name: value for name, value in arguments.items() if value != usual[name]}
+    said = asdict(options)
+    for name, value in given.items():
+        if said[name] not in (usual[name], value):
+            raise UsageError(f"{name} is {value!r} as an argument and {said[name]!r} in {type(options).__name__}")
+    return replace(options, **given)
+
+
+@guarded_torch()
+def run(
+    spec: RunSpec,
+    *,
+    detector: Detector | None = None,
+    segmenter: Segmenter | None = None,
+    progress: Callable[[Event], None] | None = None,
+    stages: Progress = SILENT,
+) -> Summary:
+    """Label files as `spec` says; the one way to make them, of Python and of the command line.
+
+    `detector` and `segmenter` are objects of your own in the place of those that `spec.models` names.
+
+    Started again with the same settings it continues; a finished dataset stays as it is. With other settings it stops,
+    or with `spec.output.update` redoes the pictures that the difference touches, or with `overwrite` all of them. The
+    dataset `accept` is of people's labels: they are kept as they are, and so is every label that was edited in the
+    output. Links in the source are followed; those in that dataset, and in that of the detector labels:, are followed
+    out of it only with `follow_links`. The labels are the same bytes with any number of `spec.job.workers`, since an
+    image's share of the cores does not depend on it.
 
     `progress` is called after each picture, and `stages` is told how far everything that takes long has come.
 
@@ -105,64 +142,30 @@ def auto_annotate(
     LeadsOutside.
     """
     started = time.perf_counter()
-    thresholds, grid, clock = thresholds or Thresholds(), grid or Grid(), Clock()
-    formats = _check_formats(formats, images)
-    if overwrite and update:
+    clock, job, output, data = Clock(), spec.job, spec.output, spec.source
+    formats = _check_formats(spec.formats)
+    if output.overwrite and output.update:
         raise UsageError("--overwrite redoes everything and --update as little as it can; choose one of them")
-    if workers is not None and workers < 1:
-        raise UsageError(f"workers is {workers}; wanted 1 or more")
-    if max_failures is not None and max_failures < 0:
-        raise UsageError(f"max_failures is {max_failures}; wanted 0 or more")
-    out = Path(os.path.abspath(output_dir if output_dir is not None else beside(data)))
+    out = Path(os.path.abspath(spec.out if spec.out is not None else beside(data)))
     source = scan(data, exclude=_ours(out))
     if out.exists() and not out.is_dir():
         raise UsageError(f"{out} is a file; wanted a folder for the labels")
     refuse_links(out, formats)
-    if not overwrite:
+    if not output.overwrite:
         _refuse_foreign(out)
-    mapped = ClassMap.of(class_map, rename)
-    if mapped is not None and mapped.whole and classes:
+    mapped = ClassMap.of(spec.taxonomy.class_map, spec.taxonomy.rename)
+    if mapped is not None and mapped.whole and spec.taxonomy.classes:
         raise UsageError("--classes and --map both choose classes; leave classes out of the map instead")
-    asked = Asked(
-        _text(det_model),
-        _text(sam_model),
-        _text(sam_checkpoint),
-        device,
-        Detecting(conf, iou, imgsz, max_det),
-        class_names(classes),
-        thresholds,
-        grid,
-        relative(source, out),
-        detector is not None or segmenter is not None,
-        dtype,
-        backend,
-        mapped,
-    )
+    asked = Asked(spec, relative(source, out), detector is not None or segmenter is not None, mapped)
     recall = Recall(OutputFolder(out), asked)
 
     def load() -> tuple[Models, str]:
         with clock.of("load"):
-            chosen = resolve_device(device)
-            models = _models(
-                det_model,
-                sam_model,
-                sam_checkpoint,
-                detector,
-                segmenter,
-                device=chosen,
-                detecting=asked.detecting,
-                classes=classes,
-                grid=grid,
-                trust_weights=trust_weights,
-                follow_links=follow_links,
-                dtype=dtype,
-                backend=backend,
-                class_map=mapped,
-            )
-            return models, chosen
+            chosen = resolve_device(spec.models.device)
+            return _models(spec, detector, segmenter, device=chosen, class_map=mapped), chosen
 
     loaded = None
-    known = None if overwrite else recall.find()
+    known = None if output.overwrite else recall.find()
     with Lock(out):
         while True:
             if known is None:
@@ -174,13 +177,14 @@ def auto_annotate(
                 known.settings,
                 known.categories,
                 formats,
-                images,
-                overwrite,
-                update,
-                max_failures,
-                Path(accept) if accept is not None else None,
-                follow_links,
+                output.place_images,
+                output.overwrite,
+                output.update,
+                0 if job.fail_fast else job.max_failures,
+                Path(output.accept) if output.accept is not None else None,
+                output.follow_links,
                 stages,
+                spec=spec,
             )
             run.folder.mkdir(HIDDEN)
             run.prepare()
@@ -196,15 +200,17 @@ def auto_annotate(
                         continue
                     models, chosen = loaded
                     most = _most_at_once(chosen, models.segmenter)
-                    at_once = workers or min(most, len(source.paths))
-                    step = batch or (1 if chosen == "cpu" else 8)
+                    at_once = job.workers or min(most, len(source.paths))
+                    step = job.batch or (1 if chosen == "cpu" else 8)
                     alone = models.detector is None  # then nothing is detected in batches
                     shown = windows(source.paths, todo, 1 if alone else step)
-                    ahead = read_ahead(source.root, shown.paths, threads=max(1, at_once // 2), max_pixels=max_pixels)
+                    ahead = read_ahead(
+                        source.root, shown.paths, threads=max(1, at_once // 2), max_pixels=job.max_pixels
+                    )
                     made = label(
                         ahead,
                         models,
-                        thresholds,
+                        spec.thresholds,
                         batch=step,
                         at_once=at_once,
                         threads=max(1, torch_threads() // max(1, most)),
@@ -242,34 +248,27 @@ def _most_at_once(device: str, segmenter: Segmenter) -> int:
 
 
 def _models(
-    det_model: str | os.PathLike[str] | None,
-    sam_model: str | os.PathLike[str] | None,
-    sam_checkpoint: str | os.PathLike[str] | None,
+    spec: RunSpec,
     detector: Detector | None,
     segmenter: Segmenter | None,
     *,
     device: str,
-    detecting: Detecting,
-    classes: Sequence[str | int] | None,
-    grid: Grid,
-    trust_weights: bool | str = False,
-    follow_links: bool = False,
-    dtype: str,
-    backend: str,
-    class_map: ClassMap | None = None,
+    class_map: ClassMap | None,
 ) -> Models:
+    """The models that `spec` names, or the objects in their place, on the device that was resolved."""
+    named, classes, trust = spec.models.detector, spec.taxonomy.classes, spec.trust
     if segmenter is None:
-        segmenter = _segmenter(sam_model, sam_checkpoint, device=device, grid=grid, dtype=dtype, backend=backend)
-    elif (dtype, backend) != ("float32", "torch"):
+        segmenter = _segmenter(spec.models, device=device, grid=spec.grid)
+    elif not _is_plain(spec.models):
         raise UsageError("dtype and backend are of the SAM variants; a segmenter of your own brings its own")
-    if detector is None and det_model is not None and detectors.parse(str(det_model))[0] != detectors.NO_DETECTOR:
+    if detector is None and detectors.parse(named)[0] != detectors.NO_DETECTOR:
         detector = detectors.load(
-            str(det_model),
+            named,
             device=device,
             classes=classes,
-            trust_weights=trust_weights,
-            follow_links=follow_links,
-            **asdict(detecting),
+            trust_weights=trust.trust_sha256 or trust.trust_weights,
+            follow_links=spec.output.follow_links,
+            **asdict(spec.detecting),
         )
     elif detector is None and classes:
         raise UsageError("classes were given, but without a detector every object is of one class; leave them out")
@@ -280,40 +279,32 @@ def _models(
     return Models(detector, segmenter)
 
 
-def _segmenter(
-    sam_model: str | os.PathLike[str] | None,
-    sam_checkpoint: str | os.PathLike[str] | None,
-    *,
-    device: str,
-    grid: Grid,
-    dtype: str,
-    backend: str,
-) -> Segmenter:
-    """What `sam_model` means: a SAM variant, a checkpoint file, or `NAME:WHAT` of another segmenter plug-in."""
-    name = os.fspath(sam_model) if sam_model is not None else None
+def _segmenter(models: ModelOptions, *, device: str, grid: Grid) -> Segmenter:
+    """What `models.sam` means: a SAM variant, a checkpoint file, or `NAME:WHAT` of another segmenter plug-in."""
+    name, checkpoint = models.sam, models.sam_checkpoint
     kind, colon, what = (name or "").partition(":")
     if colon and kind in SEGMENTERS.found():
         name = what or None
     else:
         kind = "sam"
-        if name is not None and sam_checkpoint is None and name.lower().endswith(CHECKPOINT_SUFFIXES):
-            name, sam_checkpoint = None, name
-    if kind == "sam" and name is None and sam_checkpoint is None:
+        if name is not None and checkpoint is None and name.lower().endswith(CHECKPOINT_SUFFIXES):
+            name, checkpoint = None, name
+    if kind == "sam" and name is None and checkpoint is None:
         name = "nano"
     module = SEGMENTERS.get(kind)
     if kind == "sam":
         of_sam: Segmenter = module.load(
-            name, checkpoint=sam_checkpoint, device=device, grid=grid, dtype=dtype, backend=backend
+            name, checkpoint=checkpoint, device=device, grid=grid, dtype=models.dtype, backend=models.backend
         )
         return of_sam
-    if (dtype, backend) != ("float32", "torch"):
+    if not _is_plain(models):
         raise UsageError(f"dtype and backend are of the SAM variants, not of {kind!r}; leave them out")
-    other: Segmenter = module.load(name, checkpoint=sam_checkpoint, device=device, grid=grid)
+    other: Segmenter = module.load(name, checkpoint=checkpoint, device=device, grid=grid)
     return other
 
 
-def _text(value: str | os.PathLike[str] | None) -> str | None:
-    return None if value is None else os.fspath(value)
+def _is_plain(models: ModelOptions) -> bool:
+    return (models.dtype, models.backend) == (SPEC.models.dtype, SPEC.models.backend)
 
 
 def _ours(out: Path) -> list[Path]:
@@ -321,12 +312,10 @@ def _ours(out: Path) -> list[Path]:
     return [out, *(out / name for name in (*known_formats.names(), "kept", "view"))]
 
 
-def _check_formats(formats: Sequence[str], images: str | None) -> tuple[str, ...]:
+def _check_formats(formats: Sequence[str]) -> tuple[str, ...]:
     wanted = (formats,) if isinstance(formats, str) else tuple(dict.fromkeys(formats))
     if not wanted:
         raise UsageError(f"no format was asked for; known: {', '.join(known_formats.names())}")
-    if images is not None and images not in IMAGE_MODES:
-        raise UnknownName("way to place pictures", images, list(IMAGE_MODES))
     for name in wanted:
         known_formats.get(name)  # UnknownName now, not after hours of work
     return wanted

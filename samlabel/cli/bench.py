@@ -6,14 +6,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ..option_info import options_of
+from ..options import SPEC
 from ._console import print_json, print_table, say, split
-from ._models import Backend
+from ._options import parameter, with_options
 
 if TYPE_CHECKING:
     from ..bench import Row
 
 
-def bench(
+def _bench(
     models: Annotated[
         list[str] | None,
         typer.Option(
@@ -35,7 +37,7 @@ def bench(
             show_default="float32, and bfloat16 where the device has it",
         ),
     ] = None,
-    backend: Backend = "torch",
+    backend: str = SPEC.models.backend,
     seeded: Annotated[
         bool, typer.Option("--seeded", help="Measure variants without weights too, with random ones.")
     ] = False,
@@ -65,6 +67,10 @@ def bench(
     )
     if any(row.weights == "random" for row in rows):
         say("random weights take the time of trained ones and find nothing")
+
+
+_BACKEND = next(one for one in options_of(type(SPEC.models)) if one.name == "backend")
+bench = with_options(_bench, {}, backend=parameter(_BACKEND).annotation)
 
 
 def _cells(row: Row, ways: list[str]) -> list[str]:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from ..text import to_json
-from ._config import PREFIX, Given, keys_of, layers
+from ._config import Given, file_of, layers
 from ._console import print_json, say
+from .annotate import SETTINGS
 
 app = typer.Typer(help="Settings of samlabel annotate from a file and the environment.", no_args_is_help=True)
 
@@ -26,12 +26,8 @@ def show(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Print every setting as annotate would take it; the output is a file for --config."""
-    from . import app as whole
-
-    command: Any = typer.main.get_command(whole).commands["annotate"]  # type: ignore[attr-defined]
-    named = os.environ.get(f"{PREFIX}CONFIG")
-    given = layers(command, config or (Path(named) if named else None))
-    rows = {word: given.get(one.name, Given(_default(one), "default")) for word, one in keys_of(command).items()}
+    given = layers(SETTINGS, file_of(config))
+    rows = {one.word: given.get(one.name, Given(_plain(one.default), "default")) for one in SETTINGS}
     if as_json:
         print_json({word: {"value": one.value, "from": one.origin} for word, one in rows.items()})
         return
@@ -43,13 +39,9 @@ def show(
             say(f"{word} = {_toml(one.value)}  # {one.origin}")
 
 
-def _default(parameter: Any) -> Any:
-    value = parameter.default
-    if callable(value):
-        value = value()
-    if parameter.required or type(value).__name__ in ("Sentinel", "_MissingType"):
-        return None
-    return list(value) if isinstance(value, tuple) else value
+def _plain(default: Any) -> Any:
+    """A default as a file has it; a list of nothing is not set."""
+    return (list(default) or None) if isinstance(default, tuple) else default
 
 
 def _toml(value: Any) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -19,12 +19,17 @@ def formats(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
     found = list_formats()
     if as_json:
-        print_json([asdict(one) for one in found])
+        print_json([{**asdict(one), "options": [_described(option) for option in one.options]} for one in found])
     else:
         rows = [(one.name, one.problem or one.summary.rstrip("."), ", ".join(one.keeps)) for one in found]
         print_table(("format", "what it is", "keeps"), rows)
         options = [(one.name, _usual(option), _help(option)) for one in found for option in one.options]
         print_table(("format", "--option", "what it does"), options)
+
+
+def _described(option: OptionInfo) -> dict[str, Any]:
+    said = asdict(option)
+    return {name: said[name] for name in ("name", "kind", "default", "help", "choices", "optional")}
 
 
 def _help(option: OptionInfo) -> str:

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from ..files import OutputFolder
-from ..options import Thresholds
+from ..options import RunSpec
 from ..pipeline.select import why_dropped
 from ..types import ImageRecord
 from .journal import HUMAN, record_from_json, rewrite
+from .settings import names_of
 
-SELECTION = "thresholds."  # settings that only choose among the masks that the models made
 WITHOUT_EFFECT = ("images",)  # where the pictures lie; what they hold is compared by hash
 
 
@@ -43,18 +43,23 @@ def describe_difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> st
 
 
 def carry_over(
-    journal: Path, before: Mapping[str, Any], now: Mapping[str, Any], *, below: OutputFolder | None = None
+    journal: Path,
+    before: Mapping[str, Any],
+    now: Mapping[str, Any],
+    spec: RunSpec,
+    *,
+    below: OutputFolder | None = None,
 ) -> None:
-    """Make of the journal of settings `before` one of settings `now`, without what has to be redone.
+    """Make of the journal of settings `before` one of settings `now`, those of `spec`, without what has to be redone.
 
-    Thresholds of masks touch an image only where they drop one of its objects, or dropped a candidate that the
-    journal no longer has; a new threshold is applied to the former, the latter are redone. Any other difference
-    touches every image. `below` as for `Journal`. Atomic; a journal that was carried over already stays as it is.
+    Options that touch the selection, thresholds of masks, touch an image only where they drop one of its objects, or
+    dropped a candidate that the journal no longer has; a new threshold is applied to the former, the latter are redone.
+    Any other difference touches every image. `below` as for `Journal`. Atomic; a journal that was carried over already
+    stays as it is.
     """
     old, new = settings_hash(before), settings_hash(now)
     changed = [name for name in differences(before, now) if name not in WITHOUT_EFFECT]
-    possible = all(name.startswith(SELECTION) for name in changed)
-    thresholds = Thresholds(**now["thresholds"])
+    possible = names_of(type(spec), "selection").issuperset(changed)
 
     def choose(head: dict[str, Any], body: bytes) -> tuple[dict[str, Any], ImageRecord | None] | None:
         if head["settings"] in (new, HUMAN):
@@ -67,7 +72,7 @@ def carry_over(
         if set(head["dropped"]) - {"bad_box", "empty_mask"}:  # dropped by a threshold: the mask is gone
             return None
         record = record_from_json(json.loads(body))
-        reasons = [why_dropped(one, thresholds) for one in record.annotations]
+        reasons = [why_dropped(one, spec.thresholds) for one in record.annotations]
         if not any(reasons):
             return head, None
         kept = tuple(one for one, why in zip(record.annotations, reasons, strict=True) if why is None)

@@ -19,6 +19,7 @@ from ..file_state import States, hash_file, is_same, state_of
 from ..files import OutputFolder
 from ..formats import FormatOptions
 from ..image_files import ImageFiles
+from ..options import SPEC, RunSpec
 from ..pipeline.context import Labeled
 from ..pipeline.engine import Clock
 from ..progress import SILENT, Progress
@@ -106,6 +107,7 @@ class Run:
     accepted: Path | None = None
     follow_links: bool = False  # in the dataset that is accepted
     stages: Progress = SILENT
+    spec: RunSpec = SPEC
     failed: list[Failed] = field(default_factory=list)
     conflicts: list[Conflict] = field(default_factory=list)
     understood: set[str] = field(default_factory=set)  # formats whose edits are in the journal now
@@ -143,7 +145,7 @@ class Run:
                     f"{self.out} holds a run with other settings: {describe_difference(before, self.settings)}; "
                     f"choose another --out, or --update to redo what that touches, or --overwrite to redo all"
                 )
-            carry_over(self.journal, before, self.settings, below=self.folder)
+            carry_over(self.journal, before, self.settings, self.spec, below=self.folder)
         if before != self.settings:
             text = json.dumps(self.settings, indent=1, sort_keys=True) + "\n"
             self.folder.write(SETTINGS, text, durable=True)

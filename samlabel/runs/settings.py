@@ -5,14 +5,15 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import detectors
 from ..file_state import hash_file, is_unchanged, state_of
 from ..files import OutputFolder
-from ..options import Detecting, Grid, Thresholds
+from ..option_info import OptionInfo, Options, Touches, changed, groups_of, options_of
+from ..options import RunSpec
 from ..pipeline.class_map import ClassMap
 from ..pipeline.engine import Models
 from ..protocols import Detector, Segmenter
@@ -26,38 +27,65 @@ if TYPE_CHECKING:
 RECALL = f"{HIDDEN}/recall.json"
 SHIPPED = ("nano", "none")  # names whose weights come with the package
 
+# Where settings have the options of a part that is not called so.
+_PLACES = {"detecting": "detector", "taxonomy": "detector"}
+# Stated also where they are the defaults, as they were before there were others: a run is known by a hash of all that
+# is stated. No further option belongs here.
+_ALWAYS = {
+    "conf",
+    "iou",
+    "imgsz",
+    "max_det",
+    "classes",
+    "pred_iou_thresh",
+    "stability_score_thresh",
+    "min_area",
+    "points_per_side",
+    "points_per_batch",
+    "stability_score_offset",
+    "box_nms_thresh",
+    "crop_n_layers",
+    "crop_nms_thresh",
+    "crop_overlap_ratio",
+    "crop_n_points_downscale_factor",
+    "min_mask_region_area",
+    "mask_nms_thresh",
+    "containment_thresh",
+    "max_image_share",
+    "max_border_share",
+    "max_masks",
+}
+
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """The arguments that decide what the labels are, as the caller wrote them."""
+    """What decides what the labels are: options as the caller wrote them, and what was read for some of them."""
 
-    det_model: str | None
-    sam_model: str | None
-    sam_checkpoint: str | None
-    device: str
-    detecting: Detecting
-    classes: tuple[str, ...] | None
-    thresholds: Thresholds
-    grid: Grid
+    spec: RunSpec
     images: str  # the pictures as seen from the output, so that both can be moved together
     own_objects: bool = False  # a detector or segmenter object was given; nothing is known of it but its attributes
-    dtype: str = "float32"
-    backend: str = "torch"
     class_map: ClassMap | None = None
 
     def to_json(self) -> dict[str, Any]:
         from .. import __version__
 
-        plain: dict[str, Any] = json.loads(json.dumps({**asdict(self), "samlabel": __version__}))
-        return plain
+        options: dict[str, dict[str, Any]] = {}
+        for name, part in parts_of(self.spec).items():
+            given = changed(part)
+            options[name] = {one.name: one.plain(given[one.name]) for one in _deciding(part) if one.name in given}
+        for name in ("class_map", "rename"):  # read into `class_map` below
+            options["taxonomy"].pop(name, None)
+        classes = None if self.class_map is None else [self.class_map.whole, *self.class_map.names.items()]
+        found = {"images": self.images, "own_objects": self.own_objects, "class_map": classes, "samlabel": __version__}
+        return dict(json.loads(json.dumps({**found, "options": options})))
 
     def files(self) -> list[Path] | None:
         """Weight files that these arguments name; None where a name does not tell its file."""
         if self.own_objects:
             return None
-        found = _shipped_weights()
-        sam = self.sam_checkpoint or (self.sam_model if self.sam_model not in (None, *SHIPPED) else None)
-        name, what = detectors.parse(self.det_model) if self.det_model is not None else (detectors.NO_DETECTOR, None)
+        found, models = _shipped_weights(), self.spec.models
+        sam = models.sam_checkpoint or (models.sam if models.sam not in (None, *SHIPPED) else None)
+        name, what = detectors.parse(models.detector)
         if name == "labels":  # a data.yaml or a table leads to further files
             return None
         for one in (sam, what if what is not None else (None if name in SHIPPED else name)):
@@ -127,25 +155,64 @@ def settings_of(asked: Asked, models: Models, device: str) -> dict[str, Any]:
         "images": asked.images,
         "device": device.partition(":")[0],
         "segmenter": segmenter_settings(models.segmenter),
-        "thresholds": asdict(asked.thresholds),
     }
+    stated = {name: stated_options(part) for name, part in parts_of(asked.spec).items()}
     if models.detector is None:
-        return {**settings, "detector": "none", "grid": asdict(asked.grid)}
-    found = detector_settings(models.detector)
-    settings["detector"] = {
-        **found,
-        "weights": found["weights"] or _hash_what(asked.det_model),
-        "classes": None if asked.classes is None else list(asked.classes),
-        **asdict(asked.detecting),
-    }
-    if asked.class_map is not None:  # a list, as the order of a whole taxonomy gives the ids
-        settings["detector"]["class_map"] = [asked.class_map.whole, *map(list, asked.class_map.names.items())]
+        settings["detector"] = "none"
+        stated = {name: said for name, said in stated.items() if _PLACES.get(name) != "detector"}
+    else:
+        found = detector_settings(models.detector)
+        settings["detector"] = {**found, "weights": found["weights"] or _hash_what(asked.spec.models.detector)}
+        stated.pop("grid")
+        if asked.class_map is not None:  # a list, as the order of a whole taxonomy gives the ids
+            settings["detector"]["class_map"] = [asked.class_map.whole, *map(list, asked.class_map.names.items())]
+    for name, said in stated.items():
+        if said:
+            settings.setdefault(_PLACES.get(name, name), {}).update(said)
     return settings
+
+
+def stated_options(options: Options) -> dict[str, Any]:
+    """The values that settings state as they are: those that decide what the labels are.
+
+    One that is its option's default is left out, so that a new option leaves the settings of older runs as they were.
+    """
+    stated = {*changed(options), *_ALWAYS}
+    return {
+        one.name: one.plain(getattr(options, one.name))
+        for one in _deciding(options)
+        if one.name in stated and not one.resolved
+    }
+
+
+def parts_of(spec: RunSpec) -> dict[str, Options]:
+    """The parts of a run's options by name, and under `run` those that it holds itself."""
+    return {"run": spec, **{name: getattr(spec, name) for name in groups_of(type(spec))}}
+
+
+def names_of(spec: type[RunSpec], touches: Touches) -> frozenset[str]:
+    """Names in the settings, as `thresholds.min_area`, of the options of which another value touches that much."""
+    parts = {"run": spec, **groups_of(spec)}
+    return frozenset(
+        f"{_PLACES.get(name, name)}.{one.name}"
+        for name, part in parts.items()
+        for one in options_of(part)
+        if one.touches == touches
+    )
+
+
+def _deciding(options: Options) -> list[OptionInfo]:
+    """Options on which the labels depend."""
+    return [one for one in options_of(type(options)) if one.touches != "nothing"]
 
 
 def _follow(settings: Mapping[str, Any], asked: Asked) -> bool:
     """Whether settings that were noted can be those that `asked` led to; the note may be a stranger's."""
-    own = {"thresholds": asdict(asked.thresholds), "images": asked.images, "samlabel": asked.to_json()["samlabel"]}
+    own = {
+        "thresholds": stated_options(asked.spec.thresholds),
+        "images": asked.images,
+        "samlabel": asked.to_json()["samlabel"],
+    }
     models = isinstance(settings["segmenter"], Mapping) and isinstance(settings["detector"], (Mapping, str))
     return models and all(settings[key] == value for key, value in own.items())
 
@@ -161,13 +228,6 @@ def detector_settings(detector: Detector) -> dict[str, Any]:
     return {"name": detector.info.name, "weights": detector.info.weights}
 
 
-def class_names(classes: Sequence[str | int] | str | int | None) -> tuple[str, ...] | None:
-    """Classes as text; one alone need not be in a list."""
-    if classes is None:
-        return None
-    return tuple(str(one) for one in ([classes] if isinstance(classes, (str, int)) else classes))
-
-
 def relative(source: Source, out: Path) -> str:
     """The pictures as seen from the output."""
     try:
@@ -176,9 +236,9 @@ def relative(source: Source, out: Path) -> str:
         return source.root.as_posix()
 
 
-def _hash_what(det_model: str | None) -> str | None:
+def _hash_what(det_model: str) -> str | None:
     """SHA-256 of the file or folder that a detector was loaded from, when its name shows one."""
-    what = detectors.parse(det_model)[1] if det_model is not None else None
+    what = detectors.parse(det_model)[1]
     path = Path(what).expanduser() if what else None
     return hash_tree(path) if path is not None and path.exists() else None
 

@@ -308,7 +308,7 @@ def _text(counts: bytes | str) -> str:
 
 
 def _our_folder(side: dict[str, Any], folder: Path) -> tuple[Call, Call]:
-    from samlabel import auto_annotate
+    from samlabel import ModelOptions, OutputOptions, TrustOptions, auto_annotate
 
     weights, detector = material.seeded("tiny", folder), str(material.yolo(folder))
 
@@ -325,11 +325,9 @@ def _our_folder(side: dict[str, Any], folder: Path) -> tuple[Call, Call]:
             material.BOXES_EACH,
             output_dir=out,
             formats=("yolo",),
-            images="none",
-            sam_checkpoint=weights,
-            trust_weights=True,
-            dtype=side["dtype"],
-            backend=side["backend"],
+            models=ModelOptions(sam_checkpoint=weights, dtype=side["dtype"], backend=side["backend"]),
+            trust=TrustOptions(trust_weights=True),
+            output=OutputOptions(place_images="none"),
         )
         shutil.rmtree(out)
         return {"photos": summary.images, "objects": summary.objects}

@@ -13,7 +13,7 @@ import pytest
 from samlabel.annotate import auto_annotate, beside
 from samlabel.cli._console import print_summary
 from samlabel.errors import OutputExists, UnknownName, UsageError
-from samlabel.options import Thresholds
+from samlabel.options import ModelOptions, OutputOptions, Thresholds
 from samlabel.runs.run import Event, Summary
 from samlabel.segmenters import SEGMENTERS
 from tests.brought import bringing
@@ -114,7 +114,7 @@ def test_other_settings_stop_with_what_differs_and_overwrite_redoes(annotate: An
     annotate()
     with pytest.raises(OutputExists, match="detector.conf was the default, is 0.5"):
         annotate(conf=0.5)
-    summary = annotate(conf=0.5, overwrite=True)
+    summary = annotate(conf=0.5, output=OutputOptions(overwrite=True))
     assert (summary.annotated, summary.resumed) == (3, 0)
 
 
@@ -125,7 +125,7 @@ def test_labels_of_someone_else_are_never_touched(annotate: Any, tmp_path: Path)
     with pytest.raises(OutputExists, match="did not write"):
         annotate()
     with pytest.raises(OutputExists, match="did not write"):
-        annotate(overwrite=True)
+        annotate(output=OutputOptions(overwrite=True))
     assert theirs.read_text() == "by hand"
 
 
@@ -142,7 +142,7 @@ def test_an_edited_label_stops_the_next_run_and_overwrite_keeps_a_copy(
         annotate(formats=("yolo",))
     assert annotate.asked == []
     assert edited.read_text() == "corrected by a person"
-    summary = annotate(formats=("yolo",), overwrite=True)
+    summary = annotate(formats=("yolo",), output=OutputOptions(overwrite=True))
     assert [Path(path).read_text() for path in summary.kept] == ["corrected by a person"]
     assert edited.read_text() != "corrected by a person"
     assert (tmp_path / "out" / "yolo" / "train.cache").read_text() == "somebody's cache"
@@ -189,7 +189,7 @@ def test_an_output_inside_the_photos_is_not_read_back(annotate: Any, photos: Pat
     annotate(output_dir=photos / "labels", formats=("coco",))
     fakes.draw(photos / "labels" / "coco" / "copy.png")
     assert annotate(output_dir=photos / "labels", formats=("coco",)).images == 3
-    annotate(output_dir=photos, formats=("coco",), overwrite=True)
+    annotate(output_dir=photos, formats=("coco",), output=OutputOptions(overwrite=True))
     fakes.draw(photos / "coco" / "copy.png")
     assert annotate(photos / "deep", output_dir=photos / "deep", formats=("coco",)).images == 1
 
@@ -217,14 +217,13 @@ def test_the_manifest_says_what_made_the_labels(annotate: Any, tmp_path: Path) -
     [
         ({"formats": ("cocoo",)}, UnknownName, "format 'cocoo'"),
         ({"formats": ()}, UsageError, "no format"),
-        ({"images": "move"}, UnknownName, "move"),
         ({"device": "cuda:99"}, UsageError, "device 'cuda:99'"),
         ({"device": "toaster"}, UsageError, "device 'toaster'"),
         ({"conf": 2}, UsageError, "conf is 2"),
         ({"segmenter": None, "sam_model": "nanoo"}, UnknownName, "SAM variant 'nanoo'"),
-        ({"segmenter": None, "sam_checkpoint": "no.pth"}, Exception, "no checkpoint at no.pth"),
+        ({"segmenter": None, "models": ModelOptions(sam_checkpoint="no.pth")}, Exception, "no checkpoint at no.pth"),
     ],
-    ids=["format", "no format", "image mode", "gpu", "device", "threshold", "variant", "checkpoint"],
+    ids=["format", "no format", "gpu", "device", "threshold", "variant", "checkpoint"],
 )
 def test_what_cannot_be_meant_is_refused_before_anything_is_made(
     annotate: Any, tmp_path: Path, options: dict[str, Any], error: type[Exception], message: str
@@ -245,7 +244,7 @@ def test_a_manifest_of_someone_else_is_never_replaced(annotate: Any, tmp_path: P
     (tmp_path / "out" / "manifest.json").write_text("theirs")
     for overwrite in (False, True):
         with pytest.raises(OutputExists, match="did not write"):
-            annotate(overwrite=overwrite)
+            annotate(output=OutputOptions(overwrite=overwrite))
     assert (tmp_path / "out" / "manifest.json").read_text() == "theirs"
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image as Pillow
 
-from samlabel import Annotation, Detections, Image, Mask, ModelInfo, auto_annotate
+from samlabel import Annotation, Detections, Image, Mask, ModelInfo, TrustOptions, auto_annotate
 from tests.tiny_yolo import SHAPES, SIDE, draw_shapes
 
 
@@ -50,7 +50,7 @@ def test_a_real_yolo_names_each_mask_by_its_own_shape(tiny_yolo: Path, tmp_path:
         imgsz=SIDE,
         device="cpu",
         segmenter=Colourful(),
-        trust_weights=True,
+        trust=TrustOptions(trust_weights=True),
         output_dir=tmp_path / "out",
         formats=("coco", "yolo", "sa1b"),
     )

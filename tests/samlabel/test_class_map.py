@@ -11,13 +11,19 @@ import pytest
 
 from samlabel.annotate import auto_annotate
 from samlabel.errors import FormatError, OutputExists, UnknownName, UsageError
+from samlabel.options import ClassOptions
 from samlabel.pipeline.class_map import ClassMap, MappedDetector
 
 
 def labeled(photos: Path, out: Path, fakes: ModuleType, **options: Any) -> tuple[list[Any], dict[str, int]]:
     """Categories of the COCO file, and objects by class name."""
     summary = auto_annotate(
-        photos, output_dir=out, detector=fakes.Detector(), segmenter=fakes.Segmenter(), device="cpu", **options
+        photos,
+        output_dir=out,
+        detector=fakes.Detector(),
+        segmenter=fakes.Segmenter(),
+        device="cpu",
+        taxonomy=ClassOptions(**options),
     )
     content = json.loads((out / "coco" / "annotations.json").read_text())
     return [(one["id"], one["name"]) for one in content["categories"]], dict(summary.categories)
@@ -79,7 +85,12 @@ def test_a_file_that_is_no_map_is_named(photos: Path, tmp_path: Path, fakes: Mod
 def test_without_a_detector_there_is_nothing_to_map(photos: Path, tmp_path: Path, fakes: ModuleType) -> None:
     with pytest.raises(UsageError, match="without a detector every object is of one class"):
         auto_annotate(
-            photos, "none", output_dir=tmp_path / "out", segmenter=fakes.Segmenter(), device="cpu", rename=["a=b"]
+            photos,
+            "none",
+            output_dir=tmp_path / "out",
+            segmenter=fakes.Segmenter(),
+            device="cpu",
+            taxonomy=ClassOptions(rename=["a=b"]),
         )
 
 

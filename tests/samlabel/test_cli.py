@@ -126,7 +126,7 @@ BAD = {
     "unknown detector": (None, ["--detector", "nanno"], "unknown detector 'nanno'"),
     "unknown variant": (None, ["--detector", "none", "--sam", "vit_c"], "unknown SAM variant 'vit_c'; known: nano"),
     "unknown format": (None, ["--format", "coca"], "unknown format 'coca'"),
-    "unknown way": (None, ["--images", "move"], "unknown way to place pictures"),
+    "unknown way": (None, ["--images", "move"], "unknown way to place images"),
     "variant without weights": (None, ["--sam", "vit_b"], "samlabel models pull vit_b"),
     "checkpoint missing": (None, ["--sam-checkpoint", "nowhere.pth"], "no checkpoint at nowhere.pth"),
     "wrong checkpoint": (wrong_checkpoint, ["--sam-checkpoint", "{tmp}/wrong.safetensors"], "no known variant"),

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from samlabel.cli import main
+from samlabel.options import Detecting, RunSpec
 
 
 @pytest.fixture
@@ -58,21 +59,22 @@ def test_the_environment_wins_over_the_file_and_the_file_over_the_default(
 def test_a_flag_wins_over_all_and_all_reach_the_run(
     run: Any, file: Any, tmp_path: Path, photos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked: dict[str, Any] = {}
+    asked: list[RunSpec] = []
 
-    def stop(data: Any, *words: Any, **options: Any) -> None:
-        asked.update(options, data=data, conf=words[3], iou=words[4], imgsz=words[5], out=words[8])
+    def stop(spec: RunSpec, **_: Any) -> None:
+        asked.append(spec)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("samlabel.annotate.auto_annotate", stop)
+    monkeypatch.setattr("samlabel.annotate.run", stop)
     monkeypatch.setenv("SAMLABEL_IOU", "0.2")
     path = file(
         f'[annotate]\npictures = "{photos}"\nout = "there"\nconf = 0.3\niou = 0.5\nimgsz = 320\nmax-failures = 2\n'
     )
     code, _, _ = run("annotate", "--config", path, "--conf", "0.9")
     assert code == 130
-    assert (asked["data"], asked["out"]) == (str(photos), Path("there"))
-    assert (asked["conf"], asked["iou"], asked["imgsz"], asked["max_failures"]) == (0.9, 0.2, 320, 2)
+    [spec] = asked
+    assert (spec.source, spec.out) == (str(photos), Path("there"))
+    assert (spec.detecting, spec.job.max_failures) == (Detecting(conf=0.9, iou=0.2, imgsz=320), 2)
 
 
 def test_what_show_prints_is_a_file_that_says_the_same(run: Any, file: Any) -> None:
@@ -103,6 +105,8 @@ BAD = {
     "number for switch": ("[annotate]\nquiet = 1\n", "quiet is 1; wanted true or false"),
     "switch for number": ("[annotate]\nconf = true\n", "conf is True; wanted a number"),
     "text for number": ('[annotate]\nmax-det = "x"\n', "max-det is 'x'; wanted a whole number"),
+    "out of bounds": ("[annotate]\nworkers = 0\n", "workers is 0; wanted a whole number of at least 1"),
+    "unknown word": ("[annotate]\nimages = 'move'\n", "images is 'move'; wanted one of copy, hardlink, symlink, none"),
     "list for text": ("[annotate]\ndetector = ['a']\n", "detector is ['a']; wanted text"),
 }
 

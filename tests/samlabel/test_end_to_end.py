@@ -11,7 +11,7 @@ import pytest
 
 import converters
 from samlabel.annotate import auto_annotate
-from samlabel.options import Grid, Thresholds
+from samlabel.options import Grid, OutputOptions, Thresholds
 from samlabel.runs.run import Summary
 from samlabel.segmenters.sam import SamSegmenter
 
@@ -134,7 +134,7 @@ def test_a_photo_turned_by_exif_is_labelled_upright(annotate: Any, photos: Path,
 def test_pictures_come_along_as_asked_and_links_still_point_somewhere(
     annotate: Any, photos: Path, tmp_path: Path, images: str
 ) -> None:
-    annotate(tmp_path / "out", formats=("coco",), images=images)
+    annotate(tmp_path / "out", formats=("coco",), output=OutputOptions(place_images=images))
     placed = tmp_path / "out" / "coco" / "images" / "deep" / "b c.png"
     assert placed.exists() == (images != "none")
     if images != "none":

@@ -13,10 +13,12 @@ import pytest
 import converters
 from samlabel.annotate import auto_annotate
 from samlabel.errors import Conflicted, OutputExists
+from samlabel.options import OutputOptions
 from samlabel.runs.run import Summary
 from samlabel.types import Annotation, Category, Dataset, ImageRecord, Mask
 
 HAND = Mask.from_pixels(np.pad(np.ones((5, 7), bool), ((3, 32), (4, 49))))  # 40 x 60
+REDO, UPDATE = OutputOptions(overwrite=True), OutputOptions(update=True)
 
 
 @pytest.fixture
@@ -59,9 +61,9 @@ def edit_yolo(out: Path) -> None:
 
 AGAIN = {
     "the same": {},
-    "--update": {"update": True, "conf": 0.5},
-    "--overwrite": {"overwrite": True},
-    "--overwrite, other settings": {"overwrite": True, "conf": 0.5},
+    "--update": {"output": UPDATE, "conf": 0.5},
+    "--overwrite": {"output": REDO},
+    "--overwrite, other settings": {"output": REDO, "conf": 0.5},
 }
 
 
@@ -88,7 +90,7 @@ def test_a_row_deleted_in_yolo_stays_deleted_and_the_rest_keeps_its_scores(annot
     annotate()
     whole = records(tmp_path / "out")["a.png"]
     edit_yolo(tmp_path / "out")
-    summary = annotate(overwrite=True)
+    summary = annotate(output=REDO)
     assert records(tmp_path / "out")["a.png"] == (whole[1],) or [
         (one.mask, one.score, one.source) for one in records(tmp_path / "out")["a.png"]
     ] == [(whole[1].mask, whole[1].score, whole[1].source)]
@@ -102,7 +104,7 @@ def test_two_formats_edited_differently_stop_the_run_and_are_listed(annotate: An
     edit_yolo(tmp_path / "out")
     before = {path: path.read_bytes() for path in (tmp_path / "out").rglob("*.[jt]*") if ".samlabel" not in path.parts}
     with pytest.raises(Conflicted, match="a.png: .*both edited") as caught:
-        annotate(overwrite=True)
+        annotate(output=REDO)
     assert caught.value.exit_code == 4
     listed = [json.loads(line) for line in (tmp_path / "out" / "conflicts.jsonl").read_text().splitlines()]
     assert [(one["path"], one["kind"]) for one in listed] == [("a.png", "two-edits")]
@@ -114,9 +116,9 @@ def test_an_edit_that_cannot_be_read_stops_and_is_never_replaced_without_a_copy(
     file = tmp_path / "out" / "coco" / "annotations.json"
     file.write_text("{ half an edit")
     with pytest.raises(OutputExists, match="changed since samlabel wrote it"):
-        annotate(update=True, conf=0.5)
+        annotate(output=UPDATE, conf=0.5)
     assert file.read_text() == "{ half an edit"
-    summary = annotate(overwrite=True, conf=0.5)
+    summary = annotate(output=REDO, conf=0.5)
     assert [Path(path).read_text() for path in summary.kept] == ["{ half an edit"]
 
 
@@ -124,14 +126,14 @@ def test_an_edit_that_cannot_be_read_stops_and_is_never_replaced_without_a_copy(
 def test_labels_brought_in_any_format_are_a_person_s(annotate: Any, photos: Path, tmp_path: Path, name: str) -> None:
     record = ImageRecord("a.png", (40, 60), (Annotation(5, HAND.box, HAND),))
     converters.write(Dataset((Category(5, "red"),), [record], photos), tmp_path / "brought", format=name)
-    summary = annotate(accept=tmp_path / "brought")
+    summary = annotate(output=OutputOptions(accept=tmp_path / "brought"))
     assert "a.png" not in annotate.asked and summary.human == 1
     (one,) = records(tmp_path / "out")["a.png"]
     assert (one.source, one.mask, one.category_id) == ("human", HAND, 1), "red is category 1 of the detector"
-    assert annotate(accept=tmp_path / "brought").annotated == 0
+    assert annotate(output=OutputOptions(accept=tmp_path / "brought")).annotated == 0
     edit_yolo(tmp_path / "out")
     with pytest.raises(Conflicted, match="brought with other objects"):
-        annotate(accept=tmp_path / "brought")
+        annotate(output=OutputOptions(accept=tmp_path / "brought"))
 
 
 def test_a_picture_that_changed_under_a_person_s_labels_is_named(
@@ -157,6 +159,6 @@ def test_overwrite_leaves_every_file_that_samlabel_did_not_write(annotate: Any, 
     for file in theirs:
         file.parent.mkdir(exist_ok=True)
         file.write_text("mine")
-    annotate(overwrite=True, conf=0.5)
-    annotate(overwrite=True, conf=0.6)
+    annotate(output=REDO, conf=0.5)
+    annotate(output=REDO, conf=0.6)
     assert [file.read_text() for file in theirs] == ["mine"] * 4

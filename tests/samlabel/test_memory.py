@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from samlabel.annotate import auto_annotate
-from samlabel.options import Grid
+from samlabel.options import Grid, JobOptions
 
 ROOT = Path(__file__).resolve().parents[2]
 OUT_OF_MEMORY = RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB")
@@ -38,7 +38,7 @@ def test_a_batch_that_does_not_fit_is_halved_for_the_rest_of_the_run(tmp_path: P
         detector=detector,
         device="cpu",
         segmenter=fakes.Segmenter(),
-        batch=8,
+        job=JobOptions(batch=8),
     )
     assert (summary.annotated, summary.failed, summary.objects) == (20, 0, 20)
     assert [len(one) for one in detector.batches] == [8, 4, 2, 2, 4, 2, 2] + [2] * 6

@@ -12,12 +12,14 @@ import pytest
 from PIL import Image
 
 from samlabel import auto_annotate
-from samlabel.annotate import _models
+from samlabel.annotate import run
 from samlabel.cli import main
 from samlabel.errors import OutputExists, UsageError
-from samlabel.options import Detecting, Grid, Thresholds
+from samlabel.options import ModelOptions, OutputOptions, RunSpec
 from samlabel.protocols import ModelInfo
 from samlabel.runs.settings import Asked, settings_of
+
+HALF = ModelOptions(dtype="bfloat16")
 
 
 @pytest.fixture
@@ -50,7 +52,7 @@ def test_a_refused_choice_is_one_line_and_exit_code_2(
 
 
 def test_another_dtype_or_backend_is_another_run() -> None:
-    asked = Asked(None, None, None, "", Detecting(), None, Thresholds(), Grid(), "photos")
+    asked = Asked(RunSpec(), "photos")
     settings = []
     for dtype, backend in (("float32", "torch"), ("bfloat16", "torch"), ("float32", "openvino")):
         segmenter = SimpleNamespace(info=ModelInfo("nano", weights="ab", dtype=dtype, backend=backend))
@@ -69,26 +71,17 @@ def test_a_finished_run_of_another_dtype_is_not_taken_for_this_one(picture: Path
     out = tmp_path / "out"
     auto_annotate(picture, output_dir=out, device="cpu")
     with pytest.raises(OutputExists, match="segmenter.dtype was float32, is bfloat16"):
-        auto_annotate(picture, output_dir=out, device="cpu", dtype="bfloat16")
-    again = auto_annotate(picture, output_dir=out, device="cpu", dtype="bfloat16", overwrite=True)
+        auto_annotate(picture, output_dir=out, device="cpu", models=HALF)
+    again = auto_annotate(picture, output_dir=out, device="cpu", models=HALF, output=OutputOptions(overwrite=True))
     assert again.annotated == 1
     manifest = json.loads((out / "manifest.json").read_text())
     assert manifest["settings"]["segmenter"]["dtype"] == "bfloat16"
 
 
 @pytest.mark.parametrize("options", [{"dtype": "bfloat16"}, {"backend": "openvino"}], ids=["dtype", "backend"])
-def test_a_segmenter_of_ones_own_takes_neither(options: dict[str, str], fakes: ModuleType) -> None:
-    chosen = {"dtype": "float32", "backend": "torch", **options}
+def test_a_segmenter_of_ones_own_takes_neither(
+    options: dict[str, str], picture: Path, tmp_path: Path, fakes: ModuleType
+) -> None:
+    spec = RunSpec(str(picture), tmp_path / "out", models=ModelOptions(device="cpu", **options))
     with pytest.raises(UsageError, match="a segmenter of your own brings its own"):
-        _models(
-            None,
-            None,
-            None,
-            None,
-            fakes.Segmenter(),
-            device="cpu",
-            detecting=Detecting(),
-            classes=None,
-            grid=Grid(),
-            **chosen,
-        )
+        run(spec, detector=fakes.Detector(), segmenter=fakes.Segmenter())

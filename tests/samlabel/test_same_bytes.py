@@ -18,7 +18,7 @@ import pytest
 
 from samlabel import auto_annotate
 from samlabel.hub.threads import torch_threads, use_threads
-from samlabel.options import Thresholds
+from samlabel.options import JobOptions, Thresholds
 from samlabel.pipeline.engine import Models, label, windows
 from samlabel.protocols import ModelInfo
 from samlabel.runs.run import Summary
@@ -62,7 +62,7 @@ def annotate(images: Path, out: Path, workers: int, **options: Any) -> Summary:
         conf=0.0,
         max_det=8,
         device="cpu",
-        workers=workers,
+        job=JobOptions(workers=workers),
         thresholds=Thresholds(pred_iou_thresh=0.0, stability_score_thresh=0.0),
         **options,
     )

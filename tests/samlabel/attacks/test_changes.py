@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 import converters
-from samlabel import auto_annotate
+from samlabel import JobOptions, OutputOptions, auto_annotate
 from samlabel.errors import OutputExists
 from samlabel.file_state import States, is_same, state_of
 from samlabel.runs.run import Summary
@@ -109,7 +109,7 @@ def test_an_edited_file_of_the_output_is_not_overwritten(
     with pytest.raises(OutputExists, match="changed since samlabel wrote it"):
         run()
     assert file.read_bytes() == theirs
-    run(overwrite=True)
+    run(output=OutputOptions(overwrite=True))
     assert [kept.read_bytes() for kept in (tmp_path / "out/kept").rglob(file.name)] == [theirs]
 
 
@@ -142,8 +142,8 @@ def opened() -> Iterator[Opened]:
 
 @pytest.mark.parametrize("placed", ["copy", "symlink"])
 def test_a_rerun_reads_no_image_and_no_label_again(run: Callable[..., Summary], opened: Opened, placed: str) -> None:
-    run(images=placed)
-    assert opened.during(lambda: run(images=placed)) == []
+    run(output=OutputOptions(place_images=placed))
+    assert opened.during(lambda: run(output=OutputOptions(place_images=placed))) == []
 
 
 def test_a_rerun_after_one_more_image_reads_only_that_one(
@@ -159,15 +159,15 @@ def test_a_rerun_after_one_more_image_reads_only_that_one(
 def test_a_copied_folder_is_read_once_and_nothing_of_it_is_redone(
     images: Path, tmp_path: Path, run: Callable[..., Summary], opened: Opened, placed: str
 ) -> None:
-    run(images=placed)
+    run(output=OutputOptions(place_images=placed))
     for name in ("images", "out"):
         shutil.copytree(tmp_path / name, tmp_path / "new" / name, symlinks=True)
         shutil.rmtree(tmp_path / name)
         shutil.move(tmp_path / "new" / name, tmp_path / name)
     before = (tmp_path / "out/coco/annotations.json").read_bytes()
-    assert run(images=placed).annotated == 0
+    assert run(output=OutputOptions(place_images=placed)).annotated == 0
     assert (tmp_path / "out/coco/annotations.json").read_bytes() == before
-    assert opened.during(lambda: run(images=placed)) == []
+    assert opened.during(lambda: run(output=OutputOptions(place_images=placed))) == []
 
 
 def older(out: Path) -> None:
@@ -222,7 +222,7 @@ def test_an_image_that_changes_after_it_was_read_fails_alone(
 ) -> None:
     new = (images / "b.bmp").read_bytes()
     meddler = Meddler(fakes.Segmenter(), lambda: swap(images / "a.bmp", new, "in place"))
-    summary = run(segmenter=meddler, workers=1)
+    summary = run(segmenter=meddler, job=JobOptions(workers=1))
     assert [(one.path, one.stage) for one in summary.failures] == [("a.bmp", "write")]
     assert "changed since it was labeled; run the same command again" in summary.failures[0].reason
     assert (summary.exit_code, summary.annotated, summary.failed) == (3, 2, 1)
@@ -261,7 +261,7 @@ def test_an_image_that_changes_while_labels_are_written_is_noticed_when_it_is_pl
         return write(dataset, path, format=format, **options)
 
     monkeypatch.setattr("samlabel.formats.write", late)
-    summary = run(formats=("coco", format), images=placed)
+    summary = run(formats=("coco", format), output=OutputOptions(place_images=placed))
     assert [(one.path, one.stage) for one in summary.failures] == [("a.bmp", "write")] and summary.exit_code == 3
     names = {file.stem for file in (tmp_path / "out").rglob("*") if ".samlabel" not in file.parts}
     assert "a" not in names and "b" in names
@@ -305,9 +305,9 @@ def test_a_person_s_labels_stay_when_their_image_changed_and_is_copied(
 def test_an_image_that_changes_under_its_hard_link_is_no_edit_of_the_output(
     images: Path, tmp_path: Path, run: Callable[..., Summary]
 ) -> None:
-    run(images="hardlink")
+    run(output=OutputOptions(place_images="hardlink"))
     swap(images / "a.bmp", (images / "b.bmp").read_bytes(), "in place")
-    assert run(images="hardlink").annotated == 1
+    assert run(output=OutputOptions(place_images="hardlink")).annotated == 1
     assert (tmp_path / "out/yolo/images/a.bmp").samefile(images / "a.bmp")
 
 

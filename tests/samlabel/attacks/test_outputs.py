@@ -16,6 +16,7 @@ import converters
 from samlabel.annotate import auto_annotate
 from samlabel.cli import main
 from samlabel.errors import FormatError, SamlabelError, UsageError
+from samlabel.options import OutputOptions
 from samlabel.types import Dataset
 
 Run = Callable[..., Any]
@@ -212,7 +213,7 @@ class TestRunFolder:
         (tmp_path / "out" / place).symlink_to(theirs)
         fakes.draw(photos / "new.png")
         try:
-            annotate(overwrite=overwrite)
+            annotate(output=OutputOptions(overwrite=overwrite))
         except UsageError as error:
             assert "is a link to" in str(error)
 
@@ -247,7 +248,7 @@ class TestRunFolder:
         (tmp_path / "out" / "kept").symlink_to(theirs)
         fakes.draw(photos / "new.png")
         with pytest.raises(UsageError, match="kept is a link to"):
-            annotate(overwrite=True)
+            annotate(output=OutputOptions(overwrite=True))
 
     VERSION: ClassVar[Any] = [1, 1, None]
     HOSTILE: ClassVar[Any] = {
@@ -287,7 +288,7 @@ class TestRunFolder:
         (out / ".samlabel" / "outputs.json").write_text(json.dumps(content))
         for overwrite in (False, True):
             with pytest.raises(FormatError, match=r"outputs\.json: .*samlabel did not write this") as caught:
-                annotate(overwrite=overwrite)
+                annotate(output=OutputOptions(overwrite=overwrite))
             assert "\n" not in str(caught.value)
         assert all((folder / "a.txt").read_text() == "theirs" for folder in victims)
 

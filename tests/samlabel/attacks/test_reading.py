@@ -13,7 +13,7 @@ import pytest
 from typer.testing import CliRunner
 
 import converters
-from samlabel import auto_annotate
+from samlabel import OutputOptions, auto_annotate
 from samlabel.cli import app
 from samlabel.datasets.check import check
 from samlabel.detectors import load
@@ -290,7 +290,8 @@ def test_a_dataset_that_is_accepted_reads_nothing_outside(
 
     def run(**options: Any) -> Any:
         models = {"detector": fakes.Detector(), "segmenter": fakes.Segmenter()}
-        return auto_annotate(photos, output_dir=tmp_path / "out", device="cpu", accept=data, **models, **options)
+        output = OutputOptions(accept=data, **options)
+        return auto_annotate(photos, output_dir=tmp_path / "out", device="cpu", output=output, **models)
 
     with pytest.raises(LeadsOutside):
         run()
@@ -470,7 +471,7 @@ def test_the_links_of_a_run_are_read_back_without_a_flag(photos: Path, tmp_path:
         segmenter=fakes.Segmenter(),
         device="cpu",
         formats=("yolo", "sa1b"),
-        images="symlink",
+        output=OutputOptions(place_images="symlink"),
     )
     for path in (out / "yolo", out / "yolo" / "data.yaml"):
         assert [one.path for one in converters.read(path).records] == ["a.png", "deep/b c.png", "zzz.png"]

@@ -16,6 +16,7 @@ import converters
 from samlabel.annotate import auto_annotate
 from samlabel.detectors import load
 from samlabel.errors import FormatError, SamlabelError, UntrustedWeights, UsageError, WeightsError
+from samlabel.options import OutputOptions
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -89,7 +90,7 @@ def test_a_link_in_the_output_leads_no_write_outside(
                 segmenter=fakes.Segmenter(),
                 device="cpu",
                 formats=("coco", "yolo"),
-                overwrite=overwrite,
+                output=OutputOptions(overwrite=overwrite),
             )
     assert [(one.name, one.read_text()) for one in outside.iterdir()] == [("theirs.txt", "theirs")]
 
