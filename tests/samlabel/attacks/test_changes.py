@@ -88,7 +88,7 @@ def test_an_image_swapped_between_runs_is_labeled_anew(
 def test_an_image_swapped_for_one_of_the_same_labels_is_placed_anew(
     images: Path, tmp_path: Path, run: Callable[..., Summary], placed: str
 ) -> None:
-    options = {"formats": ("yolo",), "images": placed}
+    options = {"formats": ("yolo",), "output": OutputOptions(place_images=placed)}
     run(**options)
     swap(images / "c.bmp", flat(tmp_path / "grey.bmp", (129, 128, 128)).read_bytes(), "renamed over")
     run(**options)
