@@ -20,7 +20,7 @@ from .hub.libraries import guarded_torch
 from .hub.memory import kept_pages
 from .hub.threads import torch_threads
 from .lock import Lock
-from .option_info import Options, options_of
+from .option_info import Options, changed, options_of
 from .options import (
     SPEC,
     ClassOptions,
@@ -84,11 +84,14 @@ def auto_annotate(
     by name or number. Labels go to `output_dir`, one folder for each of `formats`, or beside the data to
     `<data>_auto_annotate_labels`.
 
-    All else stands in objects of options, described in `samlabel.options`; what an argument says as well may stand in
-    one of the two only. `detector`, `segmenter`, `progress` and `stages` are those of `run`, and so are the errors.
+    All else stands in objects of options: `samlabel.options` says what each does. They hold what the arguments hold as
+    well, for whoever prefers that; saying it twice with two values is a UsageError. `detector`, `segmenter`, `progress`
+    and `stages` are those of `run`, and so are the errors.
     """
     found = "none" if det_model is None else os.fspath(det_model)
     sam = None if sam_model is None else os.fspath(sam_model)
+    if classes is not None:
+        classes = (classes,) if isinstance(classes, (str, int)) else tuple(classes)
     spec = RunSpec(
         data if isinstance(data, (str, os.PathLike)) else tuple(data),
         output_dir,
@@ -106,12 +109,11 @@ def auto_annotate(
 
 
 def _joined(options: Part, **arguments: Any) -> Part:
-    """`options` with the arguments that are not their defaults; UsageError where both say something."""
-    usual = {one.name: one.default for one in options_of(type(options))}
+    """`options` with the arguments that are not their defaults; UsageError where the two contradict each other."""
+    usual, said = {one.name: one.default for one in options_of(type(options))}, changed(options)
     given = {name: value for name, value in arguments.items() if value != usual[name]}
-    said = asdict(options)
     for name, value in given.items():
-        if said[name] not in (usual[name], value):
+        if name in said and said[name] != value:
             raise UsageError(f"{name} is {value!r} as an argument and {said[name]!r} in {type(options).__name__}")
     return replace(options, **given)
 
@@ -144,8 +146,6 @@ def run(
     started = time.perf_counter()
     clock, job, output, data = Clock(), spec.job, spec.output, spec.source
     formats = _check_formats(spec.formats)
-    if output.overwrite and output.update:
-        raise UsageError("--overwrite redoes everything and --update as little as it can; choose one of them")
     out = Path(os.path.abspath(spec.out if spec.out is not None else beside(data)))
     source = scan(data, exclude=_ours(out))
     if out.exists() and not out.is_dir():

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from .errors import UsageError
 from .option_info import Options, option
 from .sources.images import MAX_PIXELS, Data
 
@@ -215,6 +216,11 @@ class OutputOptions(Options):
         touches="nothing",
     )
     update: bool = option(False, "Redo only what a changed setting touches.", panel=OUTPUT, touches="nothing")
+
+    def __post_init__(self) -> None:
+        Options.__post_init__(self)
+        if self.overwrite and self.update:
+            raise UsageError("--overwrite redoes everything and --update as little as it can; choose one of them")
 
 
 @dataclass(frozen=True, slots=True)

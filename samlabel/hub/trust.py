@@ -45,9 +45,8 @@ def private_copy(path: Path, trust: bool | str, *, suffix: str) -> Copy:
         if not is_noted(wanted):
             raise UntrustedWeights(
                 f"{path} was not opened: such a file can run code (a .pt is a Python pickle), so whoever made it "
-                f"decides what happens on this machine. If you trust them: --trust-weights (trust_weights=True), or "
-                f"for this very file only --trust-sha256 {wanted} (trust_weights=<the same>). Exports to .onnx or "
-                f".tflite need no trust"
+                f"decides what happens on this machine. If you trust them: --trust-weights, or for this very file only "
+                f"--trust-sha256 {wanted} (from Python TrustOptions). Exports to .onnx or .tflite need no trust"
             )
     folder = Scratch("samlabel-model-")
     _check_room(path, folder.path)
