@@ -65,12 +65,14 @@ def parameter(one: OptionInfo) -> inspect.Parameter:
     return inspect.Parameter(one.name, place, default=default, annotation=Annotated[hint, said])
 
 
-def with_options(function: Callable[..., R], groups: Mapping[str, Group], **own: Any) -> Callable[..., R]:
+def with_options(
+    function: Callable[..., R], groups: Mapping[str, Group], annotations: Mapping[str, Any] | None = None
+) -> Callable[..., R]:
     """A command whose parameters `groups` are given as the flags of their options, each where the parameter stands.
 
-    What `own` names are parameters whose annotations are not those of `function`.
+    `annotations` are those of parameters that cannot state theirs, by name.
     """
-    hints = {**get_type_hints(function, include_extras=True), **own}
+    hints = {**get_type_hints(function, include_extras=True), **(annotations or {})}
     parameters: list[inspect.Parameter] = []
     for name, one in inspect.signature(function).parameters.items():
         if name in groups:

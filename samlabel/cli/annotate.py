@@ -40,7 +40,7 @@ class Report(Options):
 def command(spec: type[RunSpec] = RunSpec) -> Callable[..., None]:
     """The command whose flags are the options of `spec`, and settings in a file and the environment with them."""
     groups = {"spec": Group(spec, _WITHOUT), "report": Group(Report)}
-    return with_options(_annotate, groups, config=config_option(settings(spec), panel=JOB))
+    return with_options(_annotate, groups, {"config": config_option(settings(spec), panel=JOB)})
 
 
 def settings(spec: type[RunSpec] = RunSpec) -> tuple[OptionInfo, ...]:

@@ -69,10 +69,6 @@ def _bench(
         say("random weights take the time of trained ones and find nothing")
 
 
-_BACKEND = next(one for one in options_of(type(SPEC.models)) if one.name == "backend")
-bench = with_options(_bench, {}, backend=parameter(_BACKEND).annotation)
-
-
 def _cells(row: Row, ways: list[str]) -> list[str]:
     cells = [row.name, row.weights, f"{row.bytes / 1e6:.1f}" if row.bytes else "-", f"{row.params / 1e6:.1f} M"]
     for name in ways:
@@ -80,3 +76,7 @@ def _cells(row: Row, ways: list[str]) -> list[str]:
         cells.append(f"{timing.image_ms:.0f}" if timing else "-")
         cells.append(f"{timing.prompts_ms:.0f}" if timing and timing.prompts_ms is not None else "-")
     return cells
+
+
+_BACKEND = next(one for one in options_of(type(SPEC.models)) if one.name == "backend")
+bench = with_options(_bench, {}, {"backend": parameter(_BACKEND).annotation})

@@ -11,9 +11,11 @@ from types import ModuleType
 from typing import Any, Literal
 
 import pytest
+import typer
 
 from samlabel import Event, auto_annotate, run
-from samlabel.cli.annotate import settings
+from samlabel.cli import app
+from samlabel.cli._options import shared
 from samlabel.errors import UsageError
 from samlabel.option_info import OptionInfo, Options, groups_of, option, options_of
 from samlabel.options import (
@@ -134,13 +136,25 @@ def test_every_option_of_a_run_has_its_help_and_a_default_that_it_may_have() -> 
         one.check(one.default, one.name)
 
 
-FLAGS = """
-pictures out format detector sam sam-checkpoint device dtype backend conf iou imgsz max-det classes map rename
-trust-weights trust-sha256 pred-iou-thresh stability-score-thresh min-area points-per-side points-per-batch
-stability-score-offset box-nms-thresh crop-n-layers crop-nms-thresh crop-overlap-ratio crop-n-points-downscale-factor
-min-mask-region-area images overwrite accept follow-links update fail-fast max-failures workers max-pixels log json
-quiet"""
+GRID = """points-per-side points-per-batch pred-iou-thresh stability-score-thresh stability-score-offset box-nms-thresh
+crop-n-layers crop-nms-thresh crop-overlap-ratio crop-n-points-downscale-factor min-mask-region-area"""
+FLAGS = {
+    "annotate": f"""pictures out/o format/f detector sam sam-checkpoint device dtype backend conf iou imgsz max-det
+    classes map rename trust-weights trust-sha256 pred-iou-thresh stability-score-thresh min-area
+    {GRID.replace("pred-iou-thresh stability-score-thresh ", "")} images overwrite accept follow-links update
+    fail-fast max-failures workers max-pixels config log json quiet/q""",
+    "generate": f"""images input output/out/o output-form convert-to-rle model-type/sam checkpoint/sam-checkpoint device
+    dtype backend {GRID} mask-nms-thresh containment-thresh max-image-share max-border-share max-masks detector
+    overwrite json quiet/q""",
+}
 
 
-def test_the_settings_of_annotate_are_these_in_this_order() -> None:
-    assert [one.word for one in settings()] == FLAGS.split()
+@pytest.mark.parametrize("command", FLAGS)
+def test_scripts_that_use_flags_of_today_go_on(command: str) -> None:
+    found = typer.main.get_command(app).commands[command].params  # type: ignore[attr-defined]
+    flags = ["/".join(flag.lstrip("-") for flag in one.opts) for one in found]
+    assert ["pictures" if flag == "source" else flag for flag in flags] == FLAGS[command].split()
+
+
+def test_one_flag_is_for_two_options_only_where_that_is_meant() -> None:
+    assert shared(RunSpec) == {"pred_iou_thresh", "stability_score_thresh"}
