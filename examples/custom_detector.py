@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from samlabel import Category, Detections, Image, ModelInfo, auto_annotate
+from samlabel import Category, Image, ModelInfo, Objects, auto_annotate
 
 
 class RedThings:
@@ -15,16 +15,16 @@ class RedThings:
 
     info = ModelInfo("red", categories=(Category(1, "red thing"),))
 
-    def detect(self, images: Sequence[Image]) -> list[Detections]:
+    def detect(self, images: Sequence[Image]) -> list[Objects]:
         return [self.find(image.pixels.astype(int)) for image in images]  # (H, W, 3) RGB each
 
-    def find(self, pixels: np.ndarray) -> Detections:
+    def find(self, pixels: np.ndarray) -> Objects:
         red, green, blue = pixels[..., 0], pixels[..., 1], pixels[..., 2]
         ys, xs = np.nonzero((red > 120) & (red > 2 * green) & (red > 2 * blue))
         if len(xs) == 0:
-            return Detections.empty()
+            return Objects.empty()
         box = [xs.min(), ys.min(), xs.max() + 1, ys.max() + 1]
-        return Detections(boxes=np.array([box]), scores=np.array([1.0]), category_ids=np.array([1]))
+        return Objects(boxes=np.array([box]), category_ids=np.array([1]), scores=np.array([1.0]))
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from .options import (
         ClassOptions,
         Detecting,
+        Duplicates,
         Grid,
         JobOptions,
         ModelOptions,
@@ -29,9 +30,9 @@ if TYPE_CHECKING:
         TrustOptions,
     )
     from .progress import Progress
-    from .protocols import Detector, Image, ModelInfo, Segmenter
+    from .protocols import Detector, Image, ImageRef, MaskGenerator, ModelInfo, Segmenter
     from .runs.run import Event, Summary
-    from .types import Annotation, Category, Dataset, Detections, ImageRecord, Mask
+    from .types import Annotation, Category, Dataset, ImageRecord, Mask
 
 __version__ = "0.1.0"
 
@@ -41,16 +42,19 @@ _HOMES = {
     "ClassOptions": "options",
     "Dataset": "types",
     "Detecting": "options",
-    "Detections": "types",
     "Detector": "protocols",
+    "Duplicates": "options",
     "Event": "runs.run",
     "Grid": "options",
     "Image": "protocols",
+    "ImageRef": "protocols",
     "ImageRecord": "types",
     "JobOptions": "options",
     "Mask": "types",
+    "MaskGenerator": "protocols",
     "ModelInfo": "protocols",
     "ModelOptions": "options",
+    "Objects": "objects",
     "OutputOptions": "options",
     "Progress": "progress",
     "RunSpec": "options",
@@ -69,16 +73,19 @@ __all__ = [
     "ClassOptions",
     "Dataset",
     "Detecting",
-    "Detections",
     "Detector",
+    "Duplicates",
     "Event",
     "Grid",
     "Image",
     "ImageRecord",
+    "ImageRef",
     "JobOptions",
     "Mask",
+    "MaskGenerator",
     "ModelInfo",
     "ModelOptions",
+    "Objects",
     "OutputOptions",
     "Progress",
     "RunSpec",

@@ -25,6 +25,7 @@ from .options import (
     SPEC,
     ClassOptions,
     Detecting,
+    Duplicates,
     Grid,
     JobOptions,
     ModelOptions,
@@ -34,17 +35,19 @@ from .options import (
     TrustOptions,
 )
 from .pipeline.class_map import ClassMap, MappedDetector
-from .pipeline.engine import Clock, Models, label, read_ahead, windows
+from .pipeline.context import Clock
+from .pipeline.engine import label, windows
+from .pipeline.executors import INLINE, Executor, Threads
+from .pipeline.reading import read_ahead
+from .pipeline.stages import Models
 from .progress import SILENT, Progress
 from .protocols import Detector, Segmenter
-from .runs.hidden import HIDDEN
-from .runs.invalidation import settings_hash
-from .runs.journal import Journal
 from .runs.outputs import foreign_labels, refuse_links
 from .runs.run import Event, Run, Summary
 from .runs.settings import Asked, Recall, Recalled, relative, settings_of
 from .segmenters import SEGMENTERS
-from .sources.images import Data, Failed, scan
+from .sources.folder import Data, scan
+from .sources.images import Failed
 
 Part = TypeVar("Part", bound=Options)
 CHECKPOINT_SUFFIXES = (".pt", ".pth", ".safetensors")
@@ -68,11 +71,12 @@ def auto_annotate(
     taxonomy: ClassOptions = SPEC.taxonomy,
     trust: TrustOptions = SPEC.trust,
     thresholds: Thresholds = SPEC.thresholds,
+    duplicates: Duplicates = SPEC.duplicates,
     grid: Grid = SPEC.grid,
     output: OutputOptions = SPEC.output,
     job: JobOptions = SPEC.job,
     detector: Detector | None = None,
-    segmenter: Segmenter | None = None,
+    segmenter: Segmenter[Any] | None = None,
     progress: Callable[[Event], None] | None = None,
     stages: Progress = SILENT,
 ) -> Summary:
@@ -101,6 +105,7 @@ def auto_annotate(
         _joined(taxonomy, classes=classes),
         trust,
         thresholds,
+        duplicates,
         grid,
         output,
         job,
@@ -123,7 +128,7 @@ def run(
     spec: RunSpec,
     *,
     detector: Detector | None = None,
-    segmenter: Segmenter | None = None,
+    segmenter: Segmenter[Any] | None = None,
     progress: Callable[[Event], None] | None = None,
     stages: Progress = SILENT,
 ) -> Summary:
@@ -186,46 +191,35 @@ def run(
                 stages,
                 spec=spec,
             )
-            run.folder.mkdir(HIDDEN)
-            run.prepare()
-            settings = settings_hash(known.settings)
-            with Journal(run.journal, settings, categories=known.categories, below=run.folder) as journal:
-                run.stop_when_too_many_failed()
-                todo = run.todo(journal)
-                run.refuse_edited(todo)
+            with run.begin() as begun:
+                todo = begun.todo
                 if todo:
                     loaded = loaded or load()
                     if settings_of(asked, *loaded) != known.settings:  # a GPU came or went; nothing was done yet
                         known = None
                         continue
                     models, chosen = loaded
+                    way = models.stages(spec.thresholds, spec.duplicates)
                     most = _most_at_once(chosen, models.segmenter)
                     at_once = job.workers or min(most, len(source.paths))
-                    step = job.batch or (1 if chosen == "cpu" else 8)
-                    alone = models.detector is None  # then nothing is detected in batches
-                    shown = windows(source.paths, todo, 1 if alone else step)
+                    step = (job.batch or (1 if chosen == "cpu" else 8)) if any(one.batched for one in way) else 1
+                    executor: Executor = INLINE
+                    if at_once and all(one.thread_safe for one in way if not one.batched):
+                        executor = Threads(at_once, max(1, torch_threads() // max(1, most)))
+                    shown = windows(tuple(source.refs()), todo, step)
                     ahead = read_ahead(
-                        source.root, shown.paths, threads=max(1, at_once // 2), max_pixels=job.max_pixels
+                        source, shown.refs, threads=max(1, at_once // 2), max_pixels=job.max_pixels, clock=clock
                     )
-                    made = label(
-                        ahead,
-                        models,
-                        spec.thresholds,
-                        batch=step,
-                        at_once=at_once,
-                        threads=max(1, torch_threads() // max(1, most)),
-                        windows=shown,
-                        clock=clock,
-                    )
+                    made = label(ahead, way, batch=step, executor=executor, windows=shown)
                     labeling = stages.stage("labeling", total=len(source.paths), resumed=len(source.paths) - len(todo))
                     with kept_pages(), closing(ahead), closing(made), labeling as advance:
                         for done in made:
                             with clock.of("journal"):
-                                run.finish(done, journal, len(todo), progress)
+                                begun.append(done, progress)
                             advance(objects=0 if isinstance(done, Failed) else len(done.record.annotations))
                 if loaded is not None:
                     recall.keep(known.settings, known.categories)
-                return run.close(journal, clock, started)
+                return begun.close(clock, started)
 
 
 def beside(data: Data) -> Path:
@@ -236,7 +230,7 @@ def beside(data: Data) -> Path:
     return path.parent / f"{path.stem}_auto_annotate_labels"
 
 
-def _most_at_once(device: str, segmenter: Segmenter) -> int:
+def _most_at_once(device: str, segmenter: Segmenter[Any]) -> int:
     """Images that this machine works on at the same time unless told otherwise; 0 means in the caller's thread.
 
     They share the cores, and an image keeps that share with any number of workers, in a folder of any size: how many
@@ -250,7 +244,7 @@ def _most_at_once(device: str, segmenter: Segmenter) -> int:
 def _models(
     spec: RunSpec,
     detector: Detector | None,
-    segmenter: Segmenter | None,
+    segmenter: Segmenter[Any] | None,
     *,
     device: str,
     class_map: ClassMap | None,
@@ -279,7 +273,7 @@ def _models(
     return Models(detector, segmenter)
 
 
-def _segmenter(models: ModelOptions, *, device: str, grid: Grid) -> Segmenter:
+def _segmenter(models: ModelOptions, *, device: str, grid: Grid) -> Segmenter[Any]:
     """What `models.sam` means: a SAM variant, a checkpoint file, or `NAME:WHAT` of another segmenter plug-in."""
     name, checkpoint = models.sam, models.sam_checkpoint
     kind, colon, what = (name or "").partition(":")
@@ -293,13 +287,13 @@ def _segmenter(models: ModelOptions, *, device: str, grid: Grid) -> Segmenter:
         name = "nano"
     module = SEGMENTERS.get(kind)
     if kind == "sam":
-        of_sam: Segmenter = module.load(
+        of_sam: Segmenter[Any] = module.load(
             name, checkpoint=checkpoint, device=device, grid=grid, dtype=models.dtype, backend=models.backend
         )
         return of_sam
     if not _is_plain(models):
         raise UsageError(f"dtype and backend are of the SAM variants, not of {kind!r}; leave them out")
-    other: Segmenter = module.load(name, checkpoint=checkpoint, device=device, grid=grid)
+    other: Segmenter[Any] = module.load(name, checkpoint=checkpoint, device=device, grid=grid)
     return other
 
 

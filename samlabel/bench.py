@@ -15,8 +15,8 @@ from .detectors._offline import offline, warm_up
 from .errors import UnknownName, UsageError, WeightsError
 from .hub.devices import resolve_device
 from .hub.memory import kept_pages
+from .objects import Objects
 from .protocols import Image
-from .types import Detections
 
 if TYPE_CHECKING:
     from .segmenters.sam import SamSegmenter
@@ -131,12 +131,12 @@ def _sam_row(
     return Row(name, weights, about["params"], about["bytes"], timings)
 
 
-def _sam_timing(segmenter: SamSegmenter, image: Image, asked: Detections, device: str, rounds: int) -> Timing:
+def _sam_timing(segmenter: SamSegmenter, image: Image, asked: Objects, device: str, rounds: int) -> Timing:
     with kept_pages():
-        embedding = segmenter.embed(image)
+        [embedding] = segmenter.embed([image])
         return Timing(
-            _milliseconds(lambda: segmenter.embed(image), device, rounds),
-            _milliseconds(lambda: list(segmenter.segment(embedding, asked)), device, rounds),
+            _milliseconds(lambda: segmenter.embed([image]), device, rounds),
+            _milliseconds(lambda: segmenter.segment(embedding, asked), device, rounds),
         )
 
 
@@ -189,9 +189,9 @@ def _drawn() -> Any:
     return pixels
 
 
-def _boxes() -> Detections:
+def _boxes() -> Objects:
     import numpy as np
 
     corner = [(40 + 380 * (n % 2), 30 + 205 * (n // 2)) for n in range(PROMPTS)]
     boxes = np.array([[x, y, x + 300, y + 180] for x, y in corner], dtype=np.float32)
-    return Detections(boxes, np.ones(PROMPTS), np.ones(PROMPTS))
+    return Objects(boxes=boxes, category_ids=np.ones(PROMPTS, np.int64), scores=np.ones(PROMPTS))

@@ -10,30 +10,38 @@ import io
 import json
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from . import formats
-from .errors import OutputExists, UnknownName, UsageError
+from .datasets.records import Records
+from .errors import OutputExists, UnknownName
 from .files import OutputFolder
 from .hub.memory import kept_pages
 from .lock import Lock
-from .pipeline.engine import OF_ONE_IMAGE, failure
+from .pipeline.engine import label
+from .pipeline.reading import read_ahead
+from .pipeline.stages import GRID_CATEGORIES, Detect, Generate, Stage
 from .progress import SILENT, Progress
+from .protocols import ImageRef, MaskGenerator, check_model
 from .runs.hidden import HIDDEN, read_json
-from .runs.invalidation import describe_difference
+from .runs.invalidation import describe_difference, settings_hash
+from .runs.journal import Journal
 from .runs.outputs import refuse_links
 from .runs.settings import detector_settings, relative, segmenter_settings
-from .sources.images import Data, Failed, Source, decode, scan
-from .types import Annotation, Category, Dataset, ImageRecord
+from .runs.unchanged import Unchanged
+from .sources.folder import Data, Folder, scan
+from .sources.images import Failed
+from .types import Annotation, Dataset, ImageRecord
 
 if TYPE_CHECKING:
     from .protocols import Detector
     from .segmenters.sam import SamSegmenter
 
-SETTINGS = f"{HIDDEN}/generate.json"
+SETTINGS, JOURNAL = f"{HIDDEN}/generate.json", f"{HIDDEN}/journal.jsonl"
 FORMS = ("png", "coco_rle", "sa1b")
 COLUMNS = (
     "id,area,bbox_x0,bbox_y0,bbox_w,bbox_h,point_input_x,point_input_y,predicted_iou,stability_score,"
@@ -70,48 +78,113 @@ def generate(
     overwrite: bool = False,
     progress: Progress = SILENT,
 ) -> Generated:
-    """Masks of every picture of `data` in the folder `output`, in one of `FORMS`.
+    """Masks of every image of `data` in the folder `output`, in one of `FORMS`.
 
-    "png" makes a folder a picture, `0.png`, `1.png`, ... and metadata.csv; "coco_rle" one JSON file a
-    picture; "sa1b" SA-1B records. With `detector` its boxes are the prompts, else a grid of points. A
-    picture whose masks are there is passed over unless `overwrite`; SA-1B records are made all or none.
-    A picture that a model cannot take is listed in `failed`, and the others are done.
+    "png" makes a folder an image, `0.png`, `1.png`, ... and metadata.csv; "coco_rle" one JSON file an
+    image; "sa1b" SA-1B records. With `detector` its boxes are the prompts, else a grid of points. An image whose masks
+    are there is passed over unless `overwrite`; SA-1B records are written all or none. An image that a model cannot
+    take is listed in `failed`, and the others are done.
 
-    The settings are noted in `output/.samlabel`. Raises OutputExists, with nothing changed, where masks are there that
+    Settings and a journal lie in `output/.samlabel`: a run that was killed goes on where it stopped, and masks in the
+    journal are not computed again. Raises OutputExists, with nothing changed, where masks are there that
     other settings made (`overwrite` replaces them), and UsageError for a link below `output`, or at once where another
     command writes there.
     """
     if form not in FORMS:
         raise UnknownName("output form", form, list(FORMS))
+    check_model(segmenter, "segmenter", MaskGenerator)
     out = Path(os.path.abspath(output))
     source = scan(data, exclude=[out])
-    done = Generated(out, failed=list(source.failed))
-
-    def records(paths: Sequence[str]) -> Iterator[ImageRecord]:
-        return _records(source, paths, segmenter, detector, done, progress)
-
     suffix = "" if form == "png" else ".json"
     targets = {path: name + suffix for path, name in names(source.paths).items()}
     with Lock(out) as lock:
         folder = OutputFolder(out)
         settings = _settings(source, out, segmenter, form, detector)
         _begin(folder, settings, set(targets.values()), overwrite=overwrite)
-        if form == "sa1b":
-            sa1b = formats.get("sa1b")
-            dataset = Dataset((Category(1, "object"),), records(source.paths), source.root)
-            what = f"masks with {json.dumps(settings, sort_keys=True)}"
-            with formats.begun(lock, what, sa1b, [out], overwrite=overwrite) as may_replace:
-                formats.write(dataset, out, sa1b, overwrite=may_replace, sidecar=False)
-            return done
-        todo = [path for path, target in targets.items() if overwrite or folder.kind(target) is None]
-        done.present = len(targets) - len(todo)
-        for record in records(todo):
-            if form == "png":
-                _write_pngs(record, folder, targets[record.path])
+        with Journal(out / JOURNAL, settings_hash(settings), categories=GRID_CATEGORIES, below=folder) as journal:
+            job = _Job(source, folder, journal, targets, form, progress, Generated(out, failed=list(source.failed)))
+            job.find_done(overwrite=overwrite)
+            stages: list[Stage] = [Generate(segmenter, prompted=detector is not None)]
+            job.make([Detect(detector), *stages] if detector is not None else stages)
+            if form == "sa1b":
+                what = f"masks with {json.dumps(settings, sort_keys=True)}"
+                sa1b = formats.get("sa1b")
+                with formats.begun(lock, what, sa1b, [out], overwrite=overwrite) as may_replace:
+                    job.write_records(overwrite=may_replace)
+            return job.done
+
+
+@dataclass(slots=True)
+class _Job:
+    """One run: which masks are there, which are in the journal, and which are to be made."""
+
+    source: Folder
+    folder: OutputFolder
+    journal: Journal
+    targets: Mapping[str, str]  # the name of each image's output
+    form: str
+    progress: Progress
+    done: Generated
+    todo: list[ImageRef] = field(default_factory=list)
+
+    def find_done(self, *, overwrite: bool) -> None:
+        """Sort the images: those with output are passed over, those in the journal alone are written."""
+        unchanged = Unchanged(self.source, self.folder)
+        for ref in self.source.refs():
+            path, known = ref.name, False
+            if path in self.journal.entries and not overwrite:
+                try:
+                    known = unchanged.check(self.journal, path)
+                except OSError:  # decoding it will say what is wrong
+                    known = False
+            there = self.folder.kind(self.targets[path]) is not None
+            if not known:
+                stale = self.journal.entries.pop(path, None) is not None
+                if overwrite or stale or not there:  # what is there without an entry is of a version without a journal
+                    self.todo.append(ref)
+                else:
+                    self.done.present += 1
+            elif there or self.form == "sa1b":
+                self.done.present += 1
             else:
-                text = json.dumps([as_record(one) for one in record.annotations]) + "\n"
-                folder.write(targets[record.path], text, durable=True)
-    return done
+                self._write(self.journal.record(path))
+        unchanged.keep()
+
+    def make(self, stages: Sequence[Stage]) -> None:
+        """Masks of the images that are left, each in the journal before it is written."""
+        total = len(self.source.paths)
+        ahead = read_ahead(self.source, self.todo)
+        made = label(ahead, stages)
+        making = self.progress.stage("making masks", total=total, resumed=total - len(self.todo))
+        with closing(ahead), closing(made), making as advance:
+            for result in made:
+                if isinstance(result, Failed):
+                    self.done.failed.append(result)
+                    self.progress.tell(f"failed: {result.path}: {result.stage}: {result.reason}")
+                    advance()
+                    continue
+                self.journal.append(result)
+                self._write(result.record)
+                advance(objects=len(result.record.annotations))
+
+    def _write(self, record: ImageRecord) -> None:
+        self.done.images += 1
+        self.done.masks += len(record.annotations)
+        target = self.targets[record.path]
+        if self.form == "png":
+            _write_pngs(record, self.folder, target)
+        elif self.form == "coco_rle":
+            text = json.dumps([as_record(one) for one in record.annotations]) + "\n"
+            self.folder.write(target, text, durable=True)
+
+    def write_records(self, *, overwrite: bool) -> None:
+        """All SA-1B records, unless they are there and nothing was made."""
+        paths = [path for path in self.source.paths if path in self.journal.entries]
+        if not self.done.images and all(self.folder.kind(self.targets[path]) is not None for path in paths):
+            return
+        records = Records(lambda: self.progress.over(self.journal.records(paths), "writing sa1b"))
+        dataset = Dataset(GRID_CATEGORIES, records, self.source.root)
+        formats.write(dataset, self.done.output, formats.get("sa1b"), overwrite=overwrite, sidecar=False)
 
 
 def names(paths: tuple[str, ...]) -> dict[str, str]:
@@ -136,46 +209,8 @@ def as_record(one: Annotation) -> dict[str, Any]:
     return record if one.prompt_box is None else record | {"prompt_box": _xywh(one.prompt_box)}
 
 
-def _records(
-    source: Source,
-    paths: Sequence[str],
-    segmenter: SamSegmenter,
-    detector: Detector | None,
-    done: Generated,
-    progress: Progress,
-) -> Iterator[ImageRecord]:
-    total = done.present + len(paths)
-    with progress.stage("making masks", total=total, resumed=done.present) as advance:
-        for path in paths:
-            record = _record(source.root, path, segmenter, detector)
-            if isinstance(record, Failed):
-                done.failed.append(record)
-                progress.tell(f"failed: {path}: {record.stage}: {record.reason}")
-                advance()
-                continue
-            done.images += 1
-            done.masks += len(record.annotations)
-            yield record
-            advance(objects=len(record.annotations))
-
-
-def _record(root: Path, path: str, segmenter: SamSegmenter, detector: Detector | None) -> ImageRecord | Failed:
-    stage = "decode"
-    try:
-        image, boxes = decode(root, path).image, None
-        if detector is not None:
-            stage = "detect"
-            boxes = detector.detect([image])[0].boxes
-        stage = "segment"
-        return ImageRecord(path, image.size, tuple(segmenter.generate(image, boxes=boxes)))
-    except UsageError:
-        raise
-    except OF_ONE_IMAGE as error:
-        return failure(path, stage, error)
-
-
 def _settings(
-    source: Source, out: Path, segmenter: SamSegmenter, form: str, detector: Detector | None
+    source: Folder, out: Path, segmenter: SamSegmenter, form: str, detector: Detector | None
 ) -> dict[str, Any]:
     """Everything that decides what the masks are."""
     from . import __version__

@@ -13,7 +13,8 @@ from typing import Literal
 
 from .errors import UsageError
 from .option_info import Options, option
-from .sources.images import MAX_PIXELS, Data
+from .sources.folder import Data
+from .sources.images import MAX_PIXELS
 
 WEAK_SCORE = 0.55  # objects of a lower detector score are often wrong: of nano's about four in ten
 
@@ -150,6 +151,24 @@ class Thresholds(Options):
 
 
 @dataclass(frozen=True, slots=True)
+class Duplicates(Options):
+    """When two masks are of the same thing, and only the better one is kept; the defaults keep both."""
+
+    duplicate_iou: float = option(
+        1.0, "Masks that overlap more are one object; the better stays. 1 keeps all.", low=0, high=1, panel=MASKS
+    )
+    duplicate_containment: float = option(
+        1.0, "Masks of which more lies in a better one go. 1 keeps all.", low=0, high=1, panel=MASKS
+    )
+    agnostic_nms: bool = option(False, "Compare masks of different classes too.", panel=MASKS)
+
+    @property
+    def any(self) -> bool:
+        """Whether anything can be a duplicate."""
+        return self.duplicate_iou < 1 or self.duplicate_containment < 1
+
+
+@dataclass(frozen=True, slots=True)
 class Grid(Options):
     """How the automatic mask generator works when there is no detector; Segment Anything's own defaults.
 
@@ -277,6 +296,7 @@ class RunSpec(Options):
     taxonomy: ClassOptions = ClassOptions()
     trust: TrustOptions = TrustOptions()
     thresholds: Thresholds = Thresholds()
+    duplicates: Duplicates = Duplicates()
     grid: Grid = Grid()
     output: OutputOptions = OutputOptions()
     job: JobOptions = JobOptions()

@@ -2,14 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
+
+from .errors import UsageError
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from .types import Annotation, Category, Detections
+    from .objects import FloatArray, Objects
+    from .types import Box, Category
+
+PROMPTS = ("box", "point", "mask", "text", "everything")
+
+
+@dataclass(frozen=True, slots=True)
+class ImageRef:
+    """What gets labeled: an image file, a frame of a video, or a window of either."""
+
+    path: str  # POSIX, relative to the source
+    frame: int | None = None
+    window: Box | None = None  # XYXY, pixels of the upright image
+
+    @property
+    def name(self) -> str:
+        """The path of its record: `path`, and what of it is meant where that is not the whole."""
+        part = "" if self.frame is None else f"#frame={self.frame}"
+        if self.window is not None:
+            part += f"#window={','.join(f'{value:g}' for value in self.window)}"
+        return self.path + part
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,41 +51,47 @@ class Image:
 class ModelInfo:
     """What a model says of itself. Name, weights, dtype and backend are among the settings that a run notes.
 
-    `weights` tells one set of weights from another: the SHA-256 of its file where there is one. `dtype`, `backend` and
-    `device` are what it computes in, runs on and lies on; None is not known. One that is `thread_safe` may be called by
-    several threads at once, by `max_concurrency` of them at most. `categories` are the classes of a detector.
+    `weights_sha256` tells one set of weights from another: the SHA-256 of its file where there is one. `dtype`,
+    `backend` and `device` are what it computes in, runs on and lies on; None is not known. One that is `thread_safe`
+    may be called by several threads at once, by `max_concurrency` of them at most. `categories` are the classes of a
+    detector. `prompts` are the kinds of prompts that a segmenter takes, of box, point, mask, text and everything; one
+    that takes "everything" is a `MaskGenerator`.
     """
 
     name: str
     categories: tuple[Category, ...] = ()
-    weights: str | None = None
+    weights_sha256: str | None = None
+    version: str | None = None
+    license: str | None = None
     dtype: str | None = None
     backend: str | None = None
     device: str | None = None
     thread_safe: bool = False
     max_concurrency: int | None = None
+    prompts: frozenset[str] = frozenset({"box"})
 
-
-@runtime_checkable
-class Model(Protocol):
-    """What every model says of itself."""
-
-    info: ModelInfo
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "prompts", frozenset(self.prompts))
+        if unknown := sorted(self.prompts - set(PROMPTS)):
+            raise UsageError(f"the model {self.name!r} takes prompts {unknown}; expected some of {', '.join(PROMPTS)}")
 
 
 @runtime_checkable
 class Detector(Protocol):
-    """Boxes with classes for whole images; `info.categories` are the classes."""
+    """Finds the objects of whole images; `info.categories` are their classes."""
 
     info: ModelInfo
 
-    def detect(self, images: Sequence[Image]) -> list[Detections]:
-        """One `Detections` an image, in the same order, boxes inside the image."""
+    def detect(self, images: Sequence[Image]) -> list[Objects]:
+        """One `Objects` an image, in the same order, boxes inside the image; masks where the detector makes them."""
         ...
 
 
+E = TypeVar("E")
+
+
 @runtime_checkable
-class Segmenter(Protocol):
+class Segmenter(Protocol[E]):
     """Masks for prompts. An embedding is a value: made once an image, passed to every call.
 
     Where `info.thread_safe` is set, images are worked on side by side.
@@ -71,14 +99,33 @@ class Segmenter(Protocol):
 
     info: ModelInfo
 
-    def embed(self, image: Image) -> Any:
-        """The image embedding that `segment` takes."""
+    def embed(self, images: Sequence[Image]) -> list[E]:
+        """One image embedding an image, in the same order."""
         ...
 
-    def segment(self, embedding: Any, detections: Detections) -> Iterator[Annotation]:
-        """One annotation for each detection, in order and none left out, mask and scores set."""
+    def segment(self, embedding: E, objects: Objects) -> Objects:
+        """The same objects, by their `row_ids`, with masks and scores set; `objects.boxes` are the prompts."""
         ...
 
-    def generate(self, image: Image, embedding: Any | None = None) -> Iterator[Annotation]:
-        """Class-agnostic annotations (category id 1) from a grid of points."""
+
+@runtime_checkable
+class MaskGenerator(Segmenter[E], Protocol[E]):
+    """A segmenter that takes the prompt "everything"."""
+
+    def generate(self, image: Image, embedding: E, *, boxes: FloatArray | None = None) -> Objects:
+        """Objects of category 1 for all that a grid of points finds, or for `boxes` (N, 4) XYXY in its place."""
         ...
+
+
+def check_model(model: Any, kind: str, contract: Any) -> None:
+    """UsageError where an object is not what `contract` says: a detector or a segmenter."""
+    found = dir(model)
+    if "info" not in found or not isinstance(model.info, ModelInfo):
+        raise UsageError(f"the {kind} is a {type(model).__name__} without `info`; expected a samlabel.ModelInfo there")
+    contract = MaskGenerator if contract is Segmenter and "everything" in model.info.prompts else contract
+    if not isinstance(model, contract):
+        missing = [name for name in ("detect", "embed", "segment", "generate") if name in dir(contract)]
+        missing = [name for name in missing if name not in found]
+        raise UsageError(
+            f"the {kind} {model.info.name!r} has no {' and no '.join(missing)}; see samlabel.{contract.__name__}"
+        )

@@ -139,34 +139,6 @@ class Category:
 
 
 @dataclass(frozen=True, slots=True)
-class Detections:
-    """What a detector says about one image: N boxes, each with its score and category."""
-
-    boxes: np.ndarray  # (N, 4) float32, XYXY pixels
-    scores: np.ndarray  # (N,) float32
-    category_ids: np.ndarray  # (N,) int64
-
-    def __post_init__(self) -> None:
-        boxes = np.array(self.boxes, dtype=np.float32).reshape(-1, 4)
-        scores = np.array(self.scores, dtype=np.float32).reshape(-1)
-        ids = np.array(self.category_ids, dtype=np.int64).reshape(-1)
-        if not len(boxes) == len(scores) == len(ids):
-            raise ValueError(
-                f"{len(boxes)} boxes, {len(scores)} scores and {len(ids)} category ids; wanted as many of each"
-            )
-        for name, value in (("boxes", boxes), ("scores", scores), ("category_ids", ids)):
-            value.flags.writeable = False
-            object.__setattr__(self, name, value)
-
-    def __len__(self) -> int:
-        return len(self.boxes)
-
-    @classmethod
-    def empty(cls) -> Detections:
-        return cls(np.zeros((0, 4)), np.zeros(0), np.zeros(0))
-
-
-@dataclass(frozen=True, slots=True)
 class Annotation:
     """One object. `score` is the detector's; `predicted_iou` and `stability_score` judge the mask."""
 

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from ..objects import Objects
 from ..protocols import Image
-from ..types import Detections
 
 
 def same_size(images: Sequence[Image], *, together: bool) -> Iterator[list[int]]:
@@ -22,10 +22,11 @@ def same_size(images: Sequence[Image], *, together: bool) -> Iterator[list[int]]
     yield from groups.values()
 
 
-def inside(boxes: np.ndarray, scores: np.ndarray, ids: np.ndarray, size: tuple[int, int]) -> Detections:
-    """Detections with boxes clipped to an image of `size`; those that lie outside it or hold no area are left out."""
+def inside(boxes: np.ndarray, scores: np.ndarray, ids: np.ndarray, size: tuple[int, int]) -> Objects:
+    """Objects with boxes clipped to an image of `size`; those that lie outside it or hold no area are left out."""
     height, width = size
     boxes = np.asarray(boxes, dtype=np.float32).reshape(-1, 4)
     boxes = np.clip(boxes, 0, np.array([width, height, width, height], dtype=np.float32))
     keep = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1]) & np.isfinite(boxes).all(axis=1)
-    return Detections(boxes[keep], np.asarray(scores).reshape(-1)[keep], np.asarray(ids).reshape(-1)[keep])
+    ids, scores = np.asarray(ids).reshape(-1), np.asarray(scores, dtype=np.float32).reshape(-1)
+    return Objects(boxes=boxes[keep], category_ids=ids[keep], scores=scores[keep])

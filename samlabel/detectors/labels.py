@@ -14,8 +14,8 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from ..errors import UsageError
+from ..objects import Objects
 from ..protocols import Image, ModelInfo
-from ..types import Detections
 from ._batches import inside
 from ._classes import chosen
 from ._labels import Labels, open_labels
@@ -29,7 +29,7 @@ class LabelsDetector:
     def __init__(self, path: Path, labels: Labels, *, keep: frozenset[int], conf: float, max_det: int) -> None:
         categories = sorted((one for one in labels.categories if one.id in keep), key=lambda category: category.id)
         # Boxes decide what is labeled as much as weights do.
-        self.info = ModelInfo(f"labels:{path.name}", tuple(categories), labels.digest())
+        self.info = ModelInfo(f"labels:{path.name}", tuple(categories), weights_sha256=labels.digest())
         self._labels = labels
         self._keep = np.array(sorted(keep), dtype=np.int64)
         self._conf = conf
@@ -42,19 +42,19 @@ class LabelsDetector:
         self._other_size: list[str] = []
         self._shared: list[str] = []  # taken by file name before the image of the very path came
 
-    def detect(self, images: Sequence[Image]) -> list[Detections]:
+    def detect(self, images: Sequence[Image]) -> list[Objects]:
         return [self._detect(image) for image in images]
 
-    def _detect(self, image: Image) -> Detections:
+    def _detect(self, image: Image) -> Objects:
         key = self._match(image.path)
         if key is None:
             self._without.append(image.path)
-            return Detections.empty()
+            return Objects.empty()
         self._owner[key] = image.path
         size = self._labels.size(key)
         if size is not None and size != image.size:
             self._other_size.append(f"{image.path} ({_by(image.size)}, labels for {_by(size)})")
-            return Detections.empty()
+            return Objects.empty()
         found = self._labels.boxes(key, image.size)
         drawn = np.isnan(found.scores)
         wanted = np.flatnonzero(np.isin(found.category_ids, self._keep) & (drawn | (found.scores >= self._conf)))

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 from ..errors import WeightsError
 from ..file_state import hash_file
 from ..hub.devices import resolve_device
+from ..objects import Objects
 from ..protocols import Image, ModelInfo
-from ..types import Category, Detections
+from ..types import Category
 from ._batches import inside
 from ._classes import chosen
 from ._nano_classes import COCO_CLASSES
@@ -47,14 +48,14 @@ class NanoDetector:
         self._conf, self._iou, self._max_det = conf, iou, max_det
         self._sizes = (imgsz, max(1, round(imgsz * SMALLER)))
 
-    def detect(self, images: Sequence[Image]) -> list[Detections]:
-        """One `Detections` for each image, boxes inside the image, best first."""
+    def detect(self, images: Sequence[Image]) -> list[Objects]:
+        """One `Objects` for each image, boxes inside the image, best first."""
         import torch
 
         with torch.inference_mode():
             return [self._detect(image) for image in images]
 
-    def _detect(self, image: Image) -> Detections:
+    def _detect(self, image: Image) -> Objects:
         from ._nano_inference import candidates, pooled
 
         looks = [

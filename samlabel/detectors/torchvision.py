@@ -22,8 +22,9 @@ from ..files import OutputFolder
 from ..hub.devices import resolve_device
 from ..hub.trust import check_digest
 from ..lock import Lock
+from ..objects import Objects
 from ..protocols import Image, ModelInfo
-from ..types import Category, Detections
+from ..types import Category
 from ._batches import inside, same_size
 from ._classes import chosen
 
@@ -65,10 +66,10 @@ class TorchvisionDetector:
             transform.min_size, transform.max_size = (imgsz,), imgsz
         self._conf, self._max_det = conf, max_det
 
-    def detect(self, images: Sequence[Image]) -> list[Detections]:
+    def detect(self, images: Sequence[Image]) -> list[Objects]:
         import torch
 
-        found: list[Detections] = [Detections.empty()] * len(images)
+        found: list[Objects] = [Objects.empty()] * len(images)
         for group in same_size(images, together=not self._device.startswith("cpu")):
             batch = [
                 torch.tensor(images[i].pixels).permute(2, 0, 1).to(self._device).float().div_(255) for i in group
@@ -79,7 +80,7 @@ class TorchvisionDetector:
                 found[i] = self._select(result, images[i].size)
         return found
 
-    def _select(self, result: Mapping[str, Any], size: tuple[int, int]) -> Detections:
+    def _select(self, result: Mapping[str, Any], size: tuple[int, int]) -> Objects:
         boxes, scores, labels = (result[key].cpu().numpy() for key in ("boxes", "scores", "labels"))
         rows = [row for row, label in enumerate(labels) if int(label) in self._keep and scores[row] >= self._conf]
         rows = rows[: self._max_det]  # torchvision sorts by score

@@ -25,8 +25,9 @@ from ..files import OutputFolder
 from ..hub.threads import same_threads
 from ..hub.trust import Copy, note, private_copy
 from ..lock import Lock
+from ..objects import Objects
 from ..protocols import Image, ModelInfo
-from ..types import Category, Detections
+from ..types import Category
 from ._batches import inside, same_size
 from ._classes import chosen
 from ._offline import offline, quiet_import, replaced, warm_up
@@ -54,8 +55,8 @@ class UltralyticsDetector:
         if len(keep) < len(model.names):
             self._options = {**options, "classes": sorted(keep)}
 
-    def detect(self, images: Sequence[Image]) -> list[Detections]:
-        found: list[Detections] = [Detections.empty()] * len(images)
+    def detect(self, images: Sequence[Image]) -> list[Objects]:
+        found: list[Objects] = [Objects.empty()] * len(images)
         for group in same_size(images, together=self._together):
             # For arrays ultralytics expects OpenCV's channel order, BGR.
             pixels = [np.ascontiguousarray(images[i].pixels[:, :, ::-1]) for i in group]
@@ -66,10 +67,10 @@ class UltralyticsDetector:
         return found
 
 
-def _detections(result: Any, size: tuple[int, int]) -> Detections:
+def _detections(result: Any, size: tuple[int, int]) -> Objects:
     boxes = result.boxes if result.boxes is not None else result.obb
     if boxes is None or not len(boxes):
-        return Detections.empty()
+        return Objects.empty()
     numbers = [value.detach().cpu().numpy() for value in (boxes.xyxy, boxes.conf, boxes.cls)]
     return inside(numbers[0], numbers[1], numbers[2].astype(np.int64) + 1, size)
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from ..errors import UntrustedWeights, UsageError, WeightsError, reason
 from ..files import OutputFolder, Scratch
-from ..sources.images import hash_tree
+from ..hub.hashing import hash_tree
 
 # Exports that hold numbers and a graph of known operators. What is not listed counts as able to run code.
 PLAIN_SUFFIXES = (".onnx", ".tflite", ".mnn", "_openvino_model", "_ncnn_model")

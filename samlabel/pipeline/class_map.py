@@ -11,8 +11,9 @@ import numpy as np
 
 from ..datasets.classes import read_class_map, renamed
 from ..errors import UsageError
+from ..objects import Objects
 from ..protocols import Detector, Image
-from ..types import Category, Detections
+from ..types import Category
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,11 +69,11 @@ class MappedDetector:
         self._new = class_map.categories(detector.info.categories)
         self.info = replace(detector.info, categories=tuple(sorted(set(self._new.values()), key=lambda one: one.id)))
 
-    def detect(self, images: Sequence[Image]) -> list[Detections]:
-        """One `Detections` an image, in the same order."""
+    def detect(self, images: Sequence[Image]) -> list[Objects]:
+        """One `Objects` an image, in the same order."""
         return [self._mapped(found) for found in self._detector.detect(images)]
 
-    def _mapped(self, found: Detections) -> Detections:
+    def _mapped(self, found: Objects) -> Objects:
         stay = np.isin(found.category_ids, list(self._new))
         ids = [self._new[int(old)].id for old in found.category_ids[stay]]
-        return Detections(found.boxes[stay], found.scores[stay], np.array(ids, dtype=np.int64))
+        return replace(found.take(stay), category_ids=np.array(ids, dtype=np.int64))

@@ -3,52 +3,56 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from dataclasses import replace
 
-if TYPE_CHECKING:
-    from ..options import Thresholds
-    from ..types import Annotation, Detections
+import numpy as np
+
+from ..objects import Objects
+from ..options import Thresholds
+from ..types import Annotation, Mask
 
 
 def why_dropped(annotation: Annotation, thresholds: Thresholds) -> str | None:
     """The reason why a candidate is no label, None when it is one."""
-    area = annotation.mask.area if annotation.mask is not None else 0
+    return _reason(annotation.mask, annotation.predicted_iou, annotation.stability_score, thresholds)
+
+
+def reasons(objects: Objects, thresholds: Thresholds) -> list[str | None]:
+    """`why_dropped` for each row."""
+    nothing = (None,) * len(objects)
+    ious = nothing if objects.predicted_ious is None else objects.predicted_ious.tolist()
+    stability = nothing if objects.stability_scores is None else objects.stability_scores.tolist()
+    rows = zip(objects.masks or nothing, ious, stability, strict=True)
+    return [_reason(mask, _known(iou), _known(stable), thresholds) for mask, iou, stable in rows]
+
+
+def usable(objects: Objects, size: tuple[int, int], dropped: Counter[str]) -> Objects:
+    """Objects with boxes clipped to the image; a box with no pixel inside is counted as `bad_box`."""
+    height, width = size
+    limits = np.array([width, height, width, height], dtype=np.float32)
+    finite = np.asarray(np.isfinite(objects.boxes).all(axis=1))  # (N,)
+    boxes = np.clip(np.where(finite[:, None], objects.boxes, 0), 0, limits)
+    keep = finite & (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
+    if not keep.all():
+        dropped["bad_box"] += int((~keep).sum())
+    return replace(objects, boxes=boxes).take(keep)
+
+
+def _reason(mask: Mask | None, iou: float | None, stability: float | None, thresholds: Thresholds) -> str | None:
+    area = mask.area if mask is not None else 0
     if area == 0:
         return "empty_mask"
     if area < thresholds.min_area:
         return "min_area"
-    if _below(annotation.predicted_iou, thresholds.pred_iou_thresh):
+    if _below(iou, thresholds.pred_iou_thresh):
         return "pred_iou_thresh"
-    if _below(annotation.stability_score, thresholds.stability_score_thresh):
+    if _below(stability, thresholds.stability_score_thresh):
         return "stability_score_thresh"
     return None
 
 
-def select(candidates: Iterable[Annotation], thresholds: Thresholds, dropped: Counter[str]) -> list[Annotation]:
-    """The candidates that pass, in order; every other is counted in `dropped` under its reason."""
-    kept = []
-    for candidate in candidates:
-        reason = why_dropped(candidate, thresholds)
-        if reason is None:
-            kept.append(candidate)
-        else:
-            dropped[reason] += 1
-    return kept
-
-
-def usable(detections: Detections, size: tuple[int, int], dropped: Counter[str]) -> Detections:
-    """Detections with boxes clipped to the image; a box with no pixel inside is counted as `bad_box`."""
-    import numpy as np
-
-    height, width = size
-    limits = np.array([width, height, width, height], dtype=np.float32)
-    finite = np.isfinite(detections.boxes).all(axis=1)  # (N,)
-    boxes = np.clip(np.where(finite[:, None], detections.boxes, 0), 0, limits)
-    keep = finite & (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
-    if not keep.all():
-        dropped["bad_box"] += int((~keep).sum())
-    return type(detections)(boxes[keep], detections.scores[keep], detections.category_ids[keep])
+def _known(value: float | None) -> float | None:
+    return None if value is None or value != value else value
 
 
 def _below(value: float | None, limit: float) -> bool:

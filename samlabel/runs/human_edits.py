@@ -18,7 +18,8 @@ from ..errors import Conflicted, ImageError, SamlabelError
 from ..file_state import hash_file, state_of
 from ..files import OutputFolder
 from ..progress import SILENT, Progress
-from ..sources.images import Source, header_size
+from ..sources.images import header_size
+from ..sources.source import Source
 from ..types import Annotation, Category, Dataset, ImageRecord
 from .hidden import HIDDEN
 from .journal import HUMAN, Journal, record_to_json

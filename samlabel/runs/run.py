@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields
 from functools import partial
 from pathlib import Path
@@ -15,27 +16,29 @@ from typing import Any
 from .. import formats
 from ..datasets.records import Records
 from ..errors import ImageChanged, ImageError, OutputExists, TooManyFailures
-from ..file_state import States, hash_file, is_same, state_of
+from ..file_state import hash_file, state_of
 from ..files import OutputFolder
 from ..formats import FormatOptions
 from ..image_files import ImageFiles
 from ..options import SPEC, RunSpec
-from ..pipeline.context import Labeled
-from ..pipeline.engine import Clock
+from ..pipeline.context import Clock, Labeled
 from ..progress import SILENT, Progress
+from ..protocols import ImageRef
 from ..reach import ANYWHERE
-from ..sources.images import Failed, Source, header_size
+from ..sources.images import Failed, header_size
+from ..sources.source import Source
 from ..types import Category, Dataset
 from .hidden import HIDDEN, read_json
 from .human_edits import Conflict, Made, accepted, edits, list_conflicts, take
 from .invalidation import carry_over, describe_difference, settings_hash
 from .journal import HUMAN, Journal, rewrite
 from .outputs import Outputs, edited_message
+from .unchanged import Unchanged
 
 SHOWN_FAILURES = 20
 FAILURES, MANIFEST = "failed.jsonl", "manifest.json"
 SETTINGS, OVERWRITING, JOURNAL = f"{HIDDEN}/settings.json", f"{HIDDEN}/overwriting.json", f"{HIDDEN}/journal.jsonl"
-TIMINGS, STATES = f"{HIDDEN}/last_run.json", f"{HIDDEN}/states.json"
+TIMINGS = f"{HIDDEN}/last_run.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +119,7 @@ class Run:
     written: bool = False  # whether this run wrote a format
     folder: OutputFolder = field(init=False)
     outputs: Outputs = field(init=False)
-    states: States = field(init=False)
+    unchanged: Unchanged = field(init=False)
 
     def __post_init__(self) -> None:
         self.folder = OutputFolder(self.out)
@@ -125,14 +128,30 @@ class Run:
     def journal(self) -> Path:
         return self.out / JOURNAL
 
-    def prepare(self) -> None:
-        """Compare the settings with those of the earlier run; under the lock."""
+    @contextmanager
+    def begin(self) -> Iterator[Begun]:
+        """The run with its journal open, once its settings agree with those of the earlier run; under the lock.
+
+        Raises OutputExists where they do not agree, Conflicted where people's work contradicts itself, and
+        TooManyFailures.
+        """
+        self.folder.mkdir(HIDDEN)
+        self._prepare()
+        settings = settings_hash(self.settings)
+        with Journal(self.journal, settings, categories=self.categories, below=self.folder) as journal:
+            self._stop_when_too_many_failed()
+            todo = self._todo(journal)
+            self._refuse_edited(todo)
+            yield Begun(tuple(todo), self, journal)
+
+    def _prepare(self) -> None:
+        """Compare the settings with those of the earlier run."""
         began = self.folder.kind(SETTINGS) is not None
         for name in () if began else (FAILURES, MANIFEST):
             if (self.out / name).exists():
                 raise OutputExists(f"{self.out / name} exists and samlabel did not write it; choose another --out")
         self.outputs = Outputs(self.out)
-        self.states = States(self.folder.read(STATES))
+        self.unchanged = Unchanged(self.source, self.folder)
         before = read_json(self.folder, SETTINGS)
         self._take_human_work(before)
         if self.overwrite:
@@ -164,11 +183,11 @@ class Run:
             text = json.dumps({"settings": settings_hash(self.settings)}) + "\n"
             self.folder.write(OVERWRITING, text, durable=True)
 
-    def todo(self, journal: Journal) -> list[str]:
-        """Pictures that no earlier run has finished, or that changed since."""
-        paths = self.stages.over(self.source.paths, "comparing with what is done")
-        todo = [path for path in paths if not self._is_done(journal, path) and not self._is_stale(path)]
-        self._keep_states()
+    def _todo(self, journal: Journal) -> list[ImageRef]:
+        """Images that no earlier run has finished, or that changed since."""
+        refs = self.stages.over(self.source.refs(), "comparing with what is done", total=len(self.source.paths))
+        todo = [ref for ref in refs if not self._is_done(journal, ref.name) and not self._is_stale(ref.name)]
+        self.unchanged.keep()
         return todo
 
     def _is_stale(self, path: str) -> bool:
@@ -179,28 +198,11 @@ class Run:
         if entry is None:
             return False
         try:
-            same = self._is_unchanged(journal, path)
+            same = self.unchanged.check(journal, path)
             return self._is_still_theirs(journal, path) if entry.human and not same else same
         except OSError:  # decoding it will say what is wrong
             del journal.entries[path]
             return False
-
-    def _is_unchanged(self, journal: Journal, path: str) -> bool:
-        """Whether an image is the one that its entry in the journal was made for; OSError where it is not there."""
-        entry, now = journal.entries[path], state_of(self.source.root / path)
-        if is_same(entry.stat, now):
-            return True
-        if not is_same(self.states.of(path, entry.sha256) or (), now):
-            if hash_file(self.source.root / path) != entry.sha256:
-                return False
-            self.states.note(path, entry.sha256, now)
-        journal.entries[path] = entry._replace(stat=now)
-        return True
-
-    def _keep_states(self) -> None:
-        text = self.states.text()
-        if text is not None:
-            self.folder.write(STATES, text, durable=True)
 
     def _take_human_work(self, before: dict[str, Any]) -> None:
         """Put labels that people edited or brought into the journal, before anything of it is redone."""
@@ -230,7 +232,7 @@ class Run:
             found = take(open_journal, brought, self.source, replacing=self.overwrite, progress=self.stages)
         list_conflicts(self.folder, found, stop=True)
 
-    def stop_when_too_many_failed(self) -> None:
+    def _stop_when_too_many_failed(self) -> None:
         """Raise TooManyFailures, with the list of them written."""
         if self.max_failures is None or len(self.failed) <= self.max_failures:
             return
@@ -263,14 +265,14 @@ class Run:
         self.failed.append(Failed(path, HUMAN, reason))
         return False
 
-    def refuse_edited(self, todo: list[str]) -> None:
+    def _refuse_edited(self, todo: list[ImageRef]) -> None:
         """Stop before hours of work when a person's edit will be in the way of the result."""
         if todo and not self.overwrite:
             for name in self.formats:
                 if name not in self.understood and (edited := self.outputs.edited(name)):
                     raise OutputExists(edited_message(self.out / name, edited))
 
-    def finish(
+    def _finish(
         self, done: Labeled | Failed, journal: Journal, total: int, progress: Callable[[Event], None] | None
     ) -> None:
         """Put one result where it cannot be lost."""
@@ -288,9 +290,9 @@ class Run:
             else:
                 progress(Event(done.record.path, count, total, objects=len(done.record.annotations)))
         if isinstance(done, Failed):
-            self.stop_when_too_many_failed()
+            self._stop_when_too_many_failed()
 
-    def close(self, journal: Journal, clock: Clock, started: float) -> Summary:
+    def _close(self, journal: Journal, clock: Clock, started: float) -> Summary:
         """Write label files from the journal, then the list of failures and the manifest."""
         finished = [path for path in self.source.paths if path in journal.entries]
         for path in finished:
@@ -298,7 +300,7 @@ class Run:
         list_conflicts(self.folder, self.conflicts, stop=False)
         kept: list[str] = []
         while True:
-            self.stop_when_too_many_failed()
+            self._stop_when_too_many_failed()
             paths = [path for path in finished if path in journal.entries]
             totals = journal.totals(self.stages.over(paths, "counting"))
             try:
@@ -308,7 +310,7 @@ class Run:
                 break
             except ImageChanged as error:  # all formats once more, without it
                 self._leave_out(journal, error.path, error.what)
-        self._keep_states()
+        self.unchanged.keep()
         self._write_failures()
         names = {category.id: category.name for category in journal.categories}
         counts = {names.get(key, str(key)): totals.categories[key] for key in sorted(totals.categories)}
@@ -362,7 +364,7 @@ class Run:
 
     def _leave_out_if_changed(self, journal: Journal, path: str) -> None:
         try:
-            if not self._is_unchanged(journal, path):
+            if not self.unchanged.check(journal, path):
                 self._leave_out(journal, path, ImageChanged(path).what)
         except OSError:
             self._leave_out(journal, path, "the image is gone since it was labeled")
@@ -408,6 +410,23 @@ class Run:
             "stages": stages,
         }
         self.folder.write(TIMINGS, json.dumps(says, indent=1) + "\n", durable=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """A run that was begun: `todo` is what is left to do; results are appended, and closing it writes the labels."""
+
+    todo: tuple[ImageRef, ...]
+    _run: Run
+    _journal: Journal
+
+    def append(self, done: Labeled | Failed, progress: Callable[[Event], None] | None = None) -> None:
+        """Put one result where it cannot be lost; TooManyFailures where it is one failure too many."""
+        self._run._finish(done, self._journal, len(self.todo), progress)
+
+    def close(self, clock: Clock, started: float) -> Summary:
+        """Write label files from the journal, then the list of failures and the manifest; `started` as perf_counter."""
+        return self._run._close(self._journal, clock, started)
 
 
 def where(folder: Path) -> Path:

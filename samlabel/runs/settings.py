@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any
 from .. import detectors
 from ..file_state import hash_file, is_unchanged, state_of
 from ..files import OutputFolder
+from ..hub.hashing import hash_tree
 from ..option_info import OptionInfo, Options, Touches, changed, groups_of, options_of
 from ..options import RunSpec
 from ..pipeline.class_map import ClassMap
-from ..pipeline.engine import Models
+from ..pipeline.stages import Models
 from ..protocols import Detector, Segmenter
-from ..sources.images import Source, hash_tree
+from ..sources.source import Source
 from ..types import Category
 from .hidden import HIDDEN, read_json
 
@@ -217,15 +218,15 @@ def _follow(settings: Mapping[str, Any], asked: Asked) -> bool:
     return models and all(settings[key] == value for key, value in own.items())
 
 
-def segmenter_settings(segmenter: Segmenter | SamSegmenter) -> dict[str, Any]:
+def segmenter_settings(segmenter: Segmenter[Any] | SamSegmenter) -> dict[str, Any]:
     """What of a segmenter decides what the masks are; None for what one of a third party does not say."""
     info = segmenter.info
-    return {"name": info.name, "weights": info.weights, "dtype": info.dtype, "backend": info.backend}
+    return {"name": info.name, "weights": info.weights_sha256, "dtype": info.dtype, "backend": info.backend}
 
 
 def detector_settings(detector: Detector) -> dict[str, Any]:
     """What of a detector decides what the boxes are; None for what one of a third party does not say."""
-    return {"name": detector.info.name, "weights": detector.info.weights}
+    return {"name": detector.info.name, "weights": detector.info.weights_sha256}
 
 
 def relative(source: Source, out: Path) -> str:

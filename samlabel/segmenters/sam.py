@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from ..cores import MOST_AT_ONCE
 from ..errors import ImageError, SamlabelError, UnknownName, UsageError, WeightsError
@@ -15,16 +17,16 @@ from ..files import OutputFolder
 from ..hub.memory import is_out_of_memory, release
 from ..hub.weights import Checkpoint, state, verify
 from ..lock import Lock
+from ..objects import FloatArray, Objects
 from ..options import Grid
 from ..plugins import Registry
 from ..protocols import ModelInfo
-from ..types import Annotation, Box, Mask
+from ..types import Box, Mask
 
 if TYPE_CHECKING:
     from sam import Embedding, Sam, Variant
 
     from ..protocols import Image
-    from ..types import Detections
 
 PROMPTS_AT_ONCE = 64  # their low-res logits are 16 MB
 STABILITY_OFFSET = 1.0
@@ -50,28 +52,31 @@ class SamSegmenter:
         large = (model.variant.params or 0) > 50_000_000  # its encoder takes a gigabyte for each image
         self.info = ModelInfo(
             model.variant.name,
-            weights=weights,
+            weights_sha256=weights,
+            license=model.variant.licence,
             dtype=str(model.dtype).removeprefix("torch."),
             backend=model.backend,
             device=model.device.type,
             thread_safe=True,  # an embedding is a value; the model keeps nothing of an image
             max_concurrency=2 if large else MOST_AT_ONCE,
+            prompts=frozenset({"box", "everything"}),
         )
         self._model = model
         self.grid = grid
 
-    def embed(self, image: Image) -> Embedding:
-        """The image embedding that `segment` takes."""
+    def embed(self, images: Sequence[Image]) -> list[Embedding]:
+        """One image embedding an image, in the same order."""
         with _our_errors():
-            return self._model.embed(image.pixels)
+            return [self._model.embed(image.pixels) for image in images]
 
-    def segment(self, embedding: Embedding, detections: Detections) -> Iterator[Annotation]:
-        """One annotation for each detection, in order, however poor its mask is."""
+    def segment(self, embedding: Embedding, objects: Objects) -> Objects:
+        """The same objects with the masks that their boxes prompt, however poor."""
         step, start = PROMPTS_AT_ONCE, 0
-        while start < len(detections):
+        columns = _Columns()
+        while start < len(objects):
             chunk = slice(start, start + step)
             try:
-                found = self._segment(embedding, detections, chunk)
+                found = self._predicted(embedding, objects.boxes[chunk])
             except (MemoryError, RuntimeError) as error:
                 if step == 1 or not is_out_of_memory(error):
                     raise
@@ -80,38 +85,29 @@ class SamSegmenter:
             if found is None:
                 release()  # here, where the error and the tensors in its traceback are gone
                 continue
-            yield from found
+            columns.add(found)
             start = chunk.stop
+        return replace(
+            objects,
+            boxes=np.array([mask.box for mask in columns.masks]),
+            masks=tuple(columns.masks),
+            predicted_ious=np.array(columns.predicted_ious),
+            stability_scores=np.array(columns.stability_scores, dtype=np.float64),
+            prompt_boxes=objects.boxes,
+        )
 
-    def _segment(self, embedding: Embedding, detections: Detections, chunk: slice) -> list[Annotation]:
-        boxes = detections.boxes[chunk]
+    def _predicted(self, embedding: Embedding, boxes: FloatArray) -> _Columns:
         with _our_errors():
             prediction = self._model.predict(embedding, boxes=boxes.copy())  # torch warns about locked arrays
-        masks = prediction.rles(stability_offset=STABILITY_OFFSET)
-        rows = zip(
-            masks,
+        masks = list(prediction.rles(stability_offset=STABILITY_OFFSET))
+        return _Columns(
+            [Mask(mask.size, mask.counts) for mask in masks],
             prediction.predicted_iou[:, 0].tolist(),
-            boxes.tolist(),
-            detections.scores[chunk].tolist(),
-            detections.category_ids[chunk].tolist(),
-            strict=True,
+            [mask.stability_score for mask in masks],
         )
-        return [
-            Annotation(
-                category_id=category,
-                box=mask.box,
-                mask=Mask(mask.size, mask.counts),
-                score=round(score, 6),  # float32 holds no more
-                predicted_iou=predicted_iou,
-                stability_score=mask.stability_score,
-                prompt_box=tuple(box),
-                source=self.info.name,
-            )
-            for mask, predicted_iou, box, score, category in rows
-        ]
 
-    def generate(self, image: Image, embedding: Embedding | None = None, *, boxes: Any = None) -> Iterator[Annotation]:
-        """Annotations of category 1 for everything that a grid of points finds, or for `boxes` (N, 4) XYXY."""
+    def generate(self, image: Image, embedding: Embedding | None = None, *, boxes: Any = None) -> Objects:
+        """Objects of category 1 for everything that a grid of points finds, or for `boxes` (N, 4) XYXY."""
         from sam import SamAutomaticMaskGenerator
 
         grid, found = self.grid, None
@@ -126,19 +122,32 @@ class SamSegmenter:
                 grid = replace(grid, points_per_batch=grid.points_per_batch // 2)
             if found is None:
                 release()
-        for one in found:
-            mask = _mask(one["segmentation"])
-            yield Annotation(
-                category_id=1,
-                box=mask.box,
-                mask=mask,
-                predicted_iou=float(one["predicted_iou"]),
-                stability_score=float(one["stability_score"]),
-                point_coords=tuple((float(x), float(y)) for x, y in one["point_coords"]),
-                crop_box=_corners(one["crop_box"]),
-                prompt_box=_corners(one["prompt_box"]) if "prompt_box" in one else None,
-                source=self.info.name,
-            )
+        masks = [_mask(one["segmentation"]) for one in found]
+        prompted = bool(found) and "prompt_box" in found[0]
+        return Objects(
+            boxes=np.array([mask.box for mask in masks]),
+            category_ids=np.ones(len(found), np.int64),
+            masks=tuple(masks),
+            predicted_ious=np.array([float(one["predicted_iou"]) for one in found]),
+            stability_scores=np.array([float(one["stability_score"]) for one in found]),
+            point_coords=tuple(tuple((float(x), float(y)) for x, y in one["point_coords"]) for one in found),
+            crop_boxes=np.array([_corners(one["crop_box"]) for one in found]),
+            prompt_boxes=np.array([_corners(one["prompt_box"]) for one in found]) if prompted else None,
+        )
+
+
+@dataclass(slots=True)
+class _Columns:
+    """What was predicted for some boxes."""
+
+    masks: list[Mask] = field(default_factory=list)
+    predicted_ious: list[float] = field(default_factory=list)
+    stability_scores: list[float | None] = field(default_factory=list)
+
+    def add(self, other: _Columns) -> None:
+        self.masks += other.masks
+        self.predicted_ious += other.predicted_ious
+        self.stability_scores += other.stability_scores
 
 
 def load(

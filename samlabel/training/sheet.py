@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..review.overlay import category_colour, draw
-from ..types import Annotation
 from .photos import tight_box
 from .quality import instances, iou, spread
 
@@ -66,10 +65,7 @@ def boxes(data: Path, *, photos: int = 24, across: int = 4) -> Picture:
     for photo in spread(quality.photos(data, quality.COMPLETE), photos):
         pixels = np.asarray(Image.open(data / photo.path).convert("RGB"))
         (found,) = detector.detect([Input(photo.path, pixels)])
-        objects = [
-            Annotation(category_id=int(kind), box=tuple(float(v) for v in box), score=float(score))  # type: ignore[arg-type]
-            for box, score, kind in zip(found.boxes, found.scores, found.category_ids, strict=True)
-        ]
+        objects = found.annotations()
         known = sum(not one.crowd for one in photo.truths)
         cells.append(
             (draw(pixels, objects, detector.info.categories).picture, f"{len(objects)} found, {known} labeled")

@@ -31,7 +31,7 @@ def use_fakes(pause: float = 0.0) -> None:
     """Every annotate of this process sees drawn rectangles; journal, writers and command line are the real ones."""
     import samlabel.annotate
     import samlabel.runs.settings
-    from samlabel.pipeline.engine import Models
+    from samlabel.pipeline.stages import Models
 
     samlabel.runs.settings._shipped_weights = lambda: []  # not asked for, and maybe not readable for another user
     samlabel.annotate._models = lambda *_, **__: Models(fakes.Detector(), fakes.Segmenter(pause=pause))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,9 +13,10 @@ from typing import Any
 import numpy as np
 
 from samlabel.errors import UnknownName
+from samlabel.objects import Objects
 from samlabel.protocols import Image, ModelInfo
 from samlabel.runs.journal import record_to_json
-from samlabel.types import Annotation, Category, Dataset, Detections, Mask
+from samlabel.types import Annotation, Category, Dataset, Mask
 
 RED, BLUE, GREY = (200, 0, 0), (0, 0, 200), (128, 128, 128)
 COLOURS = {1: RED, 7: BLUE}  # ids with a gap, as COCO has
@@ -40,7 +42,7 @@ class Detector:
     def __init__(self) -> None:
         self.batches: list[list[str]] = []
 
-    def detect(self, images: Sequence[Image]) -> list[Detections]:
+    def detect(self, images: Sequence[Image]) -> list[Objects]:
         self.batches.append([image.path for image in images])
         if any("cursed" in image.path for image in images):
             raise RuntimeError("a shape that no layer takes")
@@ -50,35 +52,40 @@ class Detector:
 class Segmenter:
     """The pixels in a box that are not grey."""
 
-    info = ModelInfo("boxes", weights="none")
+    info = ModelInfo("boxes", weights_sha256="none", prompts=frozenset({"box", "everything"}))
 
     def __init__(self, *, pause: float = 0.0) -> None:
         self.embedded: list[str] = []
         self._pause = pause
 
-    def embed(self, image: Image) -> np.ndarray:
+    def embed(self, images: Sequence[Image]) -> list[np.ndarray]:
+        return [self.encode(image) for image in images]
+
+    def encode(self, image: Image) -> np.ndarray:
         self.embedded.append(image.path)
         time.sleep(self._pause)
         return image.pixels
 
-    def segment(self, embedding: np.ndarray, detections: Detections) -> Iterator[Annotation]:
-        for box, score, category in zip(detections.boxes, detections.scores, detections.category_ids, strict=True):
-            yield outline(embedding, box, float(score), int(category))
+    def segment(self, embedding: np.ndarray, objects: Objects) -> Objects:
+        scores = np.full(len(objects), 0.9) if objects.scores is None else objects.scores
+        rows = zip(objects.boxes, scores, objects.category_ids, strict=True)
+        found = Objects.of(outline(embedding, box, float(score), int(category)) for box, score, category in rows)
+        return replace(found, row_ids=objects.row_ids, sources=objects.sources)
 
-    def generate(self, image: Image, embedding: Any = None) -> Iterator[Annotation]:
-        detections = find(image.pixels)
-        for box in detections.boxes:
-            yield outline(image.pixels, box, None, 1)
+    def generate(self, image: Image, embedding: Any, *, boxes: Any = None) -> Objects:
+        return Objects.of(outline(image.pixels, box, None, 1) for box in find(image.pixels).boxes)
 
 
-def find(pixels: np.ndarray) -> Detections:
+def find(pixels: np.ndarray) -> Objects:
     boxes, ids = [], []
     for category, colour in COLOURS.items():
         ys, xs = np.nonzero((pixels == colour).all(axis=2))
         if len(xs):
             boxes.append([xs.min(), ys.min(), xs.max() + 1, ys.max() + 1])
             ids.append(category)
-    return Detections(np.array(boxes).reshape(-1, 4), np.full(len(boxes), 0.9), np.array(ids))
+    return Objects(
+        boxes=np.array(boxes).reshape(-1, 4), category_ids=np.array(ids, np.int64), scores=np.full(len(boxes), 0.9)
+    )
 
 
 def outline(pixels: np.ndarray, box: Any, score: float | None, category: int) -> Annotation:

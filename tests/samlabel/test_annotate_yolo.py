@@ -4,39 +4,35 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image as Pillow
 
-from samlabel import Annotation, Detections, Image, Mask, ModelInfo, TrustOptions, auto_annotate
+from samlabel import Image, Mask, ModelInfo, Objects, TrustOptions, auto_annotate
 from tests.tiny_yolo import SHAPES, SIDE, draw_shapes
 
 
 class Colourful:
     """Pixels in a box that are no grey: exact on drawn shapes, so that only the detector can be wrong."""
 
-    info = ModelInfo("colourful", weights="none")
+    info = ModelInfo("colourful", weights_sha256="none")
 
-    def embed(self, image: Image) -> np.ndarray:
-        pixels = image.pixels.astype(int)
-        return pixels.max(axis=2) - pixels.min(axis=2) > 100
+    def embed(self, images: Sequence[Image]) -> list[np.ndarray]:
+        pixels = [image.pixels.astype(int) for image in images]
+        return [one.max(axis=2) - one.min(axis=2) > 100 for one in pixels]
 
-    def segment(self, embedding: np.ndarray, detections: Detections) -> Iterator[Annotation]:
-        for box, score, category_id in zip(detections.boxes, detections.scores, detections.category_ids, strict=True):
-            x0, y0, x1, y1 = (round(float(v)) for v in box)
+    def segment(self, embedding: np.ndarray, objects: Objects) -> Objects:
+        masks = []
+        for x0, y0, x1, y1 in objects.boxes.round().astype(int).tolist():
             inside = np.zeros_like(embedding)
             inside[y0:y1, x0:x1] = embedding[y0:y1, x0:x1]
-            mask = Mask.from_pixels(inside)
-            yield Annotation(
-                int(category_id), mask.box, mask, float(score), 1.0, 1.0, prompt_box=tuple(map(float, box))
-            )
-
-    def generate(self, image: Image, embedding: Any = None) -> Iterator[Annotation]:
-        raise AssertionError("a detector was given")
+            masks.append(Mask.from_pixels(inside))
+        boxes = np.array([mask.box for mask in masks])
+        return replace(objects, boxes=boxes, masks=tuple(masks), prompt_boxes=objects.boxes)
 
 
 def test_a_real_yolo_names_each_mask_by_its_own_shape(tiny_yolo: Path, tmp_path: Path) -> None:

@@ -35,7 +35,7 @@ def run(capsys: pytest.CaptureFixture[str]) -> Any:
 @pytest.fixture
 def drawn_models(fakes: ModuleType, monkeypatch: pytest.MonkeyPatch, plain_formats: None) -> None:
     """Models that see drawings, whatever the command line names."""
-    from samlabel.pipeline.engine import Models
+    from samlabel.pipeline.stages import Models
 
     monkeypatch.setattr("samlabel.annotate._models", lambda *_, **__: Models(fakes.Detector(), fakes.Segmenter()))
 
@@ -195,7 +195,7 @@ import sys
 sys.path[:0] = [{str(Path(__file__).parent)!r}, {str(ROOT)!r}]
 import fakes, samlabel.annotate, samlabel.cli
 from samlabel import formats
-from samlabel.pipeline.engine import Models
+from samlabel.pipeline.stages import Models
 formats.write, formats.names, formats.get = fakes.write, fakes.names, fakes.get
 pause = float(sys.argv.pop())
 samlabel.annotate._models = lambda *a, **k: Models(fakes.Detector(), fakes.Segmenter(pause=pause))

@@ -16,6 +16,7 @@ from pycocotools import mask as coco
 
 from samlabel.errors import OutputExists
 from samlabel.generate import COLUMNS, generate, names
+from samlabel.objects import Objects
 from samlabel.options import GRID, Grid
 from samlabel.protocols import ModelInfo
 from samlabel.types import Annotation, Mask
@@ -26,11 +27,23 @@ class Rings:
 
     def __init__(self, grid: Grid = GRID, *, fails: dict[str, Exception] | None = None, **named: str) -> None:
         self.grid, self._fails = grid, fails or {}
-        self.info = replace(ModelInfo("rings", device="cpu"), **named)  # dtype, weights, ...
+        info = ModelInfo("rings", device="cpu", prompts=frozenset({"everything"}))
+        self.info = replace(info, **named)  # dtype, weights, ...
+        self.made: list[str] = []
 
-    def generate(self, image: Any, embedding: Any = None, *, boxes: Any = None) -> Any:
+    def embed(self, images: Any) -> Any:
+        return [None for _ in images]
+
+    def segment(self, embedding: Any, objects: Any) -> Any:
+        raise AssertionError("nobody asks for masks of boxes")
+
+    def generate(self, image: Any, embedding: Any, *, boxes: Any = None) -> Objects:
         if image.path in self._fails:
             raise self._fails[image.path]
+        self.made.append(image.path)
+        return Objects.of(self._found(image, boxes))
+
+    def _found(self, image: Any, boxes: Any) -> Any:
         if boxes is not None:
             for x0, y0, x1, y1 in boxes.astype(int).tolist():
                 pixels = np.zeros(image.size, bool)
@@ -129,9 +142,9 @@ def test_a_second_run_does_only_what_is_missing(photos: Path, tmp_path: Path) ->
 class Breaking(Rings):
     """Its second mask is one that cannot be written."""
 
-    def generate(self, image: Any, embedding: Any = None, *, boxes: Any = None) -> Any:
-        found = list(super().generate(image, embedding, boxes=boxes))
-        yield from [found[0], replace(found[0], crop_box=None)]
+    def generate(self, image: Any, embedding: Any, *, boxes: Any = None) -> Objects:
+        found = super().generate(image, embedding, boxes=boxes).annotations()
+        return Objects.of([found[0], replace(found[0], crop_box=None)])
 
 
 def test_a_run_that_breaks_leaves_no_half_folder(photos: Path, tmp_path: Path) -> None:
@@ -189,7 +202,10 @@ class TestOtherSettings:
         [
             ("grid.points_per_side was 32, is 64", lambda photos, fakes: (photos, Rings(DENSE), {})),
             ("segmenter.name was rings, is discs", lambda photos, fakes: (photos, Rings(name="discs"), {})),
-            ("segmenter.weights was the default, is 12ab", lambda photos, fakes: (photos, Rings(weights="12ab"), {})),
+            (
+                "segmenter.weights was the default, is 12ab",
+                lambda photos, fakes: (photos, Rings(weights_sha256="12ab"), {}),
+            ),
             (
                 "segmenter.dtype was the default, is bfloat16",
                 lambda photos, fakes: (photos, Rings(dtype="bfloat16"), {}),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 import weakref
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -13,10 +12,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from samlabel.objects import Objects
 from samlabel.options import Grid, Thresholds
-from samlabel.pipeline.engine import Models, label, read_ahead
-from samlabel.sources.images import scan
-from samlabel.types import Detections
+from samlabel.pipeline.engine import label
+from samlabel.pipeline.executors import Threads
+from samlabel.pipeline.reading import read_ahead
+from samlabel.pipeline.stages import Models
+from samlabel.sources.folder import scan
 
 AT_ONCE = 2
 # Of a picture each: two in work and one finished, one read and two waiting, one on its way from there to here.
@@ -36,18 +38,18 @@ def counting(fakes: ModuleType) -> Any:
             self.threads: set[str] = set()
             self._lock = threading.Lock()
 
-        def embed(self, image: Any) -> Any:
+        def encode(self, image: Any) -> Any:
             with self._lock:
                 self.threads.add(threading.current_thread().name)
                 self.alive.add(image.path)
                 weakref.finalize(image.pixels, self.alive.discard, image.path)
                 self.most = max(self.most, len(self.alive))
-                return super().embed(image)
+                return super().encode(image)
 
-        def segment(self, embedding: Any, detections: Any) -> Iterator[Any]:
+        def segment(self, embedding: Any, objects: Any) -> Any:
             with self._lock:
-                self.prompts += len(detections)
-            return super().segment(embedding, detections)
+                self.prompts += len(objects)
+            return super().segment(embedding, objects)
 
     return Counting()
 
@@ -55,7 +57,7 @@ def counting(fakes: ModuleType) -> Any:
 def labelled(folder: Path, models: Models, *, at_once: int = AT_ONCE) -> list[Any]:
     source = scan(folder)
     found = []
-    for one in label(read_ahead(source.root, source.paths), models, Thresholds(), at_once=at_once):
+    for one in label(read_ahead(source, source.refs()), models.stages(Thresholds()), executor=Threads(at_once)):
         found.append(one)
     return found
 
@@ -90,7 +92,7 @@ def test_a_box_costs_one_prompt_and_the_pieces_do_not_grow(count: int) -> None:
     pieces: list[int] = []
 
     class Model:
-        variant, device = SimpleNamespace(name="x", params=1), SimpleNamespace(type="cpu")
+        variant, device = SimpleNamespace(name="x", params=1, licence=None), SimpleNamespace(type="cpu")
         mask_threshold, dtype, backend = 0.0, "torch.float32", "torch"
 
         def predict(self, embedding: Any, *, boxes: np.ndarray) -> Any:
@@ -106,6 +108,8 @@ def test_a_box_costs_one_prompt_and_the_pieces_do_not_grow(count: int) -> None:
     segmenter = SamSegmenter(Model(), weights="", grid=Grid())  # type: ignore[arg-type]
     boxes = np.tile([[1.0, 1, 6, 6]], (count, 1))
     embedding: Any = SimpleNamespace(size=(16, 16))
-    found = list(segmenter.segment(embedding, Detections(boxes, np.ones(count), np.ones(count))))
+    found = segmenter.segment(
+        embedding, Objects(boxes=boxes, category_ids=np.ones(count, np.int64), scores=np.ones(count))
+    )
     assert len(found) == sum(pieces) == count
     assert max(pieces) <= PROMPTS_AT_ONCE

@@ -10,7 +10,9 @@ import pytest
 from PIL import Image as pillow
 
 from samlabel.errors import ImageError, UsageError
-from samlabel.sources.images import decode, hash_tree, scan
+from samlabel.hub.hashing import hash_tree
+from samlabel.sources.folder import scan
+from samlabel.sources.images import decode
 
 
 def picture(path: Path, colour: Any = (10, 20, 30), *, mode: str = "RGB", size: tuple[int, int] = (4, 3)) -> Path:

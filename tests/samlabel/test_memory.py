@@ -49,8 +49,8 @@ def test_a_mask_stage_without_memory_is_tried_once_more_and_then_fails_alone(
     photos: Path, tmp_path: Path, fakes: ModuleType
 ) -> None:
     class Tight(fakes.Segmenter):  # type: ignore[name-defined, misc]
-        def embed(self, image: Any) -> Any:
-            found = super().embed(image)
+        def encode(self, image: Any) -> Any:
+            found = super().encode(image)
             if image.path == "a.png" or self.embedded.count(image.path) == 1:
                 raise MemoryError
             return found
@@ -81,13 +81,13 @@ def test_points_are_decoded_fewer_at_once_when_memory_runs_out(monkeypatch: pyte
 
     monkeypatch.setattr(sam, "SamAutomaticMaskGenerator", Generator)
     model: Any = SimpleNamespace(
-        variant=SimpleNamespace(name="x", params=1),
+        variant=SimpleNamespace(name="x", params=1, licence=None),
         dtype="float32",
         backend="torch",
         device=SimpleNamespace(type="cpu"),
     )
     segmenter = SamSegmenter(model, weights="", grid=Grid(points_per_batch=64))
-    assert list(segmenter.generate(Image("a", np.zeros((4, 4, 3), np.uint8)))) == []
+    assert len(segmenter.generate(Image("a", np.zeros((4, 4, 3), np.uint8)))) == 0
     assert asked == [64, 32, 16, 8]
 
 
@@ -136,10 +136,10 @@ def test_two_thousand_boxes_on_one_image_take_the_memory_of_a_few(tmp_path: Path
 from types import SimpleNamespace as Some
 import numpy as np, torch
 from sam import Prediction
-from samlabel import Detections
+from samlabel import Objects
 from samlabel.segmenters.sam import Grid, SamSegmenter
 class Model:  # as large an answer as a real one's, without the arithmetic
-    variant, dtype, backend, device = Some(name="x", params=1), "float32", "torch", Some(type="cpu")
+    variant, dtype, backend, device = Some(name="x", params=1, licence=None), "float32", "torch", Some(type="cpu")
     def predict(self, embedding, *, boxes):
         logits = torch.full((len(boxes), 1, 256, 256), -9.0)
         logits[:, :, 5:9, 5:9] = 9.0
@@ -147,8 +147,8 @@ class Model:  # as large an answer as a real one's, without the arithmetic
 segmenter = SamSegmenter(Model(), weights="", grid=Grid())
 def run(count):
     boxes = np.tile([[5.0, 5, 9, 9]], (count, 1))
-    found = segmenter.segment(Some(size=(3000, 4000)), Detections(boxes, np.ones(count), np.ones(count)))
-    return sum(60 * 60 < one.mask.area < 66 * 66 for one in found)
+    found = segmenter.segment(Some(size=(3000, 4000)), Objects(boxes=boxes, category_ids=np.ones(count)))
+    return sum(60 * 60 < mask.area < 66 * 66 for mask in found.masks)
 run(32)
 before = start()
 print(run(2000), grown(before))  # their logits at full size would take 96 GB

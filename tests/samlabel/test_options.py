@@ -141,6 +141,7 @@ crop-n-layers crop-nms-thresh crop-overlap-ratio crop-n-points-downscale-factor 
 FLAGS = {
     "annotate": f"""pictures out/o format/f detector sam sam-checkpoint device dtype backend conf iou imgsz max-det
     classes map rename trust-weights trust-sha256 pred-iou-thresh stability-score-thresh min-area
+    duplicate-iou duplicate-containment agnostic-nms
     {GRID.replace("pred-iou-thresh stability-score-thresh ", "")} images overwrite accept follow-links update
     fail-fast max-failures workers max-pixels config log json quiet/q""",
     "generate": f"""images input output/out/o output-form convert-to-rle model-type/sam checkpoint/sam-checkpoint device

@@ -6,22 +6,30 @@ from collections.abc import Generator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any, get_origin, get_type_hints
 
+import numpy as np
 import pytest
 
 from samlabel.errors import SamlabelError, UsageError
-from samlabel.options import Thresholds
-from samlabel.pipeline.context import Labeled
-from samlabel.pipeline.engine import Clock, Models, Waits, label, pixels_of, read_ahead
-from samlabel.pipeline.workers import in_order
-from samlabel.sources.images import Decoded, Encoded, Failed, encoded, scan
+from samlabel.objects import Objects
+from samlabel.options import Duplicates, Thresholds
+from samlabel.pipeline.context import Clock, ImageContext, Labeled
+from samlabel.pipeline.engine import label
+from samlabel.pipeline.executors import INLINE, Threads, in_order
+from samlabel.pipeline.nms import survivors
+from samlabel.pipeline.reading import Waits, read_ahead
+from samlabel.pipeline.stages import Models
+from samlabel.protocols import ImageRef, ModelInfo
+from samlabel.sources.folder import Folder, scan
+from samlabel.sources.images import Encoded, Failed, encoded
+from samlabel.types import Mask
 
 
 def run(folder: Path, models: Models, *, batch: int = 1) -> list[Labeled | Failed]:
     source = scan(folder)
-    return list(label(read_ahead(source.root, source.paths), models, Thresholds(), batch=batch))
+    return list(label(read_ahead(source, source.refs()), models.stages(Thresholds()), batch=batch))
 
 
 def test_box_class_score_and_mask_of_one_object_stay_together(photos: Path, fakes: ModuleType) -> None:
@@ -69,12 +77,12 @@ def test_a_bad_image_fails_alone_and_in_its_place(photos: Path, fakes: ModuleTyp
 
 def test_a_segmenter_that_loses_or_swaps_objects_stops_the_run(photos: Path, fakes: ModuleType) -> None:
     class Loses(fakes.Segmenter):
-        def segment(self, embedding: Any, detections: Any) -> Any:
-            return iter(list(super().segment(embedding, detections))[1:])
+        def segment(self, embedding: Any, objects: Any) -> Any:
+            return super().segment(embedding, objects).take(range(1, len(objects)))
 
     class Swaps(fakes.Segmenter):
-        def segment(self, embedding: Any, detections: Any) -> Any:
-            return iter(list(super().segment(embedding, detections))[::-1])
+        def segment(self, embedding: Any, objects: Any) -> Any:
+            return replace(super().segment(embedding, objects), category_ids=objects.category_ids[::-1])
 
     for faulty in (Loses(), Swaps()):
         with pytest.raises(SamlabelError, match="labels would be swapped"):
@@ -90,23 +98,24 @@ def test_a_detector_that_answers_for_fewer_images_stops_the_run(photos: Path, fa
         run(photos, Models(Short(), fakes.Segmenter()))
 
 
-def test_reading_ahead_is_bounded_and_ends_with_its_reader(
-    tmp_path: Path, fakes: ModuleType, monkeypatch: pytest.MonkeyPatch
-) -> None:
+class Repeating(Folder):
+    """A source whose images are all one file; counts how many were opened."""
+
+    opened = 0
+
+    def open(self, ref: ImageRef, *, max_pixels: int = 10**6) -> Encoded:
+        Repeating.opened += 1
+        return encoded(self.root, "a.png", max_pixels=max_pixels)
+
+
+def test_reading_ahead_is_bounded_and_ends_with_its_reader(tmp_path: Path, fakes: ModuleType) -> None:
     fakes.draw(tmp_path / "a.png")
-    decoded: list[str] = []
-
-    def counting(root: Path, path: str, *, max_pixels: int) -> Encoded:
-        decoded.append(path)
-        return encoded(root, "a.png", max_pixels=max_pixels)
-
-    monkeypatch.setattr("samlabel.pipeline.engine.encoded", counting)
-    before = threading.active_count()
-    stream = read_ahead(tmp_path, (f"{i}.png" for i in range(1000)), ahead=2)
+    Repeating.opened, before = 0, threading.active_count()
+    stream = read_ahead(Repeating(tmp_path, ()), (ImageRef(f"{i}.png") for i in range(1000)), ahead=2)
     next(stream)
     time.sleep(0.2)
-    assert len(decoded) <= 4  # one taken, two waiting, one in the hand of the thread
-    stream.close()  # type: ignore[attr-defined]
+    assert Repeating.opened <= 4  # one taken, two waiting, one in the hand of the thread
+    stream.close()
     assert threading.active_count() == before
 
 
@@ -120,26 +129,26 @@ def test_the_pictures_in_memory_do_not_grow_with_their_number(tmp_path: Path, fa
     most = 0
 
     class Watching(fakes.Segmenter):
-        def embed(self, image: Any) -> Any:
+        def encode(self, image: Any) -> Any:
             nonlocal most
             alive.add(image.path)
             weakref.finalize(image.pixels, alive.discard, image.path)
             most = max(most, len(alive))
-            return super().embed(image)
+            return super().encode(image)
 
     source = scan(tmp_path)
-    for _ in label(read_ahead(source.root, source.paths), Models(fakes.Detector(), Watching()), Thresholds()):
+    for _ in label(read_ahead(source, source.refs()), Models(fakes.Detector(), Watching()).stages(Thresholds())):
         pass
     assert 1 <= most <= 3
 
 
-def test_a_fault_in_the_reading_thread_reaches_the_caller(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(*_: object, **__: object) -> Encoded:
-        raise KeyError("a mistake of ours")
+def test_a_fault_in_the_reading_thread_reaches_the_caller(tmp_path: Path) -> None:
+    class Broken(Folder):
+        def open(self, ref: ImageRef, *, max_pixels: int = 0) -> Encoded:
+            raise KeyError("a mistake of ours")
 
-    monkeypatch.setattr("samlabel.pipeline.engine.encoded", broken)
     with pytest.raises(KeyError, match="a mistake of ours"):
-        list(read_ahead(tmp_path, ["a.png"]))
+        list(read_ahead(Broken(tmp_path, ()), [ImageRef("a.png")]))
 
 
 def test_seconds_by_stage_add_up_as_floats() -> None:
@@ -170,24 +179,24 @@ def test_images_in_memory_together_stay_below_max_pixels(
     def counted(images: Any) -> Any:
         nonlocal alive, most
         for image in images:
-            if isinstance(image, Decoded):
+            if isinstance(image, ImageContext):
                 with lock:
-                    alive += pixels_of(image)
+                    alive += image.pixels
                     most = max(most, alive)
-                image = replace(image, release=partial(let_go, image))
+                image.on_release = partial(let_go, image.pixels, image.on_release)
             yield image
             del image
 
-    def let_go(image: Decoded) -> None:
+    def let_go(pixels: int, then: Any) -> None:
         nonlocal alive
         with lock:
-            alive -= pixels_of(image)
-        image.release()
+            alive -= pixels
+        then()
 
     source = scan(tmp_path)
-    images = read_ahead(source.root, source.paths, threads=2, max_pixels=1600)
-    models = Models(fakes.Detector(), fakes.Segmenter())
-    found = list(label(counted(images), models, Thresholds(), batch=batch, at_once=at_once))
+    images = read_ahead(source, source.refs(), threads=2, max_pixels=1600)
+    stages = Models(fakes.Detector(), fakes.Segmenter()).stages(Thresholds())
+    found = list(label(counted(images), stages, batch=batch, executor=Threads(at_once) if at_once else INLINE))
     assert [type(one) for one in found] == [Labeled] * len(sizes)
     assert 1600 <= most <= 1600
 
@@ -196,9 +205,8 @@ def test_an_image_beyond_max_pixels_fails_alone(tmp_path: Path, fakes: ModuleTyp
     fakes.draw(tmp_path / "a.png", size=(20, 20))
     fakes.draw(tmp_path / "b.png", size=(50, 50))
     fakes.draw(tmp_path / "c.png", size=(20, 20))
-    found = [
-        one for one in read_ahead(tmp_path, ["a.png", "b.png", "c.png"], max_pixels=900) if not isinstance(one, Waits)
-    ]
+    source = scan(tmp_path)
+    found = [one for one in read_ahead(source, source.refs(), max_pixels=900) if not isinstance(one, Waits)]
     assert [isinstance(one, Failed) for one in found] == [False, True, False]
 
 
@@ -208,3 +216,99 @@ def test_a_model_that_does_not_say_what_it_is_is_refused(fakes) -> None:
 
     with pytest.raises(UsageError, match="the detector is a Silent without `info`; expected a samlabel.ModelInfo"):
         Models(Silent(), fakes.Segmenter())
+
+
+@pytest.mark.parametrize(
+    ("model", "says"),
+    [
+        (SimpleNamespace(info=ModelInfo("m"), embed=None), "the segmenter 'm' has no segment"),
+        (
+            SimpleNamespace(info=ModelInfo("m", prompts=frozenset({"everything"})), embed=None, segment=None),
+            "the segmenter 'm' has no generate; see samlabel.MaskGenerator",
+        ),
+    ],
+    ids=["no masks", "everything without a generator"],
+)
+def test_a_segmenter_without_what_its_contract_asks_is_refused(model: Any, says: str) -> None:
+    with pytest.raises(UsageError, match=says):
+        Models(None, model)
+
+
+@pytest.mark.parametrize(
+    ("prompts", "detector", "says"),
+    [({"box"}, False, "needs boxes; name a detector"), ({"everything"}, True, "takes no boxes")],
+    ids=["no grid", "no boxes"],
+)
+def test_a_segmenter_that_does_not_take_what_a_run_gives_is_refused(
+    fakes: ModuleType, prompts: set[str], detector: bool, says: str
+) -> None:
+    segmenter = fakes.Segmenter()
+    segmenter.info = replace(segmenter.info, prompts=frozenset(prompts))
+    with pytest.raises(UsageError, match=says):
+        Models(fakes.Detector() if detector else None, segmenter).stages(Thresholds())
+
+
+def test_a_prompt_that_nobody_knows_is_refused() -> None:
+    with pytest.raises(UsageError, match="'m' takes prompts \\['smell'\\]; expected some of box"):
+        ModelInfo("m", prompts=frozenset({"smell"}))
+
+
+def test_stages_after_the_first_share_one_embedding(tmp_path: Path, fakes: ModuleType) -> None:
+    fakes.draw(tmp_path / "a.png", (1, 1, 9, 9, fakes.RED), (20, 20, 30, 30, fakes.BLUE))
+    segmenter, source = fakes.Segmenter(), scan(tmp_path)
+    stages = Models(fakes.Detector(), segmenter).stages(Thresholds())
+    again = [*stages[:2], Unmasked(), *stages[1:]]
+    [done] = label(read_ahead(source, source.refs()), again)
+    assert isinstance(done, Labeled) and len(done.record.annotations) == 2
+    assert segmenter.embedded == ["a.png"]
+
+
+class Unmasked:
+    """A stage that takes the masks away."""
+
+    name, batched, thread_safe = "unmask", False, True
+
+    def run(self, batch: Any, objects: Any) -> Any:
+        return [replace(one, masks=None) for one in objects]
+
+
+def test_masks_of_a_detector_are_kept_and_only_the_others_prompted(tmp_path: Path, fakes: ModuleType) -> None:
+    fakes.draw(tmp_path / "a.png", (1, 1, 9, 9, fakes.RED), (20, 20, 30, 30, fakes.BLUE))
+    whole = Mask.from_pixels(np.ones((40, 60), bool))
+
+    class Masking(fakes.Detector):
+        def detect(self, images: Any) -> Any:
+            return [replace(one, masks=(None, whole)) for one in super().detect(images)]
+
+    [done] = run(tmp_path, Models(Masking(), fakes.Segmenter()))
+    assert isinstance(done, Labeled)
+    assert [(one.category_id, one.mask.area, one.source) for one in done.record.annotations if one.mask] == [
+        (1, 64, "colours+boxes"),
+        (7, 2400, "colours"),
+    ]
+
+
+def squares(*sides: tuple[int, int, int], categories: tuple[int, ...]) -> Objects:
+    """Squares `(left, top, side)` on an image of 40 x 40, the best first."""
+    masks = []
+    for x, y, side in sides:
+        pixels = np.zeros((40, 40), bool)
+        pixels[y : y + side, x : x + side] = True
+        masks.append(Mask.from_pixels(pixels))
+    boxes, scores = np.array([mask.box for mask in masks]), np.linspace(0.9, 0.5, len(masks))
+    return Objects(boxes=boxes, category_ids=np.array(categories), scores=scores, masks=tuple(masks))
+
+
+@pytest.mark.parametrize(
+    ("options", "kept"),
+    [
+        (Duplicates(), [0, 1, 2, 3]),
+        (Duplicates(duplicate_iou=0.8), [0, 2, 3]),
+        (Duplicates(duplicate_iou=0.8, agnostic_nms=True), [0, 3]),
+        (Duplicates(duplicate_containment=0.9), [0, 2]),
+    ],
+    ids=["off", "a copy", "a copy of another class", "a part"],
+)
+def test_of_masks_of_one_thing_the_best_stays(options: Duplicates, kept: list[int]) -> None:
+    objects = squares((0, 0, 20), (0, 0, 19), (0, 0, 20), (5, 5, 4), categories=(1, 1, 2, 1))
+    assert np.flatnonzero(survivors(objects, options)).tolist() == kept

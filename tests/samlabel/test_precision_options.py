@@ -55,7 +55,7 @@ def test_another_dtype_or_backend_is_another_run() -> None:
     asked = Asked(RunSpec(), "photos")
     settings = []
     for dtype, backend in (("float32", "torch"), ("bfloat16", "torch"), ("float32", "openvino")):
-        segmenter = SimpleNamespace(info=ModelInfo("nano", weights="ab", dtype=dtype, backend=backend))
+        segmenter = SimpleNamespace(info=ModelInfo("nano", weights_sha256="ab", dtype=dtype, backend=backend))
         models: Any = SimpleNamespace(segmenter=segmenter, detector=None)
         found = settings_of(asked, models, "cpu")
         assert found["segmenter"] == {"name": "nano", "weights": "ab", "dtype": dtype, "backend": backend}

@@ -74,7 +74,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def models(fakes: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     """Models that see drawings, whatever the command line names."""
-    from samlabel.pipeline.engine import Models
+    from samlabel.pipeline.stages import Models
 
     monkeypatch.setattr("samlabel.annotate._models", lambda *_, **__: Models(fakes.Detector(), fakes.Segmenter()))
 

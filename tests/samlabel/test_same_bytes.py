@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -18,12 +19,14 @@ import pytest
 
 from samlabel import auto_annotate
 from samlabel.hub.threads import torch_threads, use_threads
+from samlabel.objects import Objects
 from samlabel.options import JobOptions, Thresholds
-from samlabel.pipeline.engine import Models, label, windows
-from samlabel.protocols import ModelInfo
+from samlabel.pipeline.context import ImageContext
+from samlabel.pipeline.engine import label, windows
+from samlabel.pipeline.stages import Models
+from samlabel.protocols import ImageRef, ModelInfo
 from samlabel.runs.run import Summary
-from samlabel.sources.images import decode
-from samlabel.types import Annotation, Detections
+from samlabel.sources.images import encoded
 
 ROOT = Path(__file__).resolve().parents[2]
 FORMATS = ("coco", "yolo", "sa1b")
@@ -108,17 +111,18 @@ class Noisy:
     """Each score of an object has float32's noise below the sixth digit."""
 
     def __init__(self, segmenter: Any, noise: float) -> None:
-        self.info = segmenter.info
+        self.info = replace(segmenter.info, prompts=frozenset({"box"}))
         self._segmenter, self._noise = segmenter, noise
         self.embed = segmenter.embed
 
-    def segment(self, embedding: Any, detections: Detections) -> list[Annotation]:
-        from dataclasses import replace
-
-        return [
-            replace(one, score=0.9 + self._noise, predicted_iou=0.8 + self._noise, stability_score=0.7 + self._noise)
-            for one in self._segmenter.segment(embedding, detections)
-        ]
+    def segment(self, embedding: Any, objects: Objects) -> Objects:
+        found, every = self._segmenter.segment(embedding, objects), np.ones(len(objects))
+        return replace(
+            found,
+            scores=every * (0.9 + self._noise),
+            predicted_ious=every * (0.8 + self._noise),
+            stability_scores=every * (0.7 + self._noise),
+        )
 
 
 def test_scores_are_written_to_six_digits(photos: Path, tmp_path: Path, fakes: ModuleType) -> None:
@@ -155,10 +159,10 @@ class Crowd:
         self.batches: list[list[str]] = []
         self._detector = detector
 
-    def detect(self, images: Sequence[Any]) -> list[Detections]:
+    def detect(self, images: Sequence[Any]) -> list[Objects]:
         self.batches.append([image.path for image in images])
         found = self._detector.detect(images)
-        return [Detections(one.boxes, one.scores - 0.01 * len(images), one.category_ids) for one in found]
+        return [replace(one, scores=one.scores - 0.01 * len(images)) for one in found]
 
 
 @pytest.mark.parametrize("done", [{"a.png"}, {"a.png", "b.png"}, {"b.png", "e.png"}], ids=["one", "two", "holes"])
@@ -170,10 +174,10 @@ def test_a_resumed_run_detects_in_the_batches_of_one_that_was_not_stopped(
         fakes.draw(tmp_path / name, (2, 3, 20, 30, fakes.RED))
 
     def run(todo: Sequence[str]) -> dict[str, Any]:
-        shown = windows(every, todo, 3)
-        decoded = (decode(tmp_path, path) for path in shown.paths)
-        models = Models(Crowd(fakes.Detector()), fakes.Segmenter())
-        results = label(decoded, models, Thresholds(), batch=3, at_once=0, windows=shown)
+        shown = windows([ImageRef(path) for path in every], [ImageRef(path) for path in todo], 3)
+        images = (ImageContext(encoded(tmp_path, ref.path)) for ref in shown.refs)
+        stages = Models(Crowd(fakes.Detector()), fakes.Segmenter()).stages(Thresholds())
+        results = label(images, stages, batch=3, windows=shown)
         return {one.record.path: one.record for one in results}  # type: ignore[union-attr]
 
     whole = run(every)

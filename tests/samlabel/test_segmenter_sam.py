@@ -11,14 +11,14 @@ import pytest
 
 from samlabel.cli import main
 from samlabel.errors import ImageError, SamlabelError, UnknownName, WeightsError
+from samlabel.objects import Objects
 from samlabel.options import Grid
 from samlabel.protocols import Image, Segmenter
 from samlabel.segmenters import sam as adapter
-from samlabel.types import Detections
 from tests.brought import bringing
 
 BOXES = np.array([[2, 3, 40, 30], [10, 10, 12, 12], [0, 0, 64, 48], [30, 5, 60, 40], [5, 5, 6, 6]], np.float32)
-DETECTIONS = Detections(BOXES, np.linspace(0.9, 0.5, 5), np.array([3, 1, 4, 1, 5]))
+DETECTIONS = Objects(boxes=BOXES, category_ids=np.array([3, 1, 4, 1, 5]), scores=np.linspace(0.9, 0.5, 5))
 
 
 @pytest.fixture(scope="module")
@@ -44,12 +44,12 @@ def test_it_is_a_segmenter_named_after_its_variant(segmenter: adapter.SamSegment
 
 
 def test_each_detection_gets_its_own_annotation_in_order(segmenter: adapter.SamSegmenter, image: Image) -> None:
-    found = list(segmenter.segment(segmenter.embed(image), DETECTIONS))
+    found = segmenter.segment(segmenter.embed([image])[0], DETECTIONS).annotations()
     assert [one.category_id for one in found] == [3, 1, 4, 1, 5]
     assert [one.prompt_box for one in found] == [tuple(box) for box in BOXES.tolist()]
     assert [one.score for one in found] == pytest.approx([0.9, 0.8, 0.7, 0.6, 0.5])
     assert all(one.mask is not None and one.mask.size == (48, 64) and one.box == one.mask.box for one in found)
-    assert list(segmenter.segment(segmenter.embed(image), Detections.empty())) == []
+    assert len(segmenter.segment(segmenter.embed([image])[0], Objects.empty())) == 0
 
 
 def test_masks_and_scores_are_those_of_the_plain_computation(
@@ -57,7 +57,7 @@ def test_masks_and_scores_are_those_of_the_plain_computation(
 ) -> None:
     prediction = model.predict(model.embed(image.pixels), boxes=BOXES)
     logits = prediction.logits()[:, 0].numpy()
-    for i, one in enumerate(segmenter.segment(segmenter.embed(image), DETECTIONS)):
+    for i, one in enumerate(segmenter.segment(segmenter.embed([image])[0], DETECTIONS).annotations()):
         assert one.mask is not None
         assert (one.mask.to_pixels() == (logits[i] > 0)).all()
         inner, outer = logits[i] > 1, logits[i] > -1
@@ -70,13 +70,13 @@ def test_masks_and_scores_are_those_of_the_plain_computation(
 def test_many_boxes_are_taken_some_at_a_time_and_get_the_same_masks(
     segmenter: adapter.SamSegmenter, model: Any, image: Image, most: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    embedding = segmenter.embed(image)
-    whole = [one.mask for one in segmenter.segment(embedding, DETECTIONS)]
+    embedding = segmenter.embed([image])[0]
+    whole = [one.mask for one in segmenter.segment(embedding, DETECTIONS).annotations()]
     sizes: list[int] = []
     real = model.predict
     monkeypatch.setattr(adapter, "PROMPTS_AT_ONCE", most)
     monkeypatch.setattr(model, "predict", lambda e, *, boxes: sizes.append(len(boxes)) or real(e, boxes=boxes))
-    chunked = [one.mask for one in segmenter.segment(embedding, DETECTIONS)]
+    chunked = [one.mask for one in segmenter.segment(embedding, DETECTIONS).annotations()]
     assert max(sizes) == most and sum(sizes) == 5
     assert [a.iou(b) > 0.999 or a == b for a, b in zip(whole, chunked, strict=True) if a and b] == [True] * 5
 
@@ -91,16 +91,16 @@ def test_no_logits_and_no_masks_of_the_size_of_the_image_are_made(
 
     for name in ("logits", "masks"):
         monkeypatch.setattr(sam.Prediction, name, full_size)
-    assert len(list(segmenter.segment(segmenter.embed(image), DETECTIONS))) == 5
-    assert list(segmenter.generate(image)) is not None
+    assert len(segmenter.segment(segmenter.embed([image])[0], DETECTIONS).annotations()) == 5
+    assert segmenter.generate(image) is not None
 
 
 @pytest.mark.parametrize("error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory")], ids=str)
 def test_running_out_of_memory_halves_the_prompts_and_loses_none(
     segmenter: adapter.SamSegmenter, model: Any, image: Image, error: Exception, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real, embedding = model.predict, segmenter.embed(image)
-    wanted = list(segmenter.segment(embedding, DETECTIONS))
+    real, embedding = model.predict, segmenter.embed([image])[0]
+    wanted = segmenter.segment(embedding, DETECTIONS).annotations()
 
     def tight(embedding: Any, *, boxes: Any) -> Any:
         if len(boxes) > 2:
@@ -108,7 +108,7 @@ def test_running_out_of_memory_halves_the_prompts_and_loses_none(
         return real(embedding, boxes=boxes)
 
     monkeypatch.setattr(model, "predict", tight)
-    found = list(segmenter.segment(embedding, DETECTIONS))
+    found = segmenter.segment(embedding, DETECTIONS).annotations()
     assert [(one.prompt_box, one.category_id) for one in found] == [(one.prompt_box, one.category_id) for one in wanted]
 
 
@@ -123,13 +123,13 @@ def test_a_mistake_that_is_not_memory_is_not_retried(
 
     monkeypatch.setattr(model, "predict", broken)
     with pytest.raises(RuntimeError, match="mat1"):
-        list(segmenter.segment(segmenter.embed(image), DETECTIONS))
+        segmenter.segment(segmenter.embed([image])[0], DETECTIONS).annotations()
     assert calls == [5]
 
 
 def test_a_grid_gives_class_agnostic_objects_with_their_points(model: Any, image: Image) -> None:
     grid = Grid(points_per_side=4, pred_iou_thresh=0, stability_score_thresh=0, box_nms_thresh=1)
-    found = list(adapter.SamSegmenter(model, weights="", grid=grid).generate(image))
+    found = adapter.SamSegmenter(model, weights="", grid=grid).generate(image).annotations()
     assert found
     for one in found:
         assert (one.category_id, one.score, one.crop_box, len(one.point_coords)) == (1, None, (0, 0, 64, 48), 1)
@@ -147,7 +147,7 @@ def test_unknown_variants_checkpoints_and_images_are_errors_of_ours(
     with pytest.raises(WeightsError, match="text.pth"):
         adapter.load("nano", checkpoint=tmp_path / "text.pth")
     with pytest.raises(ImageError):
-        segmenter.embed(Image("a", np.zeros((4, 4), np.uint8)))
+        segmenter.embed([Image("a", np.zeros((4, 4), np.uint8))])
 
 
 def test_a_checkpoint_alone_tells_its_variant_and_its_hash(model: Any, tmp_path: Any) -> None:
@@ -158,7 +158,7 @@ def test_a_checkpoint_alone_tells_its_variant_and_its_hash(model: Any, tmp_path:
         sam.save(model, file)
     found = adapter.load(None, checkpoint=tmp_path / "mine.safetensors")
     assert found.info.name == "nano"
-    assert found.info.weights == hash_file(tmp_path / "mine.safetensors")
+    assert found.info.weights_sha256 == hash_file(tmp_path / "mine.safetensors")
 
 
 OTHERS = """
@@ -182,11 +182,11 @@ def test_variants_of_another_distribution_are_listed_and_loaded(
     listed = {one["name"]: one.get("problem") for one in json.loads(capsys.readouterr().out)}
     assert listed["nano_of_others"] is None and "wanted a tuple of sam.Variant" in listed["faulty"]
     image = Image("a.png", np.full((40, 60, 3), 90, np.uint8))
-    boxes = Detections(np.array([[5.0, 5, 30, 30]]), np.array([0.9]), np.array([1]))
+    boxes = Objects(boxes=np.array([[5.0, 5, 30, 30]]), category_ids=np.array([1]), scores=np.array([0.9]))
     masks = []
     for name in ("nano", "nano_of_others"):
         segmenter = adapter.load(name)
-        (found,) = segmenter.segment(segmenter.embed(image), boxes)
+        (found,) = segmenter.segment(segmenter.embed([image])[0], boxes).annotations()
         masks.append(found.mask)
     assert masks[0] == masks[1]
     sam.register(adapter.VARIANTS.found()["mine"].origin, ())

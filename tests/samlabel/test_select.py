@@ -2,14 +2,18 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 
 from samlabel.errors import UsageError
+from samlabel.objects import Objects
 from samlabel.options import Detecting, Grid, Thresholds
-from samlabel.pipeline.select import select, usable
-from samlabel.types import Annotation, Detections, Mask
+from samlabel.pipeline.context import ImageContext
+from samlabel.pipeline.select import usable, why_dropped
+from samlabel.pipeline.stages import Select
+from samlabel.types import Annotation, Mask
 
 FOUR = Mask.from_pixels(np.pad(np.ones((2, 2), bool), 1))
 GOOD = Annotation(1, FOUR.box, FOUR, 0.9, 0.8, 0.7)
@@ -27,24 +31,39 @@ CASES = {
 }
 
 
+def selected(annotation: Annotation, thresholds: Thresholds) -> tuple[list[Annotation], dict[str, int]]:
+    """What the stage keeps of one object, and what it counts."""
+    from types import SimpleNamespace
+
+    encoded: Any = SimpleNamespace(path="a.png", pixels=16)
+    context = ImageContext(encoded)
+    [kept] = Select(thresholds).run([context], [Objects.of([annotation])])
+    return list(kept.annotations()), dict(context.dropped)
+
+
 @pytest.mark.parametrize(("annotation", "reason"), CASES.values(), ids=CASES)
 def test_each_candidate_is_kept_or_counted_under_one_reason(annotation: Annotation, reason: str | None) -> None:
-    dropped: Counter[str] = Counter()
-    assert select([annotation], ALL, dropped) == ([annotation] if reason is None else [])
-    assert dropped == ({} if reason is None else {reason: 1})
+    expected = ([annotation], {}) if reason is None else ([], {reason: 1})
+    assert selected(annotation, ALL) == expected
+    assert why_dropped(annotation, ALL) == reason
 
 
 def test_by_default_only_empty_masks_are_dropped() -> None:
-    poor = replace(GOOD, predicted_iou=float("nan"), stability_score=0.0)
-    assert select([poor], Thresholds(), Counter()) == [poor]
+    poor = replace(GOOD, predicted_iou=0.0, stability_score=0.0)
+    assert selected(poor, Thresholds()) == ([poor], {})
+
+
+def test_scores_are_judged_as_they_are_written() -> None:
+    kept, dropped = selected(replace(GOOD, predicted_iou=0.49999999), ALL)
+    assert [one.predicted_iou for one in kept] == [0.5] and dropped == {}
 
 
 def test_boxes_are_clipped_and_useless_ones_counted() -> None:
     boxes = [[-5, -5, 3, 4], [1, 1, 1, 3], [50, 50, 60, 60], [np.nan, 0, 1, 1], [0, 0, 9, 9]]
     dropped: Counter[str] = Counter()
-    kept = usable(Detections(np.array(boxes), np.arange(5), np.arange(5)), (8, 9), dropped)
+    kept = usable(Objects(boxes=np.array(boxes), category_ids=np.arange(5)), (8, 9), dropped)
     assert kept.boxes.tolist() == [[0, 0, 3, 4], [0, 0, 9, 8]]
-    assert (kept.category_ids.tolist(), dropped) == ([0, 4], {"bad_box": 3})
+    assert (kept.category_ids.tolist(), kept.row_ids.tolist(), dropped) == ([0, 4], [0, 4], {"bad_box": 3})
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ import numpy as np
 
 from ...detectors import nano
 from ...detectors._nano_classes import COCO_CLASSES
-from ...types import Detections
+from ...objects import Objects
 from .classes import ANIMALS, CLASS_NAMES, GROUPS, group_of
 
 if TYPE_CHECKING:
@@ -84,9 +84,10 @@ def searched(detector: Detector, data: Path, shown: Iterable[Photo]) -> list[Pho
     return done
 
 
-def _boxes(found: Detections, names: Mapping[int, str]) -> Iterable[Box]:
-    for box, score, kind in zip(found.boxes.tolist(), found.scores.tolist(), found.category_ids.tolist(), strict=True):
-        yield Box(names[kind], tuple(box), score)
+def _boxes(found: Objects, names: Mapping[int, str]) -> Iterable[Box]:
+    for one in found.annotations():
+        assert one.score is not None
+        yield Box(names[one.category_id], one.box, one.score)
 
 
 def average_precision(shown: Sequence[Photo], names: Mapping[str, str]) -> tuple[dict[str, float], dict[str, float]]:

@@ -209,12 +209,12 @@ class Meddler:
     def __init__(self, segmenter: Any, meddle: Callable[[], None]) -> None:
         self.info = segmenter.info
         self._segmenter, self._meddle = segmenter, meddle
-        self.segment = segmenter.segment
+        self.segment, self.generate = segmenter.segment, segmenter.generate
 
-    def embed(self, image: Any) -> Any:
-        if image.path == "b.bmp":
+    def embed(self, images: Any) -> Any:
+        if any(image.path == "b.bmp" for image in images):
             self._meddle()
-        return self._segmenter.embed(image)
+        return self._segmenter.embed(images)
 
 
 def test_an_image_that_changes_after_it_was_read_fails_alone(

@@ -17,8 +17,8 @@ from samlabel.cli import main
 from samlabel.detectors import load
 from samlabel.errors import SamlabelError, UntrustedWeights, WeightsError
 from samlabel.file_state import hash_file
+from samlabel.hub.hashing import hash_tree
 from samlabel.hub.trust import note, notes_folder
-from samlabel.sources.images import hash_tree
 
 ultralytics = pytest.importorskip("ultralytics")
 
@@ -90,7 +90,7 @@ def test_a_file_that_is_swapped_after_it_was_hashed_never_runs(
         note(file, sha256)
     detector = load(str(file), device="cpu", trust_weights=sha256 if by == "hash" else False)
     assert file.read_bytes() == evil and not pwned.exists()
-    assert detector.info.weights == sha256
+    assert detector.info.weights_sha256 == sha256
 
 
 # What ultralytics opens in the place of a file with such a name.

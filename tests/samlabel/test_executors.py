@@ -3,13 +3,11 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
-from types import SimpleNamespace
 
 import pytest
 
 from samlabel.hub.threads import same_threads, use_threads
-from samlabel.pipeline.workers import in_order, may_share
-from samlabel.protocols import ModelInfo
+from samlabel.pipeline.executors import in_order
 
 
 def test_results_come_in_order_however_long_each_takes() -> None:
@@ -98,9 +96,3 @@ def test_a_thread_count_that_a_library_changes_is_put_back() -> None:
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)
-
-
-def test_models_are_shared_only_when_each_said_so() -> None:
-    safe, other = (SimpleNamespace(info=ModelInfo("x", thread_safe=yes)) for yes in (True, False))
-    assert may_share(safe, None)
-    assert not may_share(safe, other)

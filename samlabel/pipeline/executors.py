@@ -1,6 +1,6 @@
-"""Several pictures worked on at once, results in order, and how many threads each of them gets.
+"""Where the stages run: several images at once, results in order, and how many threads each of them gets.
 
-On a CPU one picture a core is faster than one picture on all cores: nothing waits for the slowest part of each
+On a CPU one image a core is faster than one image on all cores: nothing waits for the slowest part of each
 small operation, and what one thread alone can do (Python, run lengths, JSON) runs beside the others' arithmetic.
 """
 
@@ -12,9 +12,10 @@ import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future
-from typing import TypeVar
+from dataclasses import dataclass
+from typing import Protocol, TypeVar, runtime_checkable
 
-from ..protocols import Detector, Segmenter
+from ..hub.threads import torch_threads, use_threads
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -46,7 +47,7 @@ def in_order(
             begin()
             while not stop.is_set() and (job := todo.get()) is not None:
                 _do(work, *job)
-                del job  # a picture must not live on while its thread waits for the next
+                del job  # a image must not live on while its thread waits for the next
         except _Stop:  # it came between two jobs
             pass
 
@@ -93,13 +94,48 @@ def _do(work: Callable[[Item], Result], future: Future[Result], item: Item) -> N
 def _interrupt(thread: threading.Thread) -> None:
     """Raise _Stop in a running thread, where it executes its next line of Python.
 
-    A daemon thread that is inside torch when Python ends takes the process down, and waiting for a whole picture
+    A daemon thread that is inside torch when Python ends takes the process down, and waiting for a whole image
     can be a minute of a large model.
     """
     if thread.ident is not None:
         ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident), ctypes.py_object(_Stop))
 
 
-def may_share(*models: Detector | Segmenter | None) -> bool:
-    """True when each of these says that several threads may call it at once."""
-    return all(model.info.thread_safe for model in models if model is not None)
+@runtime_checkable
+class Executor(Protocol):
+    """Runs the stages that need no neighbors, an image at a time."""
+
+    def map(self, work: Callable[[Item], Result], items: Iterable[Item]) -> Iterable[Result]:
+        """`work(item)` for each item, in order; neither items nor results pile up."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Inline:
+    """In the caller's thread, one after another."""
+
+    def map(self, work: Callable[[Item], Result], items: Iterable[Item]) -> Iterable[Result]:
+        return map(work, items)
+
+
+@dataclass(frozen=True, slots=True)
+class Threads:
+    """`at_once` images side by side, each operation of an image on `each` threads of torch (None: as many as it has).
+
+    The last digit of a sum depends on how it was divided, so `each` must not depend on how many images there are.
+    """
+
+    at_once: int
+    each: int | None = None
+
+    def map(self, work: Callable[[Item], Result], items: Iterable[Item]) -> Iterable[Result]:
+        every = torch_threads()
+        each = self.each or every
+        try:
+            use_threads(each)
+            yield from in_order(work, items, threads=self.at_once, begin=lambda: use_threads(each))
+        finally:
+            use_threads(every)
+
+
+INLINE = Inline()
