@@ -139,6 +139,40 @@ def test_a_second_run_does_only_what_is_missing(photos: Path, tmp_path: Path) ->
     assert (out / "a" / "0.png").read_bytes() != b"mine"
 
 
+@pytest.mark.parametrize("form", ["png", "coco_rle", "sa1b"])
+def test_masks_in_the_journal_are_written_without_being_made_again(photos: Path, tmp_path: Path, form: str) -> None:
+    import shutil
+
+    out = tmp_path / "out"
+    generate(photos, out, Rings(), form=form)
+    whole = _files(out)
+    for one in out.iterdir():
+        if one.name != ".samlabel":  # as a run leaves it that was killed before it wrote
+            shutil.rmtree(one) if one.is_dir() else one.unlink()
+    again = Rings()
+    done = generate(photos, out, again, form=form)
+    assert again.made == [] and done.exit_code == 0
+    assert _files(out) == whole
+
+
+def test_a_changed_image_gets_new_masks(photos: Path, tmp_path: Path, fakes: ModuleType) -> None:
+    out = tmp_path / "out"
+    generate(photos, out, Rings(), form="coco_rle")
+    fakes.draw(photos / "zzz.png", size=(50, 70))
+    again = Rings()
+    done = generate(photos, out, again, form="coco_rle")
+    assert (again.made, done.images, done.present) == (["zzz.png"], 1, 2)
+    assert json.loads((out / "zzz.json").read_text())[0]["crop_box"] == [0, 0, 70, 50]
+
+
+def test_masks_of_a_version_without_a_journal_are_passed_over(photos: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    generate(photos, out, Rings())
+    (out / ".samlabel" / "journal.jsonl").unlink()
+    again = Rings()
+    assert generate(photos, out, again).present == 3 and again.made == []
+
+
 class Breaking(Rings):
     """Its second mask is one that cannot be written."""
 
