@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from ..files import OutputFolder
 from ..progress import SILENT, Progress
 from ..sources.images import SUFFIXES
 from ..walk import is_link
+from .earlier import Earlier
 from .hidden import HIDDEN, KEPT, OUTPUTS, known_outputs
 
 _LABELS = frozenset([".json", ".jsonl", ".txt", ".yaml", ".yml", ".xml", ".csv", ".parquet"])
@@ -75,7 +77,7 @@ class Outputs:
         self,
         name: str,
         digest: str,
-        write: Callable[[Path], dict[str, int]],
+        write: Callable[[Path, Earlier], dict[str, int]],
         *,
         overwrite: bool,
         copies: Confirm | None = None,
@@ -84,6 +86,7 @@ class Outputs:
     ) -> list[str]:
         """Swap in a new `OUT/name` that `write` makes in the folder it is given and tells the losses of.
 
+        It may take over files of the earlier writing, which it is given as well.
         With `copies` the symbolic links that `write` made become copies of the images they lead to, each confirmed by
         it; a copy that is there already is taken over, not read again. `origin` is remembered for `origin()`. Gives the
         places where edited files were kept. Raises OutputExists, with nothing changed, when an edited file is in the
@@ -97,14 +100,17 @@ class Outputs:
         self.folder.remove_tree(new)
         self.folder.mkdir(new)
         try:
-            losses = write(build)
+            is_ours = partial(self._is_ours, name)
+            with Earlier(self.folder, name, new, self._known.get(name, {}), is_ours) as earlier:
+                losses = write(build, earlier)
             pictures = self._copy_pictures(name, new, copies, progress) if copies is not None else {}
         except ImageChanged:
             self.folder.remove_tree(new)
             raise
         hashes = {file: sha256 for file, (_, sha256, _) in pictures.items()}
         files = progress.over(list(_files(build)), "noting files", unit="files")
-        made = {file: _describe(build / file, hashes.get(file)) for file in files}
+        made = {file: _restated(build / file, earlier.kept.get(file)) for file in files}
+        made = {file: known or _describe(build / file, hashes.get(file)) for file, known in made.items()}
         taken = [file for file in self.foreign(name) if file in made]
         if taken:
             self.folder.remove_tree(new)
@@ -119,11 +125,18 @@ class Outputs:
             self.folder.rename(name, _old(name))
         self.folder.rename(new, name)
         self._carry_over(name)
-        for file, (_, _, taken_over) in pictures.items():
-            if taken_over:  # the old folder's name of it is gone, which counts as a change of the file
-                made[file] = _restated(self.out / name / file, made[file])
-        originals = {file: list(state) for file, (state, _, _) in pictures.items()}
-        self._known[name] = {"digest": digest, "files": made, "losses": losses, "pictures": originals, "origin": origin}
+        taken_over = [file for file, (_, _, was_there) in pictures.items() if was_there]
+        for file in (*taken_over, *earlier.kept):  # the old folder's name of it is gone: a change of the file
+            made[file] = _restated(self.out / name / file, made[file]) or made[file]
+        originals = {**earlier.originals, **{file: state for file, (state, _, _) in pictures.items()}}
+        self._known[name] = {
+            "digest": digest,
+            "files": made,
+            "losses": losses,
+            "pictures": originals,
+            "origin": origin,
+            "images": earlier.images,
+        }
         self._remember()
         return kept
 
@@ -283,11 +296,13 @@ def _is_linked(file: Path, version: list[Any]) -> bool:
     return version[:2] == ["hardlink", found.st_ino] and found.st_nlink > 1
 
 
-def _restated(file: Path, made: list[Any]) -> list[Any]:
-    """The same description with the change time of now, where nothing else differs."""
+def _restated(file: Path, made: list[Any] | None) -> list[Any] | None:
+    """The same description with the change time of now; None where something else differs."""
+    if made is None or made[0] in ("link", "hardlink"):
+        return made
     *state, sha256 = made
     now = state_of(file)
-    return [*now, sha256] if len(now) == 4 and [*now[:2], now[3]] == [*state[:2], state[3]] else made
+    return [*now, sha256] if len(now) == 4 and [*now[:2], now[3]] == [*state[:2], *state[3:]] else None
 
 
 def refuse_links(out: Path, formats: Iterable[str]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -15,7 +15,8 @@ from ..formats import FormatOptions
 from ..image_files import ImageFiles
 from ..progress import SILENT, Progress
 from ..reach import ANYWHERE
-from ..types import Dataset
+from ..types import Dataset, ImageRecord
+from .earlier import Earlier
 from .invalidation import settings_hash
 from .journal import Journal, Totals
 from .outputs import Outputs
@@ -55,15 +56,47 @@ class Writing:
         records = Records(lambda: self.progress.over(journal.records(paths), f"writing {name}"))
         dataset = Dataset(journal.categories, records, self.root, reach=ANYWHERE, expected=journal.entries)
         copies = _copies(name, self.images)
+        images = "symlink" if copies else self.images
+        context = settings_hash({**made_from, "records": "", "files": "", "categories": repr(journal.categories)})
+
+        def digest_of(path: str) -> str:
+            return f"{settings_hash([context, journal.entries[path].sha256])}{totals.records[path]}"
+
+        def write(folder: Path, earlier: Earlier) -> dict[str, int]:
+            format = formats.get(name)
+            if not isinstance(format, formats.ImagewiseFormat):
+                return dict(formats.write(dataset, folder, format=name, overwrite=True, images=images).losses)
+            update = formats.Update(
+                self._images(name, journal, paths, digest_of, earlier),
+                earlier.losses,
+                lambda made: earlier.note(made, digest_of(made.path)),
+            )
+            return dict(formats.update(dataset, folder, format, update, images=images).losses)
+
         return self.outputs.replace(
             name,
             digest,
-            _writer(name, dataset, "symlink" if copies else self.images),
+            write,
             overwrite=self.overwrite or replacing,
             copies=partial(_confirm, dataset.images_in()) if copies else None,
             origin=origin,
             progress=self.progress,
         )
+
+    def _images(
+        self,
+        name: str,
+        journal: Journal,
+        paths: Sequence[str],
+        digest_of: Callable[[str], str],
+        earlier: Earlier,
+    ) -> Iterator[ImageRecord | formats.Unchanged]:
+        for path in self.progress.over(paths, f"writing {name}"):
+            made = earlier.of(path, digest_of(path), self.root / path, journal.entries[path].stat)
+            if made is None:
+                yield journal.record(path)
+            else:
+                yield formats.Unchanged(made, partial(earlier.keep, made), partial(journal.record, path))
 
 
 def write_links(name: str, dataset: Dataset, folder: Path) -> None:
@@ -87,10 +120,3 @@ def _confirm(files: ImageFiles, source: Path, copy: Path) -> str | None:
     """The hash of a copy of an image of this run; of what a format of others linked to, nothing is known."""
     assert files.root is not None
     return files.confirm(Path(os.path.relpath(source, files.root)).as_posix(), copy)
-
-
-def _writer(name: str, dataset: Dataset, images: str | None) -> Callable[[Path], Any]:
-    def write(folder: Path) -> dict[str, int]:
-        return dict(formats.write(dataset, folder, format=name, overwrite=True, images=images).losses)
-
-    return write
