@@ -23,6 +23,7 @@ from .layout import label_path
 from .options import YoloOptions
 from .rows import box_row_as_polygon
 
+_TALLIES = {"boxes", "masks", "height", "width"}
 SPLITS = ("train", "val", "test")
 
 
@@ -139,14 +140,14 @@ class _Labels:
     def over(self, update: Update, names: Names) -> _Done:
         index = {category.id: place for place, category in enumerate(self.categories)}
         done = _Done(WriteReport("yolo", str(self.path)), YoloAudit(self.categories))
-        make, became = partial(self._write, index, OutputFolder(self.path)), update.losses.get("box-became-mask", 0)
-        for made in over_images(
-            update,
-            done.report,
-            make,
-            names=names,
-            may_keep=lambda made: not (became and made.tallies["boxes"] and not made.tallies["masks"]),
-        ):
+        write = partial(self._write, index, OutputFolder(self.path))
+        became = update.losses.get("box-became-mask", 0) > 0  # rows of boxes were made rectangles, and may be no longer
+
+        def may_keep(made: Made) -> bool:
+            found = made.tallies
+            return found.keys() == _TALLIES and not (became and found["boxes"] and not found["masks"])
+
+        for made in over_images(update, done.report, write, names=names, may_keep=may_keep):
             done.add(made)
         return done
 
