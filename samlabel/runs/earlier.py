@@ -105,7 +105,7 @@ class Earlier:
         version = self._files.get(file)
         if version is None:
             return False
-        there = self._folder.path / self._name / file
+        there = os.path.join(self._folder.path, self._name, file)
         kind = self._folder.kind(f"{self._name}/{file}")
         if version[0] == "link":
             return kind == "link" and os.readlink(there) == version[1] == os.path.abspath(original)
@@ -127,9 +127,9 @@ def notes_of(name: str) -> str:
 
 def _is_plain(made: Made) -> bool:
     """Whether the values of a line are of their kinds; anybody may have written it."""
-    counts = [made.losses, made.tallies]
+    counts, image = [made.losses, made.tallies], "" if made.image is None else made.image
     return (
-        all(isinstance(text, str) for text in (made.path, made.name, made.line, made.image or "", *made.files))
+        all(isinstance(text, str) for text in (made.path, made.name, made.line, image, *made.files))
         and isinstance(made.objects, int)
         and all(isinstance(one, dict) and all(isinstance(number, int) for number in one.values()) for one in counts)
     )

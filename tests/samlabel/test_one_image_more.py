@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from samlabel import auto_annotate, formats
+from samlabel.errors import FormatError
 from samlabel.runs.run import Summary
 
 IMAGEWISE = [name for name in formats.names() if isinstance(formats.get(name), formats.ImagewiseFormat)]
@@ -152,3 +153,73 @@ def test_other_options_are_written_in_full(tmp_path: Path, fakes: ModuleType, ru
     before = inodes(out / "yolo")
     run(images, out, "yolo", images="copy", update=True)
     assert not {*before.values()} & {*inodes(out / "yolo").values()}
+
+
+@pytest.mark.parametrize("name", IMAGEWISE)
+def test_after_a_swap_that_was_cut_off_nothing_is_taken_over(
+    tmp_path: Path, fakes: ModuleType, run: Run, name: str
+) -> None:
+    images, out = draw(fakes, tmp_path / "images", "a.png", "b.png"), tmp_path / "out"
+    run(images, out, name)
+    noted = out / ".samlabel/outputs.json"
+    before = json.loads(noted.read_text())
+    fakes.draw(images / "b.png", (1, 1, 9, 9, fakes.BLUE))
+    run(images, out, name)
+    before[name]["next"] = json.loads(noted.read_text())[name]["files"]
+    noted.write_text(json.dumps(before))  # as it is between the two renames and the note that they are done
+    draw(fakes, images, "b.png", "c.png")
+    assert run(images, out, name).kept == ()
+    run(images, tmp_path / "fresh", name)
+    assert contents(out / name) == contents(tmp_path / "fresh" / name)
+
+
+@pytest.mark.parametrize(
+    "says",
+    [
+        {"files": ["../../theirs.txt"]},
+        {"files": [["a"]]},
+        {"files": 7},
+        {"image": "../../theirs.txt"},
+        {"image": {}},
+        {"name": "../x.png"},
+        {"name": None},
+        {"objects": "many"},
+        {"losses": {"image-renamed": "x"}},
+        {"tallies": {}},
+        {"tallies": {"boxes": "x"}},
+        {"line": 3},
+        {"further": 1},
+    ],
+    ids=str,
+)
+def test_notes_that_somebody_else_made_are_not_followed(
+    tmp_path: Path, fakes: ModuleType, run: Run, says: dict[str, Any]
+) -> None:
+    images, out = draw(fakes, tmp_path / "images", "a.png", "b.png"), tmp_path / "out"
+    (tmp_path / "theirs.txt").write_text("theirs")
+    run(images, out, "yolo")
+    known, notes = json.loads((out / ".samlabel/outputs.json").read_text()), out / ".samlabel/made-yolo.jsonl"
+    lines = [json.loads(line) for line in notes.read_text().splitlines()]
+    notes.write_text("")
+    for digest, made in lines:
+        known["yolo"]["images"][made["path"]][1] = len(notes.read_bytes())
+        notes.write_text(notes.read_text() + json.dumps([digest, {**made, **says}]) + "\n")
+    (out / ".samlabel/outputs.json").write_text(json.dumps(known))
+    draw(fakes, images, "c.png")
+    run(images, out, "yolo")
+    run(images, tmp_path / "fresh", "yolo")
+    assert contents(out / "yolo") == contents(tmp_path / "fresh" / "yolo")
+    assert (tmp_path / "theirs.txt").read_text() == "theirs"
+
+
+@pytest.mark.parametrize("images", [7, {"a.png": 7}, {"a.png": [1, 2]}, {"a.png": ["x", -1]}, {"a.png": ["x", 1, 2]}])
+def test_a_table_of_images_that_samlabel_did_not_write_is_refused(
+    tmp_path: Path, fakes: ModuleType, run: Run, images: Any
+) -> None:
+    folder, out = draw(fakes, tmp_path / "images", "a.png"), tmp_path / "out"
+    run(folder, out, "yolo")
+    known = json.loads((out / ".samlabel/outputs.json").read_text())
+    known["yolo"]["images"] = images
+    (out / ".samlabel/outputs.json").write_text(json.dumps(known))
+    with pytest.raises(FormatError, match="samlabel did not write this"):
+        run(folder, out, "yolo")
