@@ -10,9 +10,10 @@ A format is a subclass of `Format`. Others bring theirs through the entry point 
 
 from __future__ import annotations
 
-from .convert import Policy, begun, convert, note_images, read, transfer, write
+from .convert import Policy, begun, convert, note_images, read, transfer, update, write
 from .features import CODES, FEATURES, NOTED, REFUSED
 from .format import Audit, Capabilities, Format, Unsized, WriteReport
+from .imagewise import ImagewiseFormat, Made, Unchanged, Update
 from .lenient import SKIPPED, Lenient
 from .options import FormatOptions, ImageMode, OptionInfo, ReadOptions, option
 from .receipt import Receipt
@@ -33,13 +34,17 @@ __all__ = [
     "FormatInfo",
     "FormatOptions",
     "ImageMode",
+    "ImagewiseFormat",
     "Lenient",
+    "Made",
     "MaskIou",
     "OptionInfo",
     "Policy",
     "ReadOptions",
     "Receipt",
+    "Unchanged",
     "Unsized",
+    "Update",
     "WriteReport",
     "begun",
     "convert",
@@ -52,5 +57,6 @@ __all__ = [
     "read",
     "read_unsized",
     "transfer",
+    "update",
     "write",
 ]

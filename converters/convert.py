@@ -17,6 +17,7 @@ from samlabel.types import Dataset, ImageRecord
 
 from .features import NOTED, REFUSED
 from .format import Format, WriteReport
+from .imagewise import ImagewiseFormat, Update
 from .lenient import Lenient
 from .loss_preview import Passing, Watch
 from .options import FormatOptions, ReadOptions
@@ -108,14 +109,26 @@ def write(
     return _write(dataset, Path(path), chosen, _options(chosen, options, overwrite=overwrite, images=images))
 
 
+def update(
+    dataset: Dataset, path: Path | str, format: ImagewiseFormat[Any], update: Update, *, images: str | None = None
+) -> WriteReport:
+    """Write `dataset` at `path` as `write` does with `overwrite`, but the images are those that `update` has."""
+    return _write(dataset, Path(path), format, _options(format, {}, overwrite=True, images=images), update)
+
+
 def _options(format: Format[Any], given: Mapping[str, Any], *, overwrite: bool, images: str | None) -> FormatOptions:
     placed = {} if images is None else {"images": images}
     options: FormatOptions = format.chosen({**given, **placed, "overwrite": overwrite})
     return options
 
 
-def _write(dataset: Dataset, path: Path, format: Format[Any], options: FormatOptions) -> WriteReport:
-    report = format.write(dataset, path, options)
+def _write(
+    dataset: Dataset, path: Path, format: Format[Any], options: FormatOptions, update: Update | None = None
+) -> WriteReport:
+    if update is not None and isinstance(format, ImagewiseFormat):
+        report = format.update(dataset, path, options, update)
+    else:
+        report = format.write(dataset, path, options)
     if options.images == "symlink":
         note_images(path if path.is_dir() else path.parent, dataset)
     return report

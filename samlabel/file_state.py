@@ -14,7 +14,7 @@ State = tuple[int, ...]
 _HAS_CHANGE_TIME = os.name == "posix"
 
 
-def state_of(file: Path | int) -> State:
+def state_of(file: Path | str | int) -> State:
     """Size, modification time, change time (both in ns) and inode of a file or descriptor; links are followed.
 
     Where the system has no change time it is size and modification time alone, which `is_same` never takes for enough.

@@ -189,6 +189,25 @@ class OutputFolder:
             _unlink(folder, temporary)
             raise
 
+    def link(self, old: str, new: str) -> bool:
+        """The file `old` of this folder under a second name, `new`; False where a file has one name only, and a copy.
+
+        Nothing may be at `new`.
+        """
+        try:
+            source, name = self._walk.to(old)
+            target, last = self._walk.to(new, make=True)
+            try:
+                os.link(name, last, src_dir_fd=source, dst_dir_fd=target, follow_symlinks=False)
+            except FileExistsError:
+                raise
+            except OSError:
+                self.place(self.path / old, new, "copy")
+                return False
+        except OSError as error:
+            raise self._failed(new, error) from error
+        return True
+
     @contextmanager
     def replacing_folder(self, name: str) -> Iterator[str]:
         """The name of a fresh folder that takes the place of `name` when the block ends well."""

@@ -5,11 +5,15 @@ from __future__ import annotations
 from converters import (
     Format,
     FormatOptions,
+    ImagewiseFormat,
     Lenient,
+    Made,
     OptionInfo,
     Policy,
     Receipt,
+    Unchanged,
     Unsized,
+    Update,
     begun,
     detect_format,
     get,
@@ -19,6 +23,7 @@ from converters import (
     read,
     read_unsized,
     transfer,
+    update,
     write,
 )
 from converters.parallel import Part
@@ -26,12 +31,16 @@ from converters.parallel import Part
 __all__ = [
     "Format",
     "FormatOptions",
+    "ImagewiseFormat",
     "Lenient",
+    "Made",
     "OptionInfo",
     "Part",
     "Policy",
     "Receipt",
+    "Unchanged",
     "Unsized",
+    "Update",
     "begun",
     "detect_format",
     "get",
@@ -41,5 +50,6 @@ __all__ = [
     "read",
     "read_unsized",
     "transfer",
+    "update",
     "write",
 ]

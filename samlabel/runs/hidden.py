@@ -58,6 +58,10 @@ def _check_known(name: str, one: Mapping[str, Any]) -> None:
         _check(name, sha256 is None or isinstance(sha256, str), "hashes of files")
     _check(name, all(isinstance(one, list) and _are_numbers(one) for one in pictures.values()), "versions of images")
     _check(name, all(isinstance(count, int) for count in one.get("losses", {}).values()), "losses")
+    made = one.get("images", {}).values()
+    _check(
+        name, all(isinstance(digest, str) and isinstance(place, int) and place >= 0 for digest, place in made), "images"
+    )
     origin = one.get("origin")
     if origin is not None:
         classes, images = origin["categories"], origin["images"]

@@ -18,7 +18,7 @@ from .settings import names_of
 WITHOUT_EFFECT = ("images",)  # where the pictures lie; what they hold is compared by hash
 
 
-def settings_hash(settings: Mapping[str, Any]) -> str:
+def settings_hash(settings: Any) -> str:
     """A short name for settings: equal ones have equal names."""
     import hashlib
 

@@ -51,6 +51,7 @@ class Totals:
     categories: Counter[int] = field(default_factory=Counter)
     weak: int = 0  # objects whose detector score is under WEAK_SCORE
     digest: str = ""
+    records: dict[str, str] = field(default_factory=dict)  # of each image, what identifies its record
 
 
 class Journal:
@@ -198,6 +199,7 @@ class Journal:
                 record = self._renumbered(head, self._record(path, body))
                 body, counts = _json(record_to_json(record)).encode("ascii"), count_objects(record)
             digest.update(body)
+            totals.records[path] = hashlib.sha256(body).hexdigest()[:32]
             totals.images += 1
             totals.dropped.update(head["dropped"])
             totals.weak += head.get("weak", 0)  # a person's labels have none

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,10 @@ from ..errors import ImageChanged, OutputExists
 from ..file_state import State, hash_file, is_same, state_of
 from ..files import OutputFolder
 from ..progress import SILENT, Progress
-from ..sources.images import SUFFIXES
 from ..walk import is_link
+from .earlier import Earlier
 from .hidden import HIDDEN, KEPT, OUTPUTS, known_outputs
+from .versions import describe, is_linked, restated
 
 _LABELS = frozenset([".json", ".jsonl", ".txt", ".yaml", ".yml", ".xml", ".csv", ".parquet"])
 # Looks at an image and its copy in a label folder; gives the SHA-256 of the copy where it is known without reading.
@@ -75,7 +77,7 @@ class Outputs:
         self,
         name: str,
         digest: str,
-        write: Callable[[Path], dict[str, int]],
+        write: Callable[[Path, Earlier], dict[str, int]],
         *,
         overwrite: bool,
         copies: Confirm | None = None,
@@ -84,6 +86,7 @@ class Outputs:
     ) -> list[str]:
         """Swap in a new `OUT/name` that `write` makes in the folder it is given and tells the losses of.
 
+        It may take over files of the earlier writing, which it is given as well.
         With `copies` the symbolic links that `write` made become copies of the images they lead to, each confirmed by
         it; a copy that is there already is taken over, not read again. `origin` is remembered for `origin()`. Gives the
         places where edited files were kept. Raises OutputExists, with nothing changed, when an edited file is in the
@@ -97,14 +100,17 @@ class Outputs:
         self.folder.remove_tree(new)
         self.folder.mkdir(new)
         try:
-            losses = write(build)
+            is_ours = partial(self._is_ours, name)
+            with Earlier(self.folder, name, new, self._known.get(name, {}), is_ours) as earlier:
+                losses = write(build, earlier)
             pictures = self._copy_pictures(name, new, copies, progress) if copies is not None else {}
         except ImageChanged:
             self.folder.remove_tree(new)
             raise
         hashes = {file: sha256 for file, (_, sha256, _) in pictures.items()}
         files = progress.over(list(_files(build)), "noting files", unit="files")
-        made = {file: _describe(build / file, hashes.get(file)) for file in files}
+        made = {file: restated(os.path.join(build, file), earlier.kept.get(file)) for file in files}
+        made = {file: known or describe(build / file, hashes.get(file)) for file, known in made.items()}
         taken = [file for file in self.foreign(name) if file in made]
         if taken:
             self.folder.remove_tree(new)
@@ -119,11 +125,18 @@ class Outputs:
             self.folder.rename(name, _old(name))
         self.folder.rename(new, name)
         self._carry_over(name)
-        for file, (_, _, taken_over) in pictures.items():
-            if taken_over:  # the old folder's name of it is gone, which counts as a change of the file
-                made[file] = _restated(self.out / name / file, made[file])
-        originals = {file: list(state) for file, (state, _, _) in pictures.items()}
-        self._known[name] = {"digest": digest, "files": made, "losses": losses, "pictures": originals, "origin": origin}
+        taken_over = [file for file, (_, _, was_there) in pictures.items() if was_there]
+        for file in (*taken_over, *earlier.kept):  # the old folder's name of it is gone: a change of the file
+            made[file] = restated(os.path.join(self.out, name, file), made[file]) or made[file]
+        originals = {**earlier.originals, **{file: state for file, (state, _, _) in pictures.items()}}
+        self._known[name] = {
+            "digest": digest,
+            "files": made,
+            "losses": losses,
+            "pictures": originals,
+            "origin": origin,
+            "images": earlier.images,
+        }
         self._remember()
         return kept
 
@@ -154,20 +167,20 @@ class Outputs:
         """Whether a file is as we wrote it, told without reading it."""
         if self.folder.kind(f"{name}/{file}") != "file":
             return False
-        now = state_of(self.out / name / file)
+        now = state_of(os.path.join(self.out, name, file))
         return any(is_same(version[:-1], now) for version in self._versions(name, file))
 
     def _changed(self, name: str, file: str) -> bool:
         """Whether somebody changed a file that we wrote; a new state of the same bytes is noted."""
-        path, versions = self.out / name / file, self._versions(name, file)
+        path, versions = os.path.join(self.out, name, file), self._versions(name, file)
         if self.folder.kind(f"{name}/{file}") != "file":
             return False
         now = state_of(path)
-        if any(is_same(version[:-1], now) or _is_linked(path, version) for version in versions):
+        if any(is_same(version[:-1], now) or is_linked(path, version) for version in versions):
             return False
         if any(version[-1] is None for version in versions):  # an image that an earlier version did not hash
             return all(now[0] != version[0] for version in versions)
-        sha256 = hash_file(path)
+        sha256 = hash_file(Path(path))
         for part in ("files", "next"):
             if (noted := self._known[name].get(part, {}).get(file)) is not None and noted[-1] == sha256:
                 if len(now) == 4:
@@ -259,35 +272,13 @@ def edited_message(folder: Path, edited: list[str]) -> str:
 
 def _files(folder: Path) -> Iterator[str]:
     """Files below a folder, sorted, as POSIX paths relative to it; links are not followed."""
-    found = []
+    found: list[str] = []
     for where, folders, names in os.walk(folder):
         folders[:] = [one for one in folders if one != HIDDEN]
         links = [one for one in folders if os.path.islink(os.path.join(where, one))]
-        found += [Path(where, one).relative_to(folder).as_posix() for one in (*names, *links)]
+        inner = os.path.relpath(where, folder).replace(os.sep, "/")
+        found += [one if inner == "." else f"{inner}/{one}" for one in (*names, *links)]
     return iter(sorted(found))
-
-
-def _describe(file: Path, sha256: str | None) -> list[Any]:
-    """State and hash of a file that we wrote, read for it unless the hash is known."""
-    if file.is_symlink():
-        return ["link", os.readlink(file), None]
-    found = file.stat()
-    if sha256 is None and found.st_nlink > 1 and file.suffix.lower() in SUFFIXES:
-        return ["hardlink", found.st_ino, hash_file(file)]
-    return [*state_of(file), sha256 or hash_file(file)]
-
-
-def _is_linked(file: Path, version: list[Any]) -> bool:
-    """Whether a file is the image that we linked to: a change of it is one of that image, and no edit of the output."""
-    found = file.stat()
-    return version[:2] == ["hardlink", found.st_ino] and found.st_nlink > 1
-
-
-def _restated(file: Path, made: list[Any]) -> list[Any]:
-    """The same description with the change time of now, where nothing else differs."""
-    *state, sha256 = made
-    now = state_of(file)
-    return [*now, sha256] if len(now) == 4 and [*now[:2], now[3]] == [*state[:2], state[3]] else made
 
 
 def refuse_links(out: Path, formats: Iterable[str]) -> None:

@@ -3,37 +3,31 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields
-from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from .. import formats
-from ..datasets.records import Records
 from ..errors import ImageChanged, ImageError, OutputExists, TooManyFailures
 from ..file_state import hash_file, state_of
 from ..files import OutputFolder
-from ..formats import FormatOptions
-from ..image_files import ImageFiles
 from ..options import SPEC, RunSpec
 from ..pipeline.context import Clock, Labeled
 from ..progress import SILENT, Progress
 from ..protocols import ImageRef
-from ..reach import ANYWHERE
 from ..sources.images import Failed, header_size
 from ..sources.source import Source
-from ..types import Category, Dataset
+from ..types import Category
 from .hidden import HIDDEN, read_json
 from .human_edits import Conflict, Made, accepted, edits, list_conflicts, take
 from .invalidation import carry_over, describe_difference, settings_hash
 from .journal import HUMAN, Journal, rewrite
 from .outputs import Outputs, edited_message
 from .unchanged import Unchanged
+from .writing import Writing, write_links
 
 SHOWN_FAILURES = 20
 FAILURES, MANIFEST = "failed.jsonl", "manifest.json"
@@ -211,7 +205,7 @@ class Run:
         stopping: list[Conflict] = []
         if self.folder.kind(JOURNAL) is not None:
             edited, found, self.understood = edits(
-                self.outputs, self.journal, now, self.source, _write_links, self.stages
+                self.outputs, self.journal, now, self.source, write_links, self.stages
             )
             stopping += [one for one in found if one.kind == "two-edits"]
             self.conflicts += [one for one in found if one.kind != "two-edits"]
@@ -299,6 +293,7 @@ class Run:
             self._leave_out_if_changed(journal, path)
         list_conflicts(self.folder, self.conflicts, stop=False)
         kept: list[str] = []
+        writing = Writing(self.outputs, self.source.root, self.images, self.settings, self.overwrite, self.stages)
         while True:
             self._stop_when_too_many_failed()
             paths = [path for path in finished if path in journal.entries]
@@ -306,7 +301,10 @@ class Run:
             try:
                 for name in self.formats if paths else ():
                     with clock.of(f"write {name}"):
-                        kept += self._write_format(name, journal, paths, totals.digest)
+                        aside = writing.write(name, journal, paths, totals, replacing=name in self.understood)
+                    if aside is not None:
+                        self.written = True
+                        kept += aside
                 break
             except ImageChanged as error:  # all formats once more, without it
                 self._leave_out(journal, error.path, error.what)
@@ -336,31 +334,6 @@ class Run:
         self._write_timings(summary, clock)
         self.folder.remove(OVERWRITING)
         return summary
-
-    def _write_format(self, name: str, journal: Journal, paths: list[str], records: str) -> list[str]:
-        """Write one format unless it is current; gives the places where edited files were kept."""
-        made_from = {"records": records, "images": self.images, "settings": self.settings}
-        if _placed(name, self.images) != "none":  # another image of the same labels must be placed anew
-            made_from["files"] = settings_hash({path: journal.entries[path].sha256 for path in paths})
-        digest = settings_hash(made_from)
-        if not self.overwrite and self.outputs.is_current(name, digest):
-            return []
-        rows = [[one.id, one.name, one.supercategory] for one in journal.categories]
-        origin = {"end": journal.end, "records": records, "images": paths, "categories": rows}
-        # IMAGES may be made of links, as caches of datasets are: the user named them.
-        written = Records(lambda: self.stages.over(journal.records(paths), f"writing {name}"))
-        dataset = Dataset(journal.categories, written, self.source.root, reach=ANYWHERE, expected=journal.entries)
-        copies = _copies(name, self.images)
-        self.written = True
-        return self.outputs.replace(
-            name,
-            digest,
-            _writer(name, dataset, "symlink" if copies else self.images),
-            overwrite=self.overwrite or name in self.understood,
-            copies=partial(_confirm, dataset.images_in()) if copies else None,
-            origin=origin,
-            progress=self.stages,
-        )
 
     def _leave_out_if_changed(self, journal: Journal, path: str) -> None:
         try:
@@ -433,36 +406,6 @@ def where(folder: Path) -> Path:
     """What to name to a reader of a format's folder: its only file, or the folder."""
     files = [one for one in folder.iterdir() if not one.name.startswith(".")]
     return files[0] if len(files) == 1 and files[0].is_file() else folder
-
-
-def _write_links(name: str, dataset: Dataset, folder: Path) -> None:
-    """Label files as a run writes them, with links in the place of pictures."""
-    placed = "symlink" if _copies(name, None) else None
-    formats.write(dataset, folder, format=name, overwrite=True, images=placed)
-
-
-def _copies(name: str, images: str | None) -> bool:
-    """True when the format `name` gets copies of the images."""
-    return _placed(name, images) == "copy" and os.name != "nt"
-
-
-def _placed(name: str, images: str | None) -> str:
-    """How the format `name` gets its images: copy, hardlink, symlink or none."""
-    usual: FormatOptions = formats.get(name).options()
-    return images or usual.images
-
-
-def _confirm(files: ImageFiles, source: Path, copy: Path) -> str | None:
-    """The hash of a copy of an image of this run; of what a format of others linked to, nothing is known."""
-    assert files.root is not None
-    return files.confirm(Path(os.path.relpath(source, files.root)).as_posix(), copy)
-
-
-def _writer(name: str, dataset: Dataset, images: str | None) -> Callable[[Path], Any]:
-    def write(folder: Path) -> dict[str, int]:
-        return dict(formats.write(dataset, folder, format=name, overwrite=True, images=images).losses)
-
-    return write
 
 
 def _environment() -> dict[str, str]:

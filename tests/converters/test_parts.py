@@ -203,7 +203,7 @@ SLOW = """
 import time
 from converters.formats.yolo import writer as yolo
 quick = yolo._Labels._write
-yolo._Labels._write = lambda *arguments: (time.sleep(0.05), quick(*arguments))
+yolo._Labels._write = lambda *arguments: (time.sleep(0.05), quick(*arguments))[1]
 """  # a sleep ends cleanly wherever a signal comes; numpy makes a TypeError of one inside pycocotools' __array__
 RUN = (
     SLOW

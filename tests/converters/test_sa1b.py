@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 import converters
+from converters.formats.sa1b.writer import ids_of
 from samlabel.errors import FormatError
-from samlabel.types import Dataset
+from samlabel.types import Dataset, ImageRecord
 from tests.converters.cases import HOLED, LETTERS, SIZE, drawn, one, thing
 
 IMAGE = {"image_id": 7, "width": 32, "height": 24, "file_name": "a.png"}
@@ -47,7 +48,7 @@ def test_a_record_has_the_keys_and_types_of_the_readme(tmp_path: Path) -> None:
     ]
     content = json.loads((tmp_path / "out" / "x" / "a.json").read_text(encoding="utf-8"))
     assert set(content) == {"image", "annotations"}
-    assert content["image"] == {"image_id": 1, "width": 32, "height": 24, "file_name": "a.png"}
+    assert content["image"] == {"image_id": 853179640869, "width": 32, "height": 24, "file_name": "a.png"}
     (found,) = content["annotations"]
     assert set(found) == set(OBJECT)
     assert np.array_equal(coco.decode(found["segmentation"]).astype(bool), HOLED.to_pixels())
@@ -57,12 +58,24 @@ def test_a_record_has_the_keys_and_types_of_the_readme(tmp_path: Path) -> None:
     assert HOLED.to_pixels()[int(y), int(x)]
 
 
-def test_ids_are_one_each_over_the_whole_dataset(tmp_path: Path) -> None:
-    records = one(thing(HOLED), thing(HOLED)) + one(thing(HOLED), path="b.png")
-    converters.write(Dataset(LETTERS, records), tmp_path, "sa1b", images="none")
-    found = [json.loads((tmp_path / f"{stem}.json").read_text(encoding="utf-8")) for stem in "ab"]
-    assert [r["image"]["image_id"] for r in found] == [1, 2]
-    assert [a["id"] for r in found for a in r["annotations"]] == [1, 2, 3]
+def test_ids_of_an_image_and_its_objects_depend_on_that_image_alone(tmp_path: Path) -> None:
+    a, b = one(thing(HOLED), thing(HOLED)), one(thing(HOLED), path="b.png")
+
+    def ids(*records: ImageRecord) -> dict[str, list[int]]:
+        converters.write(Dataset(LETTERS, records), tmp_path, "sa1b", images="none", overwrite=True)
+        found = [json.loads(file.read_text(encoding="utf-8")) for file in sorted(tmp_path.glob("*.json"))]
+        return {r["image"]["file_name"]: [r["image"]["image_id"], *(a["id"] for a in r["annotations"])] for r in found}
+
+    together = ids(*a, *b)
+    assert together == ids(*b, *a) and together["b.png"] == ids(*b)["b.png"]
+    every = [number for numbers in together.values() for number in numbers]
+    assert len({*every}) == len(every) == 5 and max(every) < 2**53
+
+
+def test_ids_that_objects_have_are_kept(tmp_path: Path) -> None:
+    base = ids_of(replace(one()[0], id=2), [thing(HOLED)])[1][0]
+    objects = [thing(HOLED), replace(thing(HOLED), id=base), replace(thing(HOLED), id=7), replace(thing(HOLED), id=7)]
+    assert ids_of(replace(one()[0], id=2), objects) == (2, [base + 1, base, 7, base + 2])
 
 
 def test_an_official_record_is_read_whole(tmp_path: Path) -> None:

@@ -12,7 +12,8 @@ from pathlib import Path
 
 from converters.features import FEATURES
 from converters.fields.categories import RenumberedAudit
-from converters.format import Audit, Capabilities, Format, WriteReport
+from converters.format import Audit, Capabilities, WriteReport
+from converters.imagewise import ImagewiseFormat, Update
 from converters.options import ReadOptions
 from samlabel.types import Category, Dataset
 
@@ -20,7 +21,7 @@ from .reader import read, recognize
 from .writer import LabelmeOptions, existing, write
 
 
-class Labelme(Format[LabelmeOptions]):
+class Labelme(ImagewiseFormat[LabelmeOptions]):
     name = "labelme"
     summary = "labelme JSON: one file an image beside it, with polygons, mask bitmaps, rectangles and circles"
     options = LabelmeOptions
@@ -34,8 +35,8 @@ class Labelme(Format[LabelmeOptions]):
     def read(self, path: Path, options: ReadOptions = ReadOptions()) -> Dataset:
         return read(path, options)
 
-    def write(self, dataset: Dataset, path: Path, options: LabelmeOptions) -> WriteReport:
-        return write(dataset, path, options)
+    def update(self, dataset: Dataset, path: Path, options: LabelmeOptions, update: Update) -> WriteReport:
+        return write(dataset, path, options, update)
 
     def existing(self, path: Path) -> Path | None:
         return existing(path)

@@ -13,13 +13,14 @@ from converters.fields.categories import RenumberedAudit, names_of
 from converters.fields.shapes import OTHER, others_of, tight_box
 from converters.fields.values import check_listed, plain
 from converters.format import WriteReport
-from converters.io.files import Names, dump_json, place_image, refuse_existing
+from converters.imagewise import Made, Update, over_images
+from converters.io.files import dump_json, place_image, refuse_existing
 from converters.io.folders import files_below
 from converters.io.painting import painted, save
 from converters.options import FormatOptions, ImageMode, option
 from samlabel.files import OutputFolder
 from samlabel.geometry import count_parts_and_holes, cropped, mask_to_contours
-from samlabel.types import Annotation, Dataset, Mask
+from samlabel.types import Annotation, Dataset, ImageRecord, Mask
 
 from .reader import FILE_KEYS, LABELS, SHAPE_KEYS
 
@@ -33,7 +34,7 @@ class LabelmeOptions(FormatOptions):
     shapes: Literal["auto", "polygon", "mask"] = option("auto", "auto is polygons, and a bitmap where there are holes")
 
 
-def write(dataset: Dataset, path: Path, options: LabelmeOptions) -> WriteReport:
+def write(dataset: Dataset, path: Path, options: LabelmeOptions, update: Update) -> WriteReport:
     """Write labelme files below the folder `path`: `sub/a.json` for the image `sub/a.jpg`, placed beside it.
 
     `shapes` is "polygon" (holes as zero-width seams), "mask" (bitmaps), or "auto": polygons, bitmaps for holes.
@@ -43,10 +44,10 @@ def write(dataset: Dataset, path: Path, options: LabelmeOptions) -> WriteReport:
     names = names_of(dataset.categories, "labelme")
     folder = OutputFolder(path)
     report = WriteReport("labelme", str(path))
-    taken, written = Names(), set()
-    for record in dataset.records:
+
+    def make(record: ImageRecord, name: str) -> Made:
         check_listed(record, names)
-        label = str(PurePosixPath(taken.take(record.path)).with_suffix(".json"))
+        label = str(PurePosixPath(name).with_suffix(".json"))
         place_image(files, record.path, folder, record.path, images)
         entries: list[dict[str, Any]] = []
         for group, annotation in enumerate(record.annotations, start=1):
@@ -66,9 +67,10 @@ def write(dataset: Dataset, path: Path, options: LabelmeOptions) -> WriteReport:
         }
         content.update({} if record.id is None else {"image_id": record.id})
         folder.write(label, dump_json({**content, **nested(extra, FILE_KEYS)}) + "\n")
-        written.add(label)
-        report.images += 1
-        report.objects += len(record.annotations)
+        place = None if images == "none" else record.path
+        return Made(record.path, name, (label,), len(record.annotations), place)
+
+    written = {label for made in over_images(update, report, make) for label in made.files}
     listed = [name for name in names.values() if name and name == name.strip() and name.splitlines() == [name]]
     folder.write(LABELS, "".join(f"{line}\n" for line in listed))
     present_now = (file.relative_to(path).as_posix() for file in files_below(path, ".json"))

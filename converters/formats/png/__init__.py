@@ -11,7 +11,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from converters.features import FEATURES
-from converters.format import Capabilities, Format, WriteReport
+from converters.format import Capabilities, WriteReport
+from converters.imagewise import ImagewiseFormat, Update
 from converters.options import FormatOptions, ReadOptions
 from samlabel.types import Dataset
 
@@ -19,7 +20,7 @@ from .reader import read, recognize
 from .writer import existing, write
 
 
-class Png(Format[FormatOptions]):
+class Png(ImagewiseFormat[FormatOptions]):
     name = "png"
     summary = "Instance masks as 16-bit PNG: a picture of object numbers for each image, and one table of what they are"
     options = FormatOptions
@@ -31,8 +32,8 @@ class Png(Format[FormatOptions]):
     def read(self, path: Path, options: ReadOptions = ReadOptions()) -> Dataset:
         return read(path, options)
 
-    def write(self, dataset: Dataset, path: Path, options: FormatOptions) -> WriteReport:
-        return write(dataset, path, options)
+    def update(self, dataset: Dataset, path: Path, options: FormatOptions, update: Update) -> WriteReport:
+        return write(dataset, path, options, update)
 
     def existing(self, path: Path) -> Path | None:
         return existing(path)

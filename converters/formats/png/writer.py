@@ -13,12 +13,8 @@ from converters.fields.values import (
     plain,
 )
 from converters.format import WriteReport
-from converters.io.files import (
-    Names,
-    dump_json,
-    place_image,
-    refuse_existing,
-)
+from converters.imagewise import Made, Update, over_images
+from converters.io.files import dump_json, place_image, refuse_existing
 from converters.io.folders import files_below
 from converters.io.painting import Painting, painted, save
 from converters.options import FormatOptions
@@ -30,7 +26,7 @@ from .reader import OBJECT_KEYS, PICTURE_KEYS, TABLE
 LAST = 65535  # the highest number of 16 bits
 
 
-def write(dataset: Dataset, path: Path, options: FormatOptions) -> WriteReport:
+def write(dataset: Dataset, path: Path, options: FormatOptions, update: Update) -> WriteReport:
     """Write `masks/` and `objects.json` below the folder `path`; images go to `images/`.
 
     An image without masks has no picture. A table is written picture by picture, so memory does not grow with them.
@@ -40,27 +36,31 @@ def write(dataset: Dataset, path: Path, options: FormatOptions) -> WriteReport:
     folder = OutputFolder(path)
     report = WriteReport("png", str(path))
     known = frozenset(category.id for category in dataset.categories)
-    taken, written = Names(), set()
+    written: set[str] = set()
+
+    def make(record: ImageRecord, name: str) -> Made:
+        check_listed(record, known)
+        place = f"images/{record.path}" if images != "none" else None
+        if place is not None:
+            place_image(files, record.path, folder, place, images)
+        mask_name = f"masks/{PurePosixPath(name).with_suffix('.png')}"
+        picture, entries = _objects(record)
+        height, width = (int(side) for side in record.size)
+        entry: dict[str, Any] = {"file_name": record.path, "height": height, "width": width}
+        entry.update({} if record.id is None else {"id": record.id})
+        if picture is not None:
+            with folder.replacing(mask_name) as file:
+                save(picture, file, bits=16)
+            entry["mask"] = mask_name
+        entry = {**entry, "objects": entries, **nested(record.extra, PICTURE_KEYS - {"id"})}
+        masks = () if picture is None else (mask_name,)
+        return Made(record.path, name, masks, len(entries), place, line=dump_json(entry))
+
     with folder.replacing(TABLE) as out:
         out.write(f'{{"categories":{dump_json(category_table(dataset.categories))},\n"pictures":['.encode())
-        for record in dataset.records:
-            check_listed(record, known)
-            if images != "none":
-                place_image(files, record.path, folder, f"images/{record.path}", images)
-            mask_name = f"masks/{PurePosixPath(taken.take(record.path)).with_suffix('.png')}"
-            picture, entries = _objects(record)
-            height, width = (int(side) for side in record.size)
-            entry: dict[str, Any] = {"file_name": record.path, "height": height, "width": width}
-            entry.update({} if record.id is None else {"id": record.id})
-            if picture is not None:
-                with folder.replacing(mask_name) as file:
-                    save(picture, file, bits=16)
-                written.add(mask_name)
-                entry["mask"] = mask_name
-            entry = {**entry, "objects": entries, **nested(record.extra, PICTURE_KEYS - {"id"})}
-            out.write(((",\n" if report.images else "\n") + dump_json(entry)).encode())
-            report.images += 1
-            report.objects += len(entries)
+        for made in over_images(update, report, make):
+            written.update(made.files)
+            out.write(((",\n" if report.images > 1 else "\n") + made.line).encode())
         out.write(b"]")
         for key, value in further(dataset).items():
             out.write(f",\n{dump_json(key)}:{dump_json(value)}".encode())

@@ -10,7 +10,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from converters.features import FEATURES
-from converters.format import Capabilities, Format, WriteReport
+from converters.format import Capabilities, WriteReport
+from converters.imagewise import ImagewiseFormat, Update
 from converters.options import ReadOptions
 from samlabel.types import Dataset
 
@@ -22,7 +23,7 @@ _IN_SIDECAR = frozenset(
 )
 
 
-class Sa1b(Format[Sa1bOptions]):
+class Sa1b(ImagewiseFormat[Sa1bOptions]):
     name = "sa1b"
     summary = "SA-1B: one JSON file an image, with its masks as COCO RLE and their quality"
     options = Sa1bOptions
@@ -34,8 +35,8 @@ class Sa1b(Format[Sa1bOptions]):
     def read(self, path: Path, options: ReadOptions = ReadOptions()) -> Dataset:
         return read(path, options)
 
-    def write(self, dataset: Dataset, path: Path, options: Sa1bOptions) -> WriteReport:
-        return write(dataset, path, options)
+    def update(self, dataset: Dataset, path: Path, options: Sa1bOptions, update: Update) -> WriteReport:
+        return write(dataset, path, options, update)
 
     def existing(self, path: Path) -> Path | None:
         return existing(path)

@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from converters.format import Capabilities, Format, WriteReport
+from converters.format import Capabilities, WriteReport
+from converters.imagewise import ImagewiseFormat, Update
 from converters.options import ReadOptions
 from samlabel.types import Annotation, Category, Dataset, Size
 
@@ -18,7 +19,7 @@ from .reader import read, recognize
 from .writer import VocAudit, VocOptions, existing, rendered_ious, write
 
 
-class Voc(Format[VocOptions]):
+class Voc(ImagewiseFormat[VocOptions]):
     name = "voc"
     summary = (
         "Pascal VOC: an XML file an image, and pictures whose indices say which pixel belongs to which object and class"
@@ -36,8 +37,8 @@ class Voc(Format[VocOptions]):
     def read(self, path: Path, options: ReadOptions = ReadOptions()) -> Dataset:
         return read(path, options)
 
-    def write(self, dataset: Dataset, path: Path, options: VocOptions) -> WriteReport:
-        return write(dataset, path, options)
+    def update(self, dataset: Dataset, path: Path, options: VocOptions, update: Update) -> WriteReport:
+        return write(dataset, path, options, update)
 
     def existing(self, path: Path) -> Path | None:
         return existing(path)

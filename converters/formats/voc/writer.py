@@ -12,7 +12,8 @@ import numpy as np
 from converters.fields.categories import RenumberedAudit, names_of
 from converters.fields.values import check_listed, plain
 from converters.format import WriteReport
-from converters.io.files import Names, place_image, refuse_existing
+from converters.imagewise import Made, Update, over_images
+from converters.io.files import place_image, refuse_existing
 from converters.io.folders import files_below
 from converters.io.painting import Painting, painted, save
 from converters.io.xml import text
@@ -69,7 +70,7 @@ class VocOptions(FormatOptions):
     images: ImageMode = "copy"
 
 
-def write(dataset: Dataset, path: Path, options: VocOptions) -> WriteReport:
+def write(dataset: Dataset, path: Path, options: VocOptions, update: Update) -> WriteReport:
     """Write a VOC dataset below the folder `path`: Annotations/, JPEGImages/, the two pictures, ImageSets/.
 
     Images keep their kind (.png stays .png); sub-folders are mirrored. Pictures are written for images with masks.
@@ -88,28 +89,32 @@ def write(dataset: Dataset, path: Path, options: VocOptions) -> WriteReport:
     folder = OutputFolder(path)
     folder.mkdir("Annotations")
     report = WriteReport("voc", str(path))
-    taken, written = Names(), set()
+    written: set[str] = set()
+
+    def make(record: ImageRecord, name: str) -> Made:
+        check_listed(record, names)
+        stem = str(PurePosixPath(name).with_suffix(""))
+        place_image(files, record.path, folder, place := f"JPEGImages/{name}", images)
+        kept = [a for a in record.annotations if a.mask is None or a.mask.area]
+        pictures = _pictures(folder, stem, kept, record, index)
+        label = f"Annotations/{stem}.xml"
+        folder.write(label, _xml(record, name, kept, names, bool(pictures)))
+        lost = len(record.annotations) - len(kept)
+        losses = {
+            "image-renamed": name != record.path,
+            "empty-mask-lost": lost,
+            "mask-changed": sum(_cut(kept, record)),
+        }
+        return Made(record.path, name, (label, *pictures), len(kept), None if images == "none" else place, losses)
+
     sets = [f"ImageSets/{kind}/trainval.txt" for kind in ("Main", "Segmentation")]
     with folder.replacing(sets[0]) as every, folder.replacing(sets[1]) as segmented:
-        for record in dataset.records:
-            check_listed(record, names)
-            name = taken.take(record.path)
-            report.losses["image-renamed"] += name != record.path
-            stem = str(PurePosixPath(name).with_suffix(""))
-            place_image(files, record.path, folder, f"JPEGImages/{name}", images)
-            kept = [a for a in record.annotations if a.mask is None or a.mask.area]
-            report.losses["empty-mask-lost"] += len(record.annotations) - len(kept)
-            report.losses["mask-changed"] += sum(_cut(kept, record))
-            pictured = _pictures(folder, stem, kept, record, index)
-            label = f"Annotations/{stem}.xml"
-            folder.write(label, _xml(record, name, kept, names, pictured))
-            written.add(label)
+        for made in over_images(update, report, make):
+            stem = str(PurePosixPath(made.name).with_suffix(""))
+            written.update(made.files)
             _list(every, stem)
-            if pictured:
+            if len(made.files) > 1:
                 _list(segmented, stem)
-                written.update((f"SegmentationObject/{stem}.png", f"SegmentationClass/{stem}.png"))
-            report.images += 1
-            report.objects += len(kept)
     colours = [",".join(map(str, colour)) for colour in palette().tolist()]
     lines = [f"{name}:{colours[place]}::" for place, name in enumerate(["background", *names.values()])]
     folder.write(MAP, "# label:color_rgb:parts:actions\n" + "".join(f"{line}\n" for line in lines))
@@ -133,19 +138,20 @@ def _list(file: IO[bytes], stem: str) -> None:
 
 def _pictures(
     out: OutputFolder, stem: str, annotations: list[Annotation], record: ImageRecord, index: Mapping[int, int]
-) -> bool:
-    """Write the pictures of objects and of classes; False, and none, for an image without masks."""
+) -> tuple[str, ...]:
+    """Write the pictures of objects and of classes; none for an image without masks."""
     if not any(annotation.mask is not None for annotation in annotations):
-        return False
+        return ()
     classes = np.zeros(256, dtype=np.uint8)
     for number, annotation in enumerate(annotations[: VOID - 1], start=1):
         classes[number] = index[annotation.category_id]
     colors = palette().tobytes()
     picture = _painted(annotations, record.size)
-    for folder, table in (("SegmentationObject", None), ("SegmentationClass", classes)):
-        with out.replacing(f"{folder}/{stem}.png") as file:
+    made = (f"SegmentationObject/{stem}.png", f"SegmentationClass/{stem}.png")
+    for name, table in zip(made, (None, classes), strict=True):
+        with out.replacing(name) as file:
             save(picture, file, bits=8, palette=colors, table=table)
-    return True
+    return made
 
 
 def _xml(

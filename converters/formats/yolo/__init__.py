@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from converters.format import Capabilities, Format, WriteReport
+from converters.format import Capabilities, WriteReport
+from converters.imagewise import ImagewiseFormat, Update
 from converters.options import ReadOptions
 from samlabel.geometry import PolygonMask
 from samlabel.reach import Reach
@@ -23,7 +24,7 @@ from .unsized import Labels, read_unsized
 from .writer import YoloAudit, existing, write
 
 
-class Yolo(Format[YoloOptions]):
+class Yolo(ImagewiseFormat[YoloOptions]):
     name = "yolo"
     summary = "YOLO segmentation and boxes: `images/`, `labels/` with one text file an image, and `data.yaml`"
     options = YoloOptions
@@ -41,6 +42,9 @@ class Yolo(Format[YoloOptions]):
 
     def write(self, dataset: Dataset, path: Path, options: YoloOptions) -> WriteReport:
         return write(dataset, path, options)
+
+    def update(self, dataset: Dataset, path: Path, options: YoloOptions, update: Update) -> WriteReport:
+        return write(dataset, path, options, update)
 
     def read_unsized(self, path: Path, reach: Reach) -> Labels | None:
         return read_unsized(path, reach=reach)

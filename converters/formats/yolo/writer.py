@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from converters.fields.values import check_listed
 from converters.format import WriteReport
+from converters.imagewise import Made, Update, over_images
 from converters.io.files import Names, files_below, place_image, refuse_existing
 from converters.parallel import Part, in_parts
 from samlabel.files import OutputFolder
@@ -20,6 +23,7 @@ from .layout import label_path
 from .options import YoloOptions
 from .rows import box_row_as_polygon
 
+_TALLIES = {"boxes", "masks", "height", "width"}
 SPLITS = ("train", "val", "test")
 
 
@@ -32,8 +36,11 @@ class YoloAudit:
 
     def add(self, record: ImageRecord) -> None:
         without = sum([annotation.mask is None for annotation in record.annotations])
-        self._boxes += without
-        self._masks += len(record.annotations) - without
+        self.count(without, len(record.annotations) - without)
+
+    def count(self, boxes: int, masks: int) -> None:
+        self._boxes += boxes
+        self._masks += masks
 
     def join(self, other: YoloAudit) -> None:
         self._boxes += other._boxes
@@ -44,7 +51,7 @@ class YoloAudit:
         return {"category-ids-changed": renumbered, "box-became-mask": self._boxes if self._masks else 0}
 
 
-def write(dataset: Dataset, path: Path, options: YoloOptions) -> WriteReport:
+def write(dataset: Dataset, path: Path, options: YoloOptions, update: Update | None = None) -> WriteReport:
     """Write a YOLO dataset below the folder `path`; sub-folders of images are mirrored.
 
     A class's index is its place among the categories by id. An image without objects gets an empty file. ultralytics
@@ -63,14 +70,15 @@ def write(dataset: Dataset, path: Path, options: YoloOptions) -> WriteReport:
         if folder.kind(name) is None:  # a link to images that nothing is placed among may stay
             folder.mkdir(name)
     categories = tuple(sorted(dataset.categories, key=lambda c: c.id))
-    done, *others = in_parts(_Labels(path, categories, dataset.images_in(), options), dataset.records)
+    work = _Labels(path, categories, dataset.images_in(), options)
+    done, *others = in_parts(work, dataset.records) if update is None else [work.over(update, Names())]
     for other in others:
         done.join(other)
     report, losses = done.report, done.audit.losses()
     if losses["box-became-mask"]:
         for label, size in done.box_files:
             rows = (folder.read(label) or b"").decode("utf-8").splitlines()
-            folder.write(label, "".join(f"{box_row_as_polygon(row, size)}\n" for row in rows))
+            folder.write(label, "".join(f"{_as_polygon(row, size)}\n" for row in rows))
     report.losses.update(losses)
     report.losses["left-over-label"] += sum(name not in done.written for name in files_below(path, "labels", ".txt"))
     folder.write("data.yaml", _data_yaml(categories, done.tops))
@@ -96,6 +104,14 @@ class _Done:
     box_files: list[tuple[str, Size]] = field(default_factory=list)  # those of them that hold boxes alone
     tops: set[str] = field(default_factory=set)  # first folders of the images' names
 
+    def add(self, made: Made) -> None:
+        boxes, masks = made.tallies["boxes"], made.tallies["masks"]
+        self.audit.count(boxes, masks)
+        self.written.update(made.files)
+        self.tops.add(made.name.partition("/")[0] if "/" in made.name else "")
+        if boxes and not masks:
+            self.box_files += [(label, (made.tallies["height"], made.tallies["width"])) for label in made.files]
+
     def join(self, other: _Done) -> None:
         self.report.images += other.report.images
         self.report.objects += other.report.objects
@@ -116,44 +132,54 @@ class _Labels:
     options: YoloOptions
 
     def __call__(self, records: Iterable[ImageRecord]) -> _Done:
-        index = {category.id: place for place, category in enumerate(self.categories)}
-        done = _Done(WriteReport("yolo", str(self.path)), YoloAudit(self.categories))
-        names, out = Names(), OutputFolder(self.path)
+        names = Names()
         for before in records.paths_before if isinstance(records, Part) else ():
             names.take(before)
-        for record in records:
-            self._write(record, index, names, out, done)
+        return self.over(Update(records), names)
+
+    def over(self, update: Update, names: Names) -> _Done:
+        index = {category.id: place for place, category in enumerate(self.categories)}
+        done = _Done(WriteReport("yolo", str(self.path)), YoloAudit(self.categories))
+        write = partial(self._write, index, OutputFolder(self.path))
+        became = update.losses.get("box-became-mask", 0) > 0  # rows of boxes were made rectangles, and may be no longer
+
+        def may_keep(made: Made) -> bool:
+            found = made.tallies
+            return found.keys() == _TALLIES and not (became and found["boxes"] and not found["masks"])
+
+        for made in over_images(update, done.report, write, names=names, may_keep=may_keep):
+            done.add(made)
         return done
 
-    def _write(
-        self, record: ImageRecord, index: Mapping[int, int], names: Names, out: OutputFolder, done: _Done
-    ) -> None:
-        report = done.report
+    def _write(self, index: Mapping[int, int], out: OutputFolder, record: ImageRecord, name: str) -> Made:
         kept: Sequence[Annotation] = record.annotations
+        losses: Counter[str] = Counter()
         crowd = sum([a.iscrowd for a in kept])
-        report.losses["crowd-lost"] += crowd
+        if crowd:
+            losses["crowd-lost"] = crowd
         if crowd and self.options.crowds == "drop":
             kept = [a for a in kept if not a.iscrowd]
-            report.losses["object-lost"] += crowd
-        done.audit.add(record if kept is record.annotations else ImageRecord(record.path, record.size, tuple(kept)))
+            losses["object-lost"] = crowd
         check_listed(record, index)
-        name = names.take(record.path)
-        report.losses["image-renamed"] += name != record.path
-        done.tops.add(name.partition("/")[0] if "/" in name else "")
-        label = label_path(f"images/{name}")
-        rows = rows_of(kept, index, record.size, self.options, report.losses)
+        if name != record.path:
+            losses["image-renamed"] = 1
+        label = label_path(place := f"images/{name}")
+        rows = rows_of(kept, index, record.size, self.options, losses)
         without = sum([a.mask is None for a in kept])
-        if without and without == len(kept):
-            done.box_files.append((label, record.size))
-        elif without:
-            rows = [box_row_as_polygon(row, record.size) if row and len(row.split()) == 5 else row for row in rows]
+        if 0 < without < len(kept):
+            rows = [_as_polygon(row, record.size) for row in rows]
         rows = [row for row in rows if row]
-        report.images += 1
-        report.objects += len(rows)
         if self.options.images != "none":
-            place_image(self.files, record.path, out, f"images/{name}", self.options.images)
+            place_image(self.files, record.path, out, place, self.options.images)
         out.write(label, "".join([f"{row}\n" for row in rows]))
-        done.written.add(label)
+        tallies = {"boxes": without, "masks": len(kept) - without, "height": record.size[0], "width": record.size[1]}
+        image = place if self.options.images != "none" else None
+        return Made(record.path, name, (label,), len(rows), image, losses, tallies)
+
+
+def _as_polygon(row: str, size: Size) -> str:
+    """A row of a box as the rectangle that it is; others as they are."""
+    return box_row_as_polygon(row, size) if row and len(row.split()) == 5 else row
 
 
 def _data_yaml(categories: Sequence[Category], tops: set[str]) -> str:
