@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from samlabel import auto_annotate, formats
+from samlabel import OutputOptions, auto_annotate, formats
 from samlabel.errors import FormatError
 from samlabel.runs.run import Summary
 
@@ -29,9 +29,18 @@ Run = Callable[..., Summary]
 
 @pytest.fixture
 def run(tmp_path: Path, fakes: ModuleType) -> Run:
-    def run(folder: Path, out: Path, *names: str, **options: Any) -> Summary:
+    def run(
+        folder: Path,
+        out: Path,
+        *names: str,
+        images: Any = None,
+        overwrite: bool = False,
+        update: bool = False,
+        **options: Any,
+    ) -> Summary:
         models = {"detector": fakes.Detector(), "segmenter": fakes.Segmenter(), "device": "cpu"}
-        return auto_annotate(folder, output_dir=out, formats=names, **models, **options)
+        output = OutputOptions(place_images=images, overwrite=overwrite, update=update)
+        return auto_annotate(folder, output_dir=out, formats=names, output=output, **models, **options)
 
     return run
 
