@@ -15,10 +15,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
 
-from ..file_state import State, is_same, state_of
+from ..file_state import State, state_of
 from ..files import OutputFolder
 from ..formats import Made
 from .hidden import HIDDEN
+from .journal import Entry
 
 
 class Earlier:
@@ -38,7 +39,6 @@ class Earlier:
         sure = "next" not in known  # else a writing was cut off, and either folder may be there
         self._files: Mapping[str, list[Any]] = known.get("files", {}) if sure else {}
         self._before: Mapping[str, list[Any]] = known.get("images", {}) if sure else {}
-        self._pictures: Mapping[str, State] = {file: tuple(state) for file, state in known.get("pictures", {}).items()}
         self._open = ExitStack()
 
     def __enter__(self) -> Earlier:
@@ -53,18 +53,18 @@ class Earlier:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._open.__exit__(kind, error, at)
 
-    def of(self, path: str, digest: str, original: Path, state: State) -> Made | None:
+    def of(self, path: str, digest: str, original: Path, entry: Entry) -> Made | None:
         """What was made of an image from what `digest` names, None where that is not so or not all of it is there.
 
-        `original` is the image, whose `state` tells whether what was placed is still that file.
+        `original` is the image, and its `entry` tells whether what was placed is still that file.
         """
         noted, place = self._before.get(path, ("", 0))
         made = self._made(path, digest, place) if noted == digest else None
         if made is None or not all(file in self._files and self._is_ours(file) for file in made.files):
             return None
-        return made if made.image is None or self._is_placed(made.image, original, state) else None
+        return made if made.image is None or self._is_placed(made.image, original, entry) else None
 
-    def keep(self, made: Made) -> None:
+    def keep(self, made: Made, entry: Entry) -> None:
         """Take the files of an image over into the new folder."""
         for file in made.files:
             self._take_over(file)
@@ -77,7 +77,7 @@ class Earlier:
             return
         self._take_over(made.image)
         if kind != "hardlink":
-            self.originals[made.image] = self._pictures[made.image]
+            self.originals[made.image] = entry.stat
 
     def note(self, made: Made, digest: str) -> None:
         """Remember what was made of an image."""
@@ -101,7 +101,7 @@ class Earlier:
             return None
         return made if noted == digest and made.path == path and _is_plain(made) else None
 
-    def _is_placed(self, file: str, original: Path, state: State) -> bool:
+    def _is_placed(self, file: str, original: Path, entry: Entry) -> bool:
         version = self._files.get(file)
         if version is None:
             return False
@@ -110,8 +110,8 @@ class Earlier:
         if version[0] == "link":
             return kind == "link" and os.readlink(there) == version[1] == os.path.abspath(original)
         if version[0] == "hardlink":
-            return kind == "file" and state[3:] == (version[1],) == state_of(there)[3:]
-        return is_same(self._pictures.get(file, ()), state) and self._is_ours(file)
+            return kind == "file" and entry.stat[3:] == (version[1],) == state_of(there)[3:]
+        return bool(version[-1] == entry.sha256) and self._is_ours(file)
 
     def _take_over(self, file: str) -> None:
         version = self._files[file]

@@ -92,11 +92,12 @@ class Writing:
         earlier: Earlier,
     ) -> Iterator[ImageRecord | formats.Unchanged]:
         for path in self.progress.over(paths, f"writing {name}"):
-            made = earlier.of(path, digest_of(path), self.root / path, journal.entries[path].stat)
+            entry = journal.entries[path]
+            made = earlier.of(path, digest_of(path), self.root / path, entry)
             if made is None:
                 yield journal.record(path)
             else:
-                yield formats.Unchanged(made, partial(earlier.keep, made), partial(journal.record, path))
+                yield formats.Unchanged(made, partial(earlier.keep, made, entry), partial(journal.record, path))
 
 
 def write_links(name: str, dataset: Dataset, folder: Path) -> None:

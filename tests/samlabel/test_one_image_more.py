@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -154,6 +155,16 @@ def test_where_files_have_one_name_only_copies_are_taken_over(
     run(images, tmp_path / "fresh", "yolo")
     assert contents(out / "yolo") == contents(tmp_path / "fresh" / "yolo")
     assert run(images, out, "yolo").kept == ()  # none counts as edited
+
+
+def test_a_moved_output_with_moved_images_is_taken_over_as_well(tmp_path: Path, fakes: ModuleType, run: Run) -> None:
+    draw(fakes, tmp_path / "old/images", "a.png", "b.png")
+    run(tmp_path / "old/images", tmp_path / "old/out", "yolo")
+    shutil.copytree(tmp_path / "old", tmp_path / "new", copy_function=shutil.copy2)
+    before = inodes(tmp_path / "new/out/yolo")
+    run(draw(fakes, tmp_path / "new/images", "c.png"), tmp_path / "new/out", "yolo")
+    after = inodes(tmp_path / "new/out/yolo")
+    assert {name for name in before if after[name] != before[name]} == {"data.yaml"}
 
 
 def test_other_options_are_written_in_full(tmp_path: Path, fakes: ModuleType, run: Run) -> None:
