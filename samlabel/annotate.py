@@ -51,6 +51,8 @@ from .sources.images import Failed
 
 Part = TypeVar("Part", bound=Options)
 CHECKPOINT_SUFFIXES = (".pt", ".pth", ".safetensors")
+# The names that ultralytics gives to the same models. https://docs.ultralytics.com/models/sam/
+ULTRALYTICS_NAMES = {"sam_b.pt": "vit_b", "sam_l.pt": "vit_l", "sam_h.pt": "vit_h", "mobile_sam.pt": "mobile_sam"}
 
 
 def auto_annotate(
@@ -281,6 +283,8 @@ def _segmenter(models: ModelOptions, *, device: str, grid: Grid) -> Segmenter[An
         name = what or None
     else:
         kind = "sam"
+        if name in ULTRALYTICS_NAMES and not Path(name).exists():
+            name = ULTRALYTICS_NAMES[name]
         if name is not None and checkpoint is None and name.lower().endswith(CHECKPOINT_SUFFIXES):
             name, checkpoint = None, name
     if kind == "sam" and name is None and checkpoint is None:
