@@ -146,6 +146,10 @@ class Format(ABC, Generic[Options]):
             return None if "boxes_without_mask" in keeps else "no-mask-lost"
         return None if "empty_masks" in keeps or annotation.mask.area else "empty-mask-lost"
 
+    def puts_back(self, shape: Mapping[str, Any]) -> bool:
+        """Whether `write` writes a shape of another tool that is no object, of `extra["other_shapes"]`."""
+        return False
+
     def audit(self, categories: Iterable[Category]) -> Audit | None:
         """What finds the losses that a look at one object after another misses; None when there are none."""
         return None

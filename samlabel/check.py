@@ -41,6 +41,7 @@ CODES: Mapping[str, tuple[str, str]] = MappingProxyType(
         "duplicate": ("warning", "an object overlaps an earlier one of its category more than duplicate_iou"),
         "duplicate-other": ("note", "an object overlaps an earlier one of another category more than that"),
         "not-compared": ("note", "an image with more overlapping objects than are compared for duplicates"),
+        "left-out": ("warning", "shapes, or another annotator's objects, that are no objects of the dataset"),
         "category-unused": ("note", "a category without an object"),
         "imbalance": ("warning", "the largest category has more objects than max_imbalance times the smallest"),
         "no-objects": ("note", "an image without objects"),
@@ -176,6 +177,8 @@ def _findings(dataset: Dataset, report: Report, limits: Limits, progress: Progre
         seen.add(record.path)
         if files.root is not None:
             yield from _picture(record, files)
+        for reason, count in record.left_out.items():
+            yield "left-out", f"{count} {reason}", record.path, None
         if not record.annotations:
             yield "no-objects", "has no objects", record.path, None
         for number, one in enumerate(record.annotations, start=1):

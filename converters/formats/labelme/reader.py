@@ -14,7 +14,7 @@ import numpy as np
 
 from converters.fields.annotation import annotation_of, bounded, unnested
 from converters.fields.categories import NAMELESS, numbered
-from converters.fields.shapes import OTHER, bad_mask, ellipse, mask_of, number_in, ordered_box, rectangle, union
+from converters.fields.shapes import bad_mask, ellipse, kept_aside, mask_of, number_in, ordered_box, rectangle, union
 from converters.fields.values import size_of, whole
 from converters.io.files import read_json, read_text, relative_name
 from converters.io.folders import Once, beside, files_below, head_of, size_from_image
@@ -49,7 +49,8 @@ FILE_KEYS = frozenset(
         "fillColor",
     ]
 )
-_REGIONS = ("polygon", "rectangle", "circle", "mask")
+_TURNED = ("oriented_rectangle", "rotation", "quadrilateral")  # boxes by their corners: labelme's, X-AnyLabeling's
+_REGIONS = ("polygon", "rectangle", "circle", "mask", *_TURNED)
 
 
 def recognize(path: Path) -> str | None:
@@ -115,10 +116,10 @@ class _Records(RecordStream):
             size = size_of(content["imageHeight"], content["imageWidth"], str(file))
         extra = unnested({k: v for k, v in content.items() if k not in FILE_KEYS})
         extra.update({"flags": content["flags"]} if content.get("flags") else {})
-        lines = [shape for shape in content["shapes"] if _is_other(shape)]
-        extra.update({OTHER: lines} if lines else {})
+        aside, left_out = kept_aside([shape for shape in content["shapes"] if _is_other(shape)])
+        extra.update(aside)
         objects = passing_over(_objects(content["shapes"], size, self.ids, file), self.lenient)
-        return ImageRecord(name, size, bounded(objects, str(file)), whole(content.get("image_id")), extra)
+        return ImageRecord(name, size, bounded(objects, str(file)), whole(content.get("image_id")), extra, left_out)
 
 
 def _load(file: Path) -> dict[str, Any]:
