@@ -82,11 +82,11 @@ class Audit(Protocol):
 
 
 def agreement(one: Mask | None, other: Mask | None) -> float:
-    """IoU; 1 for two masks without a pixel, 0 for an object that is gone."""
+    """IoU; 0 for an object that is gone, and for masks without a pixel, which have nothing in common."""
     if one is None or other is None:
         return 0.0
     if one.counts == other.counts:
-        return 1.0
+        return 1.0 if one.area else 0.0
     return one.iou(other)
 
 

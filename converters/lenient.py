@@ -16,6 +16,7 @@ SKIPPED: dict[str, str] = {
     "bad-annotation": "objects that are not written as the format wants them",
     "bad-category": "objects of a class that is not listed",
     "bad-mask": "objects whose polygons or RLE are broken",
+    "bad-part": "polygons and shapes of objects that have good ones besides",
     "bad-box": "objects whose box is broken or missing",
     "bad-row": "rows of label files that are no object",
     "duplicate-id": "later ones of several that share an id",
@@ -111,6 +112,30 @@ def passing_over(
             lenient.note(error.code or code, error)
         else:
             yield made
+
+
+def surviving(makes: Iterable[Callable[[], T]], lenient: Lenient | None) -> Iterator[T]:
+    """The parts of one object that these calls read; with `lenient`, broken ones beside a good one are left out.
+
+    Where no good one is, the first FormatError is raised.
+    """
+    errors: list[FormatError] = []
+    is_good = False
+    for make in makes:
+        try:
+            made = make()
+        except FormatError as error:
+            if lenient is None:
+                raise
+            errors.append(error)
+        else:
+            is_good = True
+            yield made
+    if errors and not is_good:
+        raise errors[0]
+    for error in errors:
+        assert lenient is not None
+        lenient.note("bad-part", error)
 
 
 def unbroken(makes: Iterable[Callable[[], T]], lenient: Lenient | None) -> Iterator[T]:

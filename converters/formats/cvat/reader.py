@@ -26,7 +26,7 @@ from converters.fields.values import size_of, whole
 from converters.io.files import find_image_root, relative_name
 from converters.io.folders import Once, head_of
 from converters.io.xml import stream_xml
-from converters.lenient import Lenient, coded, passing_over, unbroken
+from converters.lenient import Lenient, coded, passing_over, surviving, unbroken
 from converters.options import ReadOptions
 from converters.records import RecordStream
 from samlabel.errors import FormatError, shown
@@ -120,7 +120,7 @@ class _Records(RecordStream):
         size = size_of(_whole(image, "height", where), _whole(image, "width", where), where)
         extra, left_out = kept_aside([_as_table(shape) for shape in image if not _is_region(shape)])
         number = None if image.get("id") is None else _whole(image, "id", where)
-        makes = _objects(image, size, self.ids, self.joints, where)
+        makes = _objects(image, size, self.ids, self.joints, where, self.lenient)
         objects = bounded(passing_over(makes, self.lenient), where)
         return ImageRecord(name, size, objects, number, extra, left_out)
 
@@ -164,7 +164,7 @@ def _attributes(shape: Element) -> dict[str, str]:
 
 
 def _objects(
-    image: Element, size: Size, ids: dict[str, int], joints: Joints, where: str
+    image: Element, size: Size, ids: dict[str, int], joints: Joints, where: str, lenient: Lenient | None
 ) -> Iterator[Callable[[], Annotation]]:
     """A call for each object, made of the shapes of its group."""
     groups: dict[Any, list[tuple[str, Element]]] = {}
@@ -172,10 +172,12 @@ def _objects(
         group = shape.get("group_id", "0")
         key = (number,) if group == "0" or shape.tag in ("box", "skeleton") else (_label(shape), group)
         groups.setdefault(key, []).append((f"{where}: {shape.tag} {number}", shape))
-    return (partial(_object, members, size, ids, joints) for members in groups.values())
+    return (partial(_object, members, size, ids, joints, lenient) for members in groups.values())
 
 
-def _object(members: list[tuple[str, Element]], size: Size, ids: dict[str, int], joints: Joints) -> Annotation:
+def _object(
+    members: list[tuple[str, Element]], size: Size, ids: dict[str, int], joints: Joints, lenient: Lenient | None
+) -> Annotation:
     here, first = members[0]
     fields = _fields(first, here)
     mask: Mask | None = None
@@ -189,7 +191,7 @@ def _object(members: list[tuple[str, Element]], size: Size, ids: dict[str, int],
             box = ordered_box(*(_number(first, key, here) for key in ("xtl", "ytl", "xbr", "ybr")))
     else:
         with coded("bad-mask"):
-            mask = union((_mask(shape, size, at) for at, shape in members), here)
+            mask = union(surviving((partial(_mask, shape, size, at) for at, shape in members), lenient), here)
         box = mask.box
     return annotation_of(fields, ids[_label(first)], mask, box, here)
 
