@@ -133,9 +133,9 @@ def surviving(makes: Iterable[Callable[[], T]], lenient: Lenient | None) -> Iter
             yield made
     if errors and not is_good:
         raise errors[0]
-    for error in errors:
+    for fault in errors:
         assert lenient is not None
-        lenient.note("bad-part", error)
+        lenient.note("bad-part", fault)
 
 
 def unbroken(makes: Iterable[Callable[[], T]], lenient: Lenient | None) -> Iterator[T]:

@@ -44,7 +44,7 @@ def read_old(path: Path, image_root: Path | None, lenient: Lenient | None, reach
     if (folder / "Annotations").is_dir():
         folder = folder / "Annotations"
     files = tuple(files_below(folder, ".xml")) if path.is_dir() else (path,)
-    base = folder.parent
+    base = folder if _is_flat(folder) else folder.parent
     named_root, usual = image_root, base / "Images"
     image_root = image_root or (usual if usual.is_dir() and reach.holds(usual) else folder)
     roots = unbroken((partial(_root, reach.check(file)) for file in files), lenient)
@@ -109,6 +109,11 @@ class _Records(RecordStream):
                     mask = mask_of([outline], size, where)
                     box = mask.box
         return Annotation(self.ids[_class(item)], box, mask, extra=extra)
+
+
+def _is_flat(folder: Path) -> bool:
+    """Whether Masks/ lies beside the XML files, as CVAT and Datumaro write them."""
+    return folder.name != "Annotations" and (folder / "Masks").is_dir()
 
 
 def _root(file: Path) -> Element:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -29,6 +30,7 @@ from .brush import brush_decode
 
 FILE = "tasks.json"
 CONFIG = ".label_config.xml"
+_UPLOADED = re.compile(r"^(.*/)?[0-9a-f]{8}-(?=[^/]+$)")
 _RESULT_KEYS = frozenset(
     [
         "id",
@@ -85,7 +87,8 @@ def read(path: Path, options: ReadOptions) -> Dataset:
     if not isinstance(tasks, list) or not (lenient or all(isinstance(task, dict) for task in tasks)):
         raise FormatError(f"{file}: not Label Studio: wanted a list of tasks")
     makes = (partial(_image_name, task, _where(file, n, task), named_root) for n, task in enumerate(tasks))
-    names = list(unbroken(makes, lenient))
+    told = list(unbroken(makes, lenient))
+    names = [*told, *map(_as_uploaded, told)]
     found = unbroken((partial(_labels_in, task, _where(file, n, task)) for n, task in enumerate(tasks)), lenient)
     used = {label for labels in found for label in labels}
     listed = _listed(reach.check(file.with_name(file.stem + CONFIG)))
@@ -136,6 +139,9 @@ class _Records(RecordStream):
     def _record(self, place: int, task: Any, once: Once) -> ImageRecord:
         where = _where(self.file, place, task)
         name = _image_name(task, where, self.named_root)
+        if self.image_root is not None and (plain := _as_uploaded(name)) != name:
+            home = self.image_root
+            name = plain if (home / plain).is_file() and not (home / name).is_file() else name
         once.check(name, where)
         items = list(_items(task, where))
         size = self._size(task, items, name, where)
@@ -193,7 +199,7 @@ def _image_name(task: Any, where: str, image_root: Path | None) -> str:
     except ValueError as error:
         raise FormatError(f"{where}: image {shown(address)} is no address: {error}") from error
     if parts.query.startswith("d=") and "local-files" in parts.path:
-        name = unquote(parts.query[2:])
+        name = unquote(address.partition("?d=")[2])  # a '#' is a part of it
     elif parts.scheme and len(parts.scheme) > 1:
         name = unquote(parts.path).lstrip("/")
     elif address.startswith("/data/upload/"):
@@ -201,6 +207,11 @@ def _image_name(task: Any, where: str, image_root: Path | None) -> str:
     else:
         name = address[len("/data/") :] if address.startswith("/data/") else address
     return relative_name(name, f"{where}: image", image_root)
+
+
+def _as_uploaded(name: str) -> str:
+    """The name that a file had before Label Studio put eight letters of its own before it."""
+    return _UPLOADED.sub(r"\1", name)
 
 
 def _finished(task: dict[str, Any], where: str) -> list[dict[str, Any]]:

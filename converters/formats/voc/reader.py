@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 VOID = 255  # the index of pixels that belong to nobody: borders between objects
 MAP = "labelmap.txt"
 OBJECTS = "SegmentationObject"
+_SUFFIXES = (".jpg", *sorted(IMAGE_SUFFIXES), ".JPG", ".JPEG", ".PNG")  # of an image that is named by its stem
 CLASSES = tuple(
     [
         "aeroplane",
@@ -164,8 +165,10 @@ class _Records(RecordStream):
         raw = (entry.findtext("filename") or "").strip()
         if not raw:
             raw = f"{file.stem}.jpg"
-        if PurePosixPath(raw).suffix.lower() not in IMAGE_SUFFIXES:
-            raw += ".jpg"  # some tools write the stem alone
+        if PurePosixPath(raw).suffix.lower() not in IMAGE_SUFFIXES:  # some tools write the stem alone
+            raw += next(
+                (end for end in _SUFFIXES if (self.root / PurePosixPath(label).parent / (raw + end)).is_file()), ".jpg"
+            )
         name = relative_name(raw, f"{file}: filename", self.named_root)
         return name if "/" in name or leaves(raw) else relative_name(beside(label, name), str(file))
 

@@ -201,7 +201,10 @@ def _from_list(file: Path, base: Path) -> Iterator[Callable[[], Path]]:
 
 
 def _image_of(name: str, file: Path, base: Path, where: str) -> Path:
-    image = next((one for one in (file.parent / name, base / name) if one.is_file()), None)
+    places = [file.parent / name, base / name]
+    if name.startswith("data/"):  # the prefix of CVAT and Datumaro, which stands for the dataset's own folder
+        places += [file.parent / name[len("data/") :], base / name[len("data/") :]]
+    image = next((one for one in places if one.is_file()), None)
     if image is None:
         raise FormatError(f"{where}: no such image {name}")
     if leaves(name) and not _is_below(image, base):
