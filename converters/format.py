@@ -146,6 +146,10 @@ class Format(ABC, Generic[Options]):
             return None if "boxes_without_mask" in keeps else "no-mask-lost"
         return None if "empty_masks" in keeps or annotation.mask.area else "empty-mask-lost"
 
+    def refused(self, record: ImageRecord) -> str | None:
+        """Why `capabilities.reader` leaves out an image of a dataset in this format; None when it takes it."""
+        return None
+
     def puts_back(self, shape: Mapping[str, Any]) -> bool:
         """Whether `write` writes a shape of another tool that is no object, of `extra["other_shapes"]`."""
         return False

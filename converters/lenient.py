@@ -22,7 +22,7 @@ SKIPPED: dict[str, str] = {
     "duplicate-id": "later ones of several that share an id",
     "no-image": "objects or label files of images that are not there",
 }
-EXAMPLES = 5  # messages kept of each code
+EXAMPLES = 5  # messages kept of each code, unless more are asked for
 
 T = TypeVar("T")
 
@@ -31,9 +31,11 @@ class Lenient:
     """What a reader left out, by code, with the first messages of each.
 
     Faults found while a dataset is opened are counted once; those of its records anew each time they are read.
+    `examples` is how many messages of each code are kept.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, examples: int = EXAMPLES) -> None:
+        self._most = examples
         self._opened: dict[str, list[str]] = {}
         self._counts: Counter[str] = Counter()
         self._before: Counter[str] = Counter()
@@ -49,7 +51,7 @@ class Lenient:
     def note(self, code: str, error: Exception) -> None:
         examples = self._opened.setdefault(code, [])
         message = str(error)
-        if len(examples) < EXAMPLES and message not in examples:
+        if len(examples) < self._most and message not in examples:
             examples.append(message)
         self._counts[code] += 1
 

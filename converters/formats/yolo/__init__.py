@@ -13,7 +13,7 @@ from pathlib import Path
 from converters.format import Capabilities, Format, WriteReport
 from converters.options import ReadOptions
 from samlabel.reach import Reach
-from samlabel.types import Annotation, Category, Dataset, Mask, Size
+from samlabel.types import Annotation, Category, Dataset, ImageRecord, Mask, Size
 
 from .encoder import is_one_polygon, is_outside, rendered_ious, rendered_mask
 from .options import YoloOptions
@@ -58,6 +58,11 @@ class Yolo(Format[YoloOptions]):
         if is_one_polygon(mask):  # its points are written, however thin it is
             return "empty-mask-lost" if is_outside(mask) else None
         return None if mask.area else "empty-mask-lost"
+
+    def refused(self, record: ImageRecord) -> str | None:
+        has_mask = [one.mask is not None for one in record.annotations]
+        mixed = any(has_mask) and not all(has_mask)
+        return "boxes and polygons in one label file, which ultralytics passes over with its image" if mixed else None
 
     def audit(self, categories: Iterable[Category]) -> YoloAudit:
         return YoloAudit(categories)
