@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 import converters
+from samlabel.geometry import mask_from_uncompressed
 
 
 def picture(file: Path) -> None:
@@ -69,3 +70,15 @@ def test_the_image_of_a_label_is_found_where_it_is(case: str, tmp_path: Path) ->
     (record,) = dataset.records
     assert (len(record.annotations), record.size) == (1, (24, 32))
     assert dataset.image_root is not None and (dataset.image_root / record.path).samefile(tmp_path / file)
+
+
+def test_yolo_class_numbers_may_be_in_quotation_marks(tmp_path: Path) -> None:
+    yolo(tmp_path, "images/a.png", "images/a.png")
+    (tmp_path / "data.yaml").write_text("path: .\ntrain: train.txt\nnames: {'0': a, '1': b}\n", encoding="utf-8")
+    assert [(one.id, one.name) for one in converters.read(tmp_path).categories] == [(0, "a"), (1, "b")]
+
+
+def test_run_lengths_may_be_written_with_a_point() -> None:
+    assert mask_from_uncompressed([2.0, 3.0, 1.0], (2, 3)) == mask_from_uncompressed([2, 3, 1], (2, 3))
+    with pytest.raises(ValueError, match="whole numbers"):
+        mask_from_uncompressed([2.5, 3.5], (2, 3))

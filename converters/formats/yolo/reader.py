@@ -144,6 +144,11 @@ def names_in(content: dict[str, Any], file: Path) -> dict[int, str]:
     names, count = content.get("names"), content.get("nc")
     if isinstance(names, list):
         names = dict(enumerate(names))
+    if isinstance(names, dict):  # keys in quotation marks are texts
+        names = {
+            int(k) if isinstance(k, str) and k.isascii() and k.isdigit() and len(k) < 9 else k: v
+            for k, v in names.items()
+        }
     if names is None and isinstance(count, int) and 0 <= count <= 100_000:
         return {index: f"class_{index}" for index in range(count)}
     if not isinstance(names, dict) or not all(isinstance(k, int) and k >= 0 for k in names):
