@@ -247,7 +247,8 @@ def _transfer(
     """What went by, what was written, and what was foretold to be lost; without a lock it is a dry run."""
     dataset = source()
     watch = Watch(to, options, dataset.categories, "all" if policy.min_iou is not None else policy.measure)
-    # A file that appears whole or not at all, in a format that loses nothing, need not be foretold.
+    # A file that appears whole or not at all, in a format that loses nothing, need not be foretold: what the reader
+    # left out is known before it appears.
     sure = to.capabilities.one_file and options.images == "none" and watch.loses_nothing
     lost: Counter[str] | None = None
     if lock is None or policy.min_iou is not None or not (policy.allow_lossy or sure):
@@ -259,7 +260,12 @@ def _transfer(
         _refuse(f"{receipt.source_format} to {to.name}", _split(lost)[0], watch.mask_iou(), policy)
         if isinstance(dataset.records, Iterator):
             dataset = source()
-    passing = dataset if lost is not None else replace(dataset, records=Passing(dataset.records, watch))
+
+    def refuse() -> None:
+        if not policy.allow_lossy:
+            _refuse(f"{receipt.source_format} to {to.name}", _split(watch.losses(dataset))[0], watch.mask_iou(), policy)
+
+    passing = dataset if lost is not None else replace(dataset, records=Passing(dataset.records, watch, at_end=refuse))
     what = f"{receipt.source} to {to.name}, {replace(options, overwrite=False)}, {note}"
     with begun(lock, what, to, [target], overwrite=options.overwrite) as may_replace:
         report = _write(passing, target, to, replace(options, overwrite=may_replace))

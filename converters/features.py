@@ -40,6 +40,8 @@ REFUSED: dict[str, str] = {
     "empty-image-lost": "images without objects",
     "category-name-lost": "objects whose class name is gone",
     "keypoints-lost": "objects whose keypoints are gone",
+    "shape-lost": "shapes that are no objects: points, lines, cuboids, tags",
+    "annotator-lost": "objects of further annotators of an image, of whom one is taken",
 }
 NOTED: dict[str, str] = {
     "over-budget": "polygons that need more points than asked for, to keep their holes and parts",

@@ -82,11 +82,11 @@ class Audit(Protocol):
 
 
 def agreement(one: Mask | None, other: Mask | None) -> float:
-    """IoU; 1 for two masks without a pixel, 0 for an object that is gone."""
+    """IoU; 0 for an object that is gone, and for masks without a pixel, which have nothing in common."""
     if one is None or other is None:
         return 0.0
     if one.counts == other.counts:
-        return 1.0
+        return 1.0 if one.area else 0.0
     return one.iou(other)
 
 
@@ -145,6 +145,14 @@ class Format(ABC, Generic[Options]):
         if annotation.mask is None:
             return None if "boxes_without_mask" in keeps else "no-mask-lost"
         return None if "empty_masks" in keeps or annotation.mask.area else "empty-mask-lost"
+
+    def refused(self, record: ImageRecord) -> str | None:
+        """Why `capabilities.reader` leaves out an image of a dataset in this format; None when it takes it."""
+        return None
+
+    def puts_back(self, shape: Mapping[str, Any]) -> bool:
+        """Whether `write` writes a shape of another tool that is no object, of `extra["other_shapes"]`."""
+        return False
 
     def audit(self, categories: Iterable[Category]) -> Audit | None:
         """What finds the losses that a look at one object after another misses; None when there are none."""

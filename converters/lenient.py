@@ -16,12 +16,13 @@ SKIPPED: dict[str, str] = {
     "bad-annotation": "objects that are not written as the format wants them",
     "bad-category": "objects of a class that is not listed",
     "bad-mask": "objects whose polygons or RLE are broken",
+    "bad-part": "polygons and shapes of objects that have good ones besides",
     "bad-box": "objects whose box is broken or missing",
     "bad-row": "rows of label files that are no object",
     "duplicate-id": "later ones of several that share an id",
     "no-image": "objects or label files of images that are not there",
 }
-EXAMPLES = 5  # messages kept of each code
+EXAMPLES = 5  # messages kept of each code, unless more are asked for
 
 T = TypeVar("T")
 
@@ -30,9 +31,11 @@ class Lenient:
     """What a reader left out, by code, with the first messages of each.
 
     Faults found while a dataset is opened are counted once; those of its records anew each time they are read.
+    `examples` is how many messages of each code are kept.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, examples: int = EXAMPLES) -> None:
+        self._most = examples
         self._opened: dict[str, list[str]] = {}
         self._counts: Counter[str] = Counter()
         self._before: Counter[str] = Counter()
@@ -48,7 +51,7 @@ class Lenient:
     def note(self, code: str, error: Exception) -> None:
         examples = self._opened.setdefault(code, [])
         message = str(error)
-        if len(examples) < EXAMPLES and message not in examples:
+        if len(examples) < self._most and message not in examples:
             examples.append(message)
         self._counts[code] += 1
 
@@ -111,6 +114,30 @@ def passing_over(
             lenient.note(error.code or code, error)
         else:
             yield made
+
+
+def surviving(makes: Iterable[Callable[[], T]], lenient: Lenient | None) -> Iterator[T]:
+    """The parts of one object that these calls read; with `lenient`, broken ones beside a good one are left out.
+
+    Where no good one is, the first FormatError is raised.
+    """
+    errors: list[FormatError] = []
+    is_good = False
+    for make in makes:
+        try:
+            made = make()
+        except FormatError as error:
+            if lenient is None:
+                raise
+            errors.append(error)
+        else:
+            is_good = True
+            yield made
+    if errors and not is_good:
+        raise errors[0]
+    for fault in errors:
+        assert lenient is not None
+        lenient.note("bad-part", fault)
 
 
 def unbroken(makes: Iterable[Callable[[], T]], lenient: Lenient | None) -> Iterator[T]:

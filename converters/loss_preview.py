@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,7 @@ from samlabel.geometry import PolygonMask
 from samlabel.types import Annotation, Category, Dataset, ImageRecord, Mask
 
 from .features import FEATURES
+from .fields.shapes import others_of
 from .format import Format
 from .options import FormatOptions
 from .parallel import Part
@@ -34,6 +35,9 @@ class Losses:
             found["image-ids-changed"] += 1
         if record.extra and "extra_fields" not in keeps:
             found["fields-lost"] += 1
+        if record.left_out:
+            found.update(record.left_out)
+            found["shape-lost"] -= sum(map(self._format.puts_back, others_of(record.extra)))
         written = [a for a in record.annotations if not self._is_dropped(a)]
         if "annotation_ids" not in keeps:
             found["annotation-ids-changed"] += sum([a.id is not None for a in written])
@@ -158,11 +162,14 @@ class Passing(Part):
     watch: Watch
     paths_before: Sequence[str] = ()
     descriptors: Sequence[int] = ()
+    at_end: Callable[[], None] | None = None  # called when all have gone by
 
     def __iter__(self) -> Iterator[ImageRecord]:
         for record in self.records:
             self.watch.add(record)
             yield record
+        if self.at_end is not None:
+            self.at_end()
 
     def divided(self, count: int) -> list[Passing]:
         parts = self.records.divided(count) if isinstance(self.records, Part) else ()
@@ -174,3 +181,5 @@ class Passing(Part):
     def join(self, seen: Sequence[Any]) -> None:
         for one in seen:
             self.watch.join(one)
+        if self.at_end is not None:
+            self.at_end()

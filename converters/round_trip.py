@@ -133,16 +133,20 @@ class Measure:
         masks = [(place, a) for place, a in enumerate(record.annotations, start=1) if a.mask is not None]
         self.seen.go_by(len(masks), exact=self._exact)
         self._images += 1
-        if masks and not self._exact and self._wanted():
+        if not self._exact:
+            masks = masks[: self._wanted(len(masks))]
+        if masks and not self._exact:
             ious = self._ious(record, [a for _, a in masks])  # none where the format cannot be measured
             for (place, annotation), iou in zip(masks, ious, strict=False):
                 if iou is not None:
                     self.seen.put(iou, record, place, annotation)
 
-    def _wanted(self) -> bool:
-        if self._how == "auto":
-            return self._masks_before + self.seen.masks <= ALL_OF_THE_FIRST or self._images % EVERY == 0
-        return self._how == "all"
+    def _wanted(self, masks: int) -> int:
+        """How many of the last so many masks, an image's, are measured."""
+        if self._how == "auto" and self._images % EVERY:
+            before = self._masks_before + self.seen.masks - masks
+            return min(masks, max(ALL_OF_THE_FIRST - before, 0))
+        return 0 if self._how == "none" else masks
 
     def result(self) -> MaskIou:
         return self.seen.result()

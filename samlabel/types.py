@@ -179,6 +179,7 @@ class ImageRecord:
     annotations: tuple[Annotation, ...] = ()
     id: int | None = None  # the id it had in the file it came from
     extra: Mapping[str, Any] = field(default_factory=lambda: _NOTHING)
+    left_out: Mapping[str, int] = field(default_factory=lambda: _NOTHING)  # by the reader: loss code -> how many
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "annotations", tuple(self.annotations))

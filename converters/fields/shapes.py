@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from math import cos, isfinite, radians, sin
 from typing import Any
@@ -23,6 +23,24 @@ def others_of(extra: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The shapes that are no objects; nothing where the key holds something else, as files of others may."""
     found = extra.get(OTHER)
     return [shape for shape in found if isinstance(shape, dict)] if isinstance(found, list) else []
+
+
+def divided(
+    extra: dict[str, Any], written: Callable[[Mapping[str, Any]], bool]
+) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """The shapes in `extra` that are no objects and `written` holds for, taken out; and what of them stays there."""
+    others = others_of(extra)
+    chosen = [shape for shape in others if written(shape)]
+    if not chosen:
+        return [], {}
+    rest = [shape for shape in others if not written(shape)]
+    del extra[OTHER]
+    return chosen, {OTHER: rest} if rest else {}
+
+
+def kept_aside(others: Sequence[Mapping[str, Any]]) -> tuple[dict[str, Any], dict[str, int]]:
+    """Shapes that became no objects, as `extra` and as `left_out` of their record."""
+    return ({OTHER: list(others)}, {"shape-lost": len(others)}) if others else ({}, {})
 
 
 def check_choice(shapes: str) -> None:

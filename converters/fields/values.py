@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Container, Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from converters.lenient import broken
+from converters.lenient import Lenient, broken, surviving
 from samlabel.errors import FormatError, UsageError, shown
 from samlabel.geometry import PIXELS_MAX, SIDE_MAX, mask_from_counts, mask_from_uncompressed, polygons_to_mask
 from samlabel.types import Category, Dataset, ImageRecord, Mask, Size
 
 
-def read_mask(raw: Any, size: Size, where: str) -> Mask | None:
-    """The mask of a `segmentation`; None when it is absent, null or an empty list, which COCO uses for 'box only'."""
+def read_mask(raw: Any, size: Size, where: str, lenient: Lenient | None = None) -> Mask | None:
+    """The mask of a `segmentation`; None when it is absent, null or an empty list, which COCO uses for 'box only'.
+
+    A list of empty polygons says the same. With `lenient`, broken polygons beside good ones are left out.
+    """
+    if isinstance(raw, list):
+        raw = [polygon for polygon in raw if polygon != []]
     if raw is None or raw == []:
         return None
     try:
         if isinstance(raw, list):
+            if lenient is not None and len(raw) > 1:
+                raw = list(surviving((partial(_checked, polygon, size, where) for polygon in raw), lenient))
             return polygons_to_mask(raw, size)
         if not isinstance(raw, dict) or "counts" not in raw:
             raise ValueError("segmentation is neither polygons nor RLE")
@@ -32,6 +40,15 @@ def read_mask(raw: Any, size: Size, where: str) -> Mask | None:
         return mask_from_uncompressed(counts, size)
     except ValueError as error:
         raise broken("bad-mask", f"{where}: {error}") from error
+
+
+def _checked(polygon: Any, size: Size, where: str) -> Any:
+    """A polygon that is one."""
+    try:
+        polygons_to_mask([polygon], size)
+    except ValueError as error:
+        raise broken("bad-mask", f"{where}: {error}") from error
+    return polygon
 
 
 def score_of(raw: Mapping[str, Any], key: str, where: str) -> float | None:

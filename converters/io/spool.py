@@ -40,13 +40,13 @@ class Spool:
         self._pending_size = 0
         self.ids = array("q")  # of each object, FAR for those in `_texts`
         self._texts: dict[Any, int] = {}  # ids of text -> place of their first object
-        self._doubles: list[tuple[Any, int]] = []
-        self._left_out: set[tuple[int, int]] = set()  # run, place in it
+        self._doubles: list[int] = []
+        self._repeated: dict[int, set[int]] = {}  # run -> places in it of objects whose id came before
 
     def odd_id(self, key: Any) -> None:
         """The object whose id was added last has this id of text, or None."""
         if key is not None and self._texts.setdefault(key, len(self.ids) - 1) != len(self.ids) - 1:
-            self._doubles.append((key, len(self.ids) - 1))
+            self._doubles.append(len(self.ids) - 1)
 
     def add(self, image: Any, run: list[dict[str, Any]]) -> None:
         data = marshal.dumps(run)
@@ -65,10 +65,10 @@ class Spool:
         self._pending, self._pending_size = [], 0
 
     def close_entries(self, places: dict[Any, int], file: Path, lenient: Lenient | None) -> None:
-        """Sort by image, each image's objects in the order of the file; refuse ids that occur twice."""
+        """Sort by image, each image's objects in the order of the file; the later ones of an id lose it."""
         self._flush()
         owners = np.array(self._owner, dtype=np.int64)
-        self._refuse_doubles(file, lenient)
+        self._find_repeated()
         place = np.array([places.get(image, -1) for image in self._images], dtype=np.int64)
         at = place[owners] if len(owners) else owners
         for number in np.flatnonzero(at < 0).tolist():
@@ -82,24 +82,20 @@ class Spool:
         self._order = order[at[order] >= 0]
         self._bounds = np.searchsorted(at[self._order], np.arange(len(places) + 1))
 
-    def _refuse_doubles(self, file: Path, lenient: Lenient | None) -> None:
+    def _find_repeated(self) -> None:
         ids = np.array(self.ids, dtype=np.int64)
         order = np.argsort(ids, kind="stable")
         again = order[1:][(ids[order[1:]] == ids[order[:-1]]) & (ids[order[1:]] != FAR)]  # later ones of the same id
         starts = np.cumsum(self._counts) - self._counts if len(self._counts) else np.zeros(1, np.int64)
-        for key, place in [*((int(ids[n]), n) for n in np.sort(again).tolist()), *self._doubles]:
-            error = broken("duplicate-id", f"{file}: two annotations have the id {shown(key)}")
-            if lenient is None:
-                raise error
-            lenient.note("duplicate-id", error)
+        for place in [*again.tolist(), *self._doubles]:
             run = int(np.searchsorted(starts, place, side="right")) - 1
-            self._left_out.add((run, place - int(starts[run])))
+            self._repeated.setdefault(run, set()).add(place - int(starts[run]))
 
     def _run(self, number: int) -> list[dict[str, Any]]:
         self._data.seek(self._offsets[number])
         run: list[dict[str, Any]] = marshal.loads(self._data.read(self._offsets[number + 1] - self._offsets[number]))
-        if self._left_out:
-            return [entry for place, entry in enumerate(run) if (number, place) not in self._left_out]
+        for place in self._repeated.get(number, ()):
+            run[place]["id"] = None
         return run
 
     def of_image(self, place: int) -> list[dict[str, Any]]:
@@ -109,13 +105,20 @@ class Spool:
             return self._run(runs[0])
         return [entry for number in runs for entry in self._run(number)]
 
+    def repeated(self, place: int) -> int:
+        """How many objects of that image have an id that came before."""
+        if not self._repeated:
+            return 0
+        runs = self._order[self._bounds[place] : self._bounds[place + 1]].tolist()
+        return sum(len(self._repeated.get(number, ())) for number in runs)
+
     def divided(self, count: int) -> list[tuple[slice, int, SpoolPart]]:
         """The images in at most `count` parts of about as much work, each with how many masks come before it.
 
-        None where they are few, or something was left out.
+        None where they are few, or some share an id.
         """
         size = self._offsets[-1]
-        if size < MUCH or self._left_out:
+        if size < MUCH or self._repeated:
             return []
         self._data.flush()
         offsets, masks = np.array(self._offsets), np.array(self._masks)[self._order]
@@ -140,6 +143,10 @@ class SpoolPart:
     lows: np.ndarray  # of each run of objects
     highs: np.ndarray
     bounds: np.ndarray  # of the runs of each image
+
+    def repeated(self, place: int) -> int:
+        """None: a spool where ids are repeated is not divided."""
+        return 0
 
     def of_image(self, place: int) -> list[dict[str, Any]]:
         """The objects of the image at `place` of this part."""

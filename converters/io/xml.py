@@ -15,6 +15,7 @@ from .files import opened
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
 
+_ANNOTATION = re.compile(rb"<annotation[\s>]")
 _ILLEGAL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 
 
@@ -35,6 +36,11 @@ def _named(file: Path) -> Iterator[None]:
         raise FormatError(f"{file}: {reason(error)}") from error
     except (ValueError, LookupError) as error:  # encodings that are unknown, or that Python takes and expat does not
         raise FormatError(f"{file}: broken XML: {brief(error)}") from error
+
+
+def is_annotation(head: bytes) -> bool:
+    """Whether a file that begins so has the root <annotation>, with attributes or without."""
+    return _ANNOTATION.search(head) is not None
 
 
 def read_xml(file: Path) -> Element:

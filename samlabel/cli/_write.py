@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from ..formats import Format, FormatOptions, Lenient, Receipt
     from ..types import Dataset
 
+_LABEL_PICTURES = ("SegmentationClass", "SegmentationObject", "masks")  # folders of VOC and PNG
 NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 Source = Annotated[
@@ -112,8 +114,21 @@ def opened(
 
     labels, noted = find(source, format)
     found, why = (get(format), "as told") if format else detect_format(labels)
-    root = noted if image_root is None else image_root
+    root = image_root
+    if root is None and noted is not None:
+        root = None if _holds_images(labels) else noted
     return Opened(labels, found, why, root, Lenient() if lenient else None, pictures, follow_links)
+
+
+def _holds_images(labels: Path) -> bool:
+    """Whether a run placed images beside its labels; pictures that are labels do not count."""
+    from ..sources.images import SUFFIXES
+
+    for _, folders, files in os.walk(labels if labels.is_dir() else os.devnull):
+        folders[:] = [name for name in folders if name not in _LABEL_PICTURES and not name.startswith(".")]
+        if any(os.path.splitext(name)[1].lower() in SUFFIXES for name in files):
+            return True
+    return False
 
 
 def write(

@@ -12,7 +12,7 @@ from ..errors import FormatError, UnknownName, UsageError
 from ._console import print_json, say, say_annotation
 from ._dataset import find
 from ._progress import Quiet, Shown
-from ._write import FollowLinks, ShownImages, opened
+from ._write import FollowLinks, LenientFlag, ShownImages, opened
 
 if TYPE_CHECKING:
     from ..datasets.check import Report
@@ -31,6 +31,7 @@ def check(
     ] = None,
     images: ShownImages = None,
     follow_links: FollowLinks = False,
+    lenient: LenientFlag = False,
     min_area: Annotated[int, typer.Option(help="Masks with fewer pixels are tiny.")] = 4,
     duplicate_iou: Annotated[float, typer.Option(help="Objects that overlap so much are one.")] = 0.95,
     max_imbalance: Annotated[float, typer.Option(help="Most objects of a class for one of the rarest.")] = 100.0,
@@ -65,7 +66,13 @@ def check(
         labels, _ = find(dataset, format)
     with Shown(quiet=quiet) as shown:
         report = run(
-            labels, format=read_as, image_root=images, limits=limits, follow_links=follow_links, progress=shown
+            labels,
+            format=read_as,
+            image_root=images,
+            limits=limits,
+            follow_links=follow_links,
+            lenient=lenient,
+            progress=shown,
         )
     if output == "json":
         print_json(report.to_json())

@@ -14,12 +14,13 @@ from types import MappingProxyType
 from typing import Any
 
 from ..errors import FormatError, ImageError, LeadsOutside, UnknownName, UsageError
-from ..formats import Format, read
+from ..formats import Format, Lenient, detect_format, get, read
 from ..image_files import ImageFiles
 from ..progress import SILENT, Progress
 from ..types import Annotation, Dataset, ImageRecord
 from .near_duplicates import TooManyPairs, duplicates
 
+LISTED = 1000  # broken things of a kind that are listed one by one
 SEVERITIES = ("error", "warning", "note", "off")
 # Code -> (severity unless the caller says otherwise, what it means).
 CODES: Mapping[str, tuple[str, str]] = MappingProxyType(
@@ -41,6 +42,9 @@ CODES: Mapping[str, tuple[str, str]] = MappingProxyType(
         "duplicate": ("warning", "an object overlaps an earlier one of its category more than duplicate_iou"),
         "duplicate-other": ("note", "an object overlaps an earlier one of another category more than that"),
         "not-compared": ("note", "an image with more overlapping objects than are compared for duplicates"),
+        "refused": ("warning", "an image that the usual reader of the format leaves out, labels and all"),
+        "skipped": ("warning", "something broken that --lenient leaves out"),
+        "left-out": ("warning", "what became no object or lost its id: shapes, another annotator's objects"),
         "category-unused": ("note", "a category without an object"),
         "imbalance": ("warning", "the largest category has more objects than max_imbalance times the smallest"),
         "no-objects": ("note", "an image without objects"),
@@ -122,18 +126,22 @@ def check(
     image_root: Path | None = None,
     limits: Limits | None = None,
     follow_links: bool = False,
+    lenient: bool = False,
     progress: Progress = SILENT,
 ) -> Report:
     """Every finding in the dataset at `path`, in order of its images; images are looked for in `image_root`.
 
-    What leads out of the dataset is a finding and not opened, unless `follow_links`.
+    What leads out of the dataset is a finding and not opened, unless `follow_links`. All that is broken is listed, as
+    an error of the format, or as a warning where `lenient` says that it is to be left out.
     """
     limits = limits or Limits()
     report = Report(str(path))
     try:
-        dataset = read(path, format, image_root=image_root, pictures=True, follow_links=follow_links)
-        found = _findings(dataset, report, limits, progress)
-        _collect(found, report, limits)
+        read_as = detect_format(path)[0] if format is None else get(format)
+        broken = Lenient(examples=LISTED)
+        dataset = read(path, read_as, image_root=image_root, lenient=broken, pictures=True, follow_links=follow_links)
+        _collect(_findings(dataset, read_as, report, limits, progress), report, limits)
+        _collect(_broken(broken, "skipped" if lenient else "format"), report, limits)
     except (FormatError, LeadsOutside) as error:
         code = "outside" if isinstance(error, LeadsOutside) else "format"
         _collect(iter([(code, " ".join(str(error).split()), None, None)]), report, limits)
@@ -160,7 +168,17 @@ def _judge(report: Report, limits: Limits) -> None:
             report.failed.append(code)
 
 
-def _findings(dataset: Dataset, report: Report, limits: Limits, progress: Progress) -> Iterator[_Raw]:
+def _broken(lenient: Lenient, code: str) -> Iterator[_Raw]:
+    for kind, messages in lenient.examples.items():
+        for message in messages:
+            yield code, " ".join(message.split()), None, None
+        if lenient.counts[kind] > len(messages):
+            yield code, f"{lenient.counts[kind] - len(messages)} more of {kind}", None, None
+
+
+def _findings(
+    dataset: Dataset, read_as: Format[Any], report: Report, limits: Limits, progress: Progress
+) -> Iterator[_Raw]:
     names = {category.id: category.name for category in dataset.categories}
     for name, count in Counter(names.values()).items():
         if count > 1:
@@ -176,6 +194,10 @@ def _findings(dataset: Dataset, report: Report, limits: Limits, progress: Progre
         seen.add(record.path)
         if files.root is not None:
             yield from _picture(record, files)
+        if reason := read_as.refused(record):
+            yield "refused", reason, record.path, None
+        for reason, count in record.left_out.items():
+            yield "left-out", f"{count} {reason}", record.path, None
         if not record.annotations:
             yield "no-objects", "has no objects", record.path, None
         for number, one in enumerate(record.annotations, start=1):

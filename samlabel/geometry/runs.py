@@ -69,6 +69,8 @@ def mask_from_uncompressed(counts: Sequence[int], size: Size) -> Mask:
         runs = np.asarray(counts)
     except ValueError:
         runs = np.zeros(0, dtype=object)
+    if runs.ndim == 1 and runs.dtype.kind == "f" and (np.abs(runs) < 2**53).all() and (runs == np.floor(runs)).all():
+        runs = runs.astype(np.int64)  # whole numbers that a tool wrote with a point
     if runs.ndim != 1 or runs.dtype.kind not in "iu":
         raise ValueError("RLE counts are not a list of whole numbers")
     _check_runs(runs.astype(np.int64), size)

@@ -335,8 +335,9 @@ def _annotation_from_json(found: Mapping[str, Any]) -> Annotation:
 def _filled(value: Annotation | ImageRecord) -> dict[str, Any]:
     """The fields that say something: not None, not False, not empty. Scores may be numpy's, so nothing is compared."""
     found = {name: getattr(value, name) for name in value.__dataclass_fields__}
-    if "extra" in found:
-        found["extra"] = dict(found["extra"])
+    for name in ("extra", "left_out"):
+        if name in found:
+            found[name] = dict(found[name])
     return {name: one for name, one in found.items() if one is not None and one is not False and not _is_empty(one)}
 
 

@@ -234,10 +234,22 @@ def test_bytes_that_are_no_text_are_a_format_error(tmp_path: Path) -> None:
         converters.read(tmp_path / "annotations.json", "coco")
 
 
-def test_two_annotations_of_one_id_are_refused(tmp_path: Path) -> None:
-    file = coco_file(tmp_path, {"id": 5, "bbox": [0, 0, 1, 1]}, {"id": 5, "bbox": [0, 0, 1, 1]})
-    with pytest.raises(FormatError, match="two annotations have the id 5"):
-        converters.read(file, "coco")
+@pytest.mark.parametrize("key", [5, "five"], ids=repr)
+@pytest.mark.parametrize("lenient", [False, True], ids=["strict", "lenient"])
+def test_repeated_annotation_ids_become_new_ones_with_a_note(key: Any, lenient: bool, tmp_path: Path) -> None:
+    file = coco_file(tmp_path, *({"id": key, "bbox": [0, 0, side, 1]} for side in (1, 2, 3)))
+    receipt = converters.convert(file, tmp_path / "out.json", to="coco", lenient=lenient)
+    assert (receipt.objects_out, receipt.notes, receipt.skipped) == (3, {"annotation-ids-changed": 2}, {})
+    written = json.loads((tmp_path / "out.json").read_text(encoding="utf-8"))["annotations"]
+    assert [one["bbox"][2] for one in written] == [1, 2, 3] and len({one["id"] for one in written}) == 3
+
+
+def test_an_empty_polygon_says_what_no_polygon_says(tmp_path: Path) -> None:
+    ring = [1, 1, 12, 2, 12, 20]
+    file = coco_file(tmp_path, {"segmentation": [[]], "bbox": [1, 2, 3, 4]}, {"segmentation": [[], ring]})
+    (record,) = converters.read(file).records
+    assert (record.annotations[0].mask, record.annotations[0].box) == (None, (1, 2, 4, 6))
+    assert record.annotations[1].mask is not None and record.annotations[1].mask.area > 0
 
 
 def test_numbers_are_written_short_and_masks_as_text(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ BROKEN = {
     "bad-mask": {**GOOD, "segmentation": [[1, 2, 3]]},
     "bad-box": {**GOOD, "bbox": [0, 0, -4, 4]},
     "no-image": {**GOOD, "image_id": 9},
-    "duplicate-id": {**GOOD, "id": 1},
+    "bad-part": {**GOOD, "segmentation": [[1, 1, 9, 1, 9, 9], [1, 2, 3, 4]]},
     "bad-annotation": 7,
 }
 
@@ -44,10 +44,11 @@ def test_a_broken_annotation_is_left_out_and_counted(code: str, tmp_path: Path) 
     receipt = converters.convert(file, tmp_path / "out.json", to="coco", lenient=True)
     assert receipt.skipped == {code: 1}
     assert set(receipt.skipped) <= set(converters.SKIPPED)
-    assert (receipt.objects_in, receipt.objects_out) == (2, 2)
+    kept = [1, 2, 10] if code == "bad-part" else [1, 2]
+    assert receipt.objects_in == receipt.objects_out == len(kept)
     assert str(file) in receipt.skipped_examples[code][0]
     back = [a.id for r in converters.read(tmp_path / "out.json").records for a in r.annotations]
-    assert back == [1, 2]
+    assert back == kept
 
 
 def test_each_of_many_faults_is_counted_once_however_often_the_file_is_read(tmp_path: Path) -> None:
@@ -55,7 +56,7 @@ def test_each_of_many_faults_is_counted_once_however_often_the_file_is_read(tmp_
     lenient = converters.Lenient()
     dataset = converters.read(file, lenient=lenient)
     for _ in range(3):
-        assert [len(record.annotations) for record in dataset.records] == [2]
+        assert [len(record.annotations) for record in dataset.records] == [2 + 8]
     assert lenient.counts == dict.fromkeys(sorted(BROKEN), 8)
     assert all(len(messages) <= 5 for messages in lenient.examples.values())
 

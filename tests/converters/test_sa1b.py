@@ -105,7 +105,6 @@ def test_without_the_file_beside_them_classes_are_lost_and_the_receipt_says_so(t
         ({**IMAGE, "width": -1}, [], "size"),
         ({**IMAGE, "file_name": "../../a.png"}, [], "leaves"),
         (5, [], "not SA-1B"),
-        (IMAGE, [OBJECT, OBJECT], "two annotations"),
         (IMAGE, [{**OBJECT, "segmentation": None}], "no segmentation"),
         (IMAGE, [{**OBJECT, "segmentation": {"size": [32, 24], "counts": HOLED.counts.decode()}}], "size"),
         (IMAGE, [{**OBJECT, "bbox": [1, 2]}], "bbox"),

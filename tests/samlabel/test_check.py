@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from samlabel.cli import main
 from samlabel.datasets.check import CODES, Limits, check
@@ -87,7 +88,8 @@ def test_a_fault_is_found_under_its_code(tmp_path: Path, photos: Path, code: str
 def test_a_sound_dataset_passes_and_each_fault_is_listed_in_the_table(tmp_path: Path, photos: Path) -> None:
     report = check(dataset(tmp_path / "set", GOOD), image_root=photos)
     assert (report.exit_code, report.findings, report.images, report.objects) == (0, [], 1, 1)
-    others = {"image-twice", "unknown-category", "not-compared"}  # readers refuse the first two, the third has a test
+    # Readers refuse the first two, the others have tests of their own.
+    others = {"image-twice", "unknown-category", "not-compared", "refused", "skipped", "left-out"}
     assert set(CODES) - set(FAULTS) == others
 
 
@@ -164,3 +166,28 @@ def test_the_output_of_annotate_passes(run: Any, photos: Path, tmp_path: Path, f
     for path in ("out", "out/yolo"):
         code, out, err = run("check", tmp_path / path)
         assert code == 0, out + err
+
+
+def test_every_broken_file_is_listed_and_lenient_makes_them_warnings(tmp_path: Path) -> None:
+    file = dataset(tmp_path, GOOD, *(thing(2 + n, (1, 1, 9, 9), category_id=7 + n) for n in range(8)))
+    found = check(file)
+    assert (found.counts["format"], found.objects, found.exit_code) == (8, 1, 4)
+    passed = check(file, lenient=True, limits=Limits(severity={"image-missing": "off"}))
+    assert (passed.counts["skipped"], passed.counts["format"], passed.exit_code) == (8, 0, 0)
+
+
+def test_what_a_reader_leaves_out_is_a_warning(tmp_path: Path) -> None:
+    line = {"label": "a", "shape_type": "line", "points": [[1, 1], [5, 5]]}
+    content = {"imagePath": "a.png", "imageHeight": 40, "imageWidth": 60, "shapes": [line, line]}
+    (tmp_path / "a.json").write_text(json.dumps(content))
+    (found,) = [one for one in check(tmp_path).findings if one.code == "left-out"]
+    assert (found.image, found.severity) == ("a.png", "warning") and found.message.startswith("2 shape-lost")
+
+
+def test_a_yolo_file_of_boxes_and_polygons_is_one_that_its_reader_refuses(tmp_path: Path) -> None:
+    for folder in ("images", "labels"):
+        (tmp_path / folder).mkdir()
+    Image.new("RGB", (60, 40)).save(tmp_path / "images" / "a.png")
+    (tmp_path / "labels" / "a.txt").write_text("0 0.5 0.5 0.2 0.2\n0 0.1 0.1 0.3 0.1 0.3 0.3\n")
+    (tmp_path / "data.yaml").write_text("train: images\nval: images\nnames: [x]\n")
+    assert check(tmp_path).counts["refused"] == 1

@@ -256,11 +256,13 @@ class _Records(RecordStream):
         image = self.images[key]
         size = (image["height"], image["width"])
         annotations = bounded(self._objects(self.spool.of_image(place), size), f"{self.file}: image {shown(name)}")
+        repeated = self.spool.repeated(place)
+        left_out = {"annotation-ids-changed": repeated} if repeated else {}
         extra = {k: v for k, v in image.items() if k not in _IMAGE_KEYS} if len(image) > 4 else {}
         number = key if isinstance(key, int) else None
         if number is None:
             extra["id"] = key  # ids of text: some tools write them; kept beside a number of ours
-        return ImageRecord(name, size, annotations, number, extra)
+        return ImageRecord(name, size, annotations, number, extra, left_out)
 
     def _objects(self, raws: list[dict[str, Any]], size: Size) -> Iterator[Annotation]:
         polygons = [raw["segmentation"] for raw in raws if type(raw.get("segmentation")) is tuple]
@@ -271,7 +273,7 @@ class _Records(RecordStream):
             if masks and type(raw.get("segmentation")) is tuple:
                 mask = next(ready)
             try:
-                yield _read_object(raw, mask, size, self.categories, self.file)
+                yield _read_object(raw, mask, size, self.categories, self.file, self.lenient)
             except FormatError as error:
                 if self.lenient is None:
                     raise
@@ -279,7 +281,12 @@ class _Records(RecordStream):
 
 
 def _read_object(
-    raw: dict[str, Any], mask: Mask | None, size: Size, categories: frozenset[int], file: Path
+    raw: dict[str, Any],
+    mask: Mask | None,
+    size: Size,
+    categories: frozenset[int],
+    file: Path,
+    lenient: Lenient | None,
 ) -> Annotation:
     """One annotation; `mask` is that of its polygons where they were found good."""
     category = raw.get("category_id")
@@ -291,7 +298,7 @@ def _read_object(
             wanted = f"{kind}, while samlabel reads COCO instances" if sign in raw else wanted
         raise broken("bad-category", f"{_place(raw, file)}: {wanted}")
     if mask is None:
-        mask = _read_mask(raw, size, file)
+        mask = _read_mask(raw, size, file, lenient)
     box = _read_box(raw, mask, file)
     key = raw.get("id")
     if type(key) is not int:
@@ -308,12 +315,12 @@ def _place(raw: dict[str, Any], file: Path) -> str:
     return f"{file}: annotation {shown(raw.get('id'))}"
 
 
-def _read_mask(raw: dict[str, Any], size: Size, file: Path) -> Mask | None:
+def _read_mask(raw: dict[str, Any], size: Size, file: Path, lenient: Lenient | None) -> Mask | None:
     segmentation = raw.get("segmentation")
     if type(segmentation) is tuple:
         segmentation = [np.frombuffer(points).tolist() for points in segmentation]
     try:
-        return read_mask(segmentation, size, _place(raw, file))
+        return read_mask(segmentation, size, _place(raw, file), lenient)
     except FormatError as error:
         raise broken("bad-mask", str(error)) from error
 

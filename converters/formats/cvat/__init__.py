@@ -6,8 +6,9 @@ first. Scores and crowd flags are attributes of a shape; CVAT takes over those t
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 from converters.features import FEATURES
 from converters.fields.categories import RenumberedAudit
@@ -16,7 +17,7 @@ from converters.options import ReadOptions
 from samlabel.types import Category, Dataset
 
 from .reader import read, recognize
-from .writer import CvatOptions, existing, write
+from .writer import CvatOptions, existing, is_element, write
 
 _LOST = ("category_ids", "supercategories", "annotation_ids", "boxes", "prompts", "extra_fields", "dataset_fields")
 
@@ -38,6 +39,9 @@ class Cvat(Format[CvatOptions]):
 
     def existing(self, path: Path) -> Path | None:
         return existing(path)
+
+    def puts_back(self, shape: Mapping[str, Any]) -> bool:
+        return is_element(shape)
 
     def audit(self, categories: Iterable[Category]) -> Audit:
         return RenumberedAudit(categories)

@@ -85,17 +85,22 @@ def _image(record: ImageRecord, number: int, names: Mapping[int, str], shapes: s
     for group, annotation in enumerate(record.annotations, start=1):
         lines += _shapes(annotation, names[annotation.category_id], group, shapes)
     for other in others_of(record.extra):
-        if other.get("type") in ("points", "polyline", "cuboid", "tag"):
+        if is_element(other):
             plainly = {key: str(value) for key, value in other.items() if _WORD.fullmatch(key) and key != "attributes"}
             plainly.pop("type")
             lines.append(_element(other["type"], plainly, _attributes_in(other)))
     return "".join(lines) + "  </image>\n"
 
 
+def is_element(other: Mapping[str, Any]) -> bool:
+    """Whether a shape that is no object can stand in an image of CVAT."""
+    return other.get("type") in ("points", "polyline", "cuboid", "tag")
+
+
 def _shapes(annotation: Annotation, label: str, group: int, shapes: str) -> list[str]:
     mask = annotation.mask
     extra = annotation.extra
-    common = {"label": label, "occluded": "1" if extra.get("occluded") is True else "0", "z_order": "0"}
+    common = {"label": label, "occluded": "1" if extra.get("occluded") is True else "0", "z_order": _z_order(extra)}
     attributes = _attributes_in(extra)
     if annotation.source in MADE_BY:
         common["source"] = annotation.source
@@ -115,6 +120,11 @@ def _shapes(annotation: Annotation, label: str, group: int, shapes: str) -> list
     place = {"left": x0, "top": y0, "width": x1 - x0, "height": y1 - y0}
     runs = ", ".join(map(str, mask_rows(mask, box).tolist()))
     return [_element("mask", {**common, "rle": runs, **{k: str(v) for k, v in place.items()}}, attributes)]
+
+
+def _z_order(extra: Mapping[str, Any]) -> str:
+    layer = extra.get("z_order")
+    return str(layer) if isinstance(layer, int) else "0"
 
 
 def _attributes_in(table: Mapping[str, Any]) -> dict[str, str]:

@@ -7,8 +7,9 @@ flags and ids travel as further keys of a shape. `labels.txt` lists the classes,
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 from converters.features import FEATURES
 from converters.fields.categories import RenumberedAudit
@@ -18,7 +19,7 @@ from converters.options import ReadOptions
 from samlabel.types import Category, Dataset
 
 from .reader import read, recognize
-from .writer import LabelmeOptions, existing, write
+from .writer import LabelmeOptions, existing, is_shape, write
 
 
 class Labelme(ImagewiseFormat[LabelmeOptions]):
@@ -40,6 +41,9 @@ class Labelme(ImagewiseFormat[LabelmeOptions]):
 
     def existing(self, path: Path) -> Path | None:
         return existing(path)
+
+    def puts_back(self, shape: Mapping[str, Any]) -> bool:
+        return is_shape(shape)
 
     def audit(self, categories: Iterable[Category]) -> Audit:
         return RenumberedAudit(categories)

@@ -14,12 +14,12 @@ import numpy as np
 
 from converters.fields.annotation import annotation_of, bounded, unnested
 from converters.fields.categories import NAMELESS, numbered
-from converters.fields.shapes import OTHER, bad_mask, ellipse, mask_of, number_in, ordered_box, rectangle, union
+from converters.fields.shapes import bad_mask, ellipse, kept_aside, mask_of, number_in, ordered_box, rectangle, union
 from converters.fields.values import size_of, whole
 from converters.io.files import read_json, read_text, relative_name
 from converters.io.folders import Once, beside, files_below, head_of, size_from_image
 from converters.io.png import read_numbered
-from converters.lenient import Lenient, broken, coded, passing_over, unbroken
+from converters.lenient import Lenient, broken, coded, passing_over, surviving, unbroken
 from converters.options import ReadOptions
 from converters.records import RecordStream
 from samlabel.errors import FormatError, brief, shown
@@ -49,7 +49,8 @@ FILE_KEYS = frozenset(
         "fillColor",
     ]
 )
-_REGIONS = ("polygon", "rectangle", "circle", "mask")
+_TURNED = ("oriented_rectangle", "rotation", "quadrilateral")  # boxes by their corners: labelme's, X-AnyLabeling's
+_REGIONS = ("polygon", "rectangle", "circle", "mask", *_TURNED)
 
 
 def recognize(path: Path) -> str | None:
@@ -115,10 +116,10 @@ class _Records(RecordStream):
             size = size_of(content["imageHeight"], content["imageWidth"], str(file))
         extra = unnested({k: v for k, v in content.items() if k not in FILE_KEYS})
         extra.update({"flags": content["flags"]} if content.get("flags") else {})
-        lines = [shape for shape in content["shapes"] if _is_other(shape)]
-        extra.update({OTHER: lines} if lines else {})
-        objects = passing_over(_objects(content["shapes"], size, self.ids, file), self.lenient)
-        return ImageRecord(name, size, bounded(objects, str(file)), whole(content.get("image_id")), extra)
+        aside, left_out = kept_aside([shape for shape in content["shapes"] if _is_other(shape)])
+        extra.update(aside)
+        objects = passing_over(_objects(content["shapes"], size, self.ids, file, self.lenient), self.lenient)
+        return ImageRecord(name, size, bounded(objects, str(file)), whole(content.get("image_id")), extra, left_out)
 
 
 def _load(file: Path) -> dict[str, Any]:
@@ -166,7 +167,7 @@ def _label(shape: dict[str, Any]) -> str:
 
 
 def _objects(
-    shapes: list[dict[str, Any]], size: Size, ids: dict[str, int], file: Path
+    shapes: list[dict[str, Any]], size: Size, ids: dict[str, int], file: Path, lenient: Lenient | None
 ) -> Iterator[Callable[[], Annotation]]:
     """A call for each object, made of the shapes of its group."""
     groups: dict[Any, list[tuple[int, dict[str, Any]]]] = {}
@@ -175,7 +176,7 @@ def _objects(
             group = shape.get("group_id")
             key = (_label(shape), group) if isinstance(group, (int, float, str)) else (number,)
             groups.setdefault(key, []).append((number, shape))
-    return (partial(_object, members, size, ids, file) for members in groups.values())
+    return (partial(_object, members, size, ids, file, lenient) for members in groups.values())
 
 
 def _check(shape: dict[str, Any], where: str) -> None:
@@ -188,7 +189,9 @@ def _check(shape: dict[str, Any], where: str) -> None:
         raise FormatError(f"{where}: shape_type is {shown(_kind(shape))}, wanted a name such as polygon")
 
 
-def _object(members: list[tuple[int, dict[str, Any]]], size: Size, ids: dict[str, int], file: Path) -> Annotation:
+def _object(
+    members: list[tuple[int, dict[str, Any]]], size: Size, ids: dict[str, int], file: Path, lenient: Lenient | None
+) -> Annotation:
     for number, shape in members:
         _check(shape, f"{file}: shape {number}")
     number, first = members[0]
@@ -199,7 +202,9 @@ def _object(members: list[tuple[int, dict[str, Any]]], size: Size, ids: dict[str
             box = ordered_box(*_points(first, where, 2, 4))
     else:
         with coded("bad-mask"):
-            mask = union((_mask(shape, size, f"{file}: shape {n}") for n, shape in members), where)
+            mask = union(
+                surviving((partial(_mask, shape, size, f"{file}: shape {n}") for n, shape in members), lenient), where
+            )
         box = mask.box
     fields = unnested({k: v for k, v in first.items() if k not in SHAPE_KEYS})
     flags = first.get("flags")

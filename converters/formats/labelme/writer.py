@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import base64
 import io
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
 from converters.fields.annotation import fields_of, nested
 from converters.fields.categories import RenumberedAudit, names_of
-from converters.fields.shapes import OTHER, others_of, tight_box
+from converters.fields.shapes import divided, tight_box
 from converters.fields.values import check_listed, plain
 from converters.format import WriteReport
 from converters.imagewise import Made, Update, over_images
@@ -53,13 +54,12 @@ def write(dataset: Dataset, path: Path, options: LabelmeOptions, update: Update)
         for group, annotation in enumerate(record.annotations, start=1):
             entries += _shapes(annotation, names[annotation.category_id], group, shapes)
         extra = dict(record.extra)
-        lines = [shape for shape in others_of(extra) if _is_shape(shape)]
-        if lines and len(lines) == len(others_of(extra)):
-            del extra[OTHER]
+        lines, rest = divided(extra, is_shape)
+        extra.update(rest)
         content = {
             "version": VERSION,
             "flags": extra.pop("flags") if _are_flags(extra.get("flags")) else {},
-            "shapes": entries + (lines if OTHER not in extra else []),
+            "shapes": entries + lines,
             "imagePath": PurePosixPath(record.path).name,
             "imageData": None,
             "imageHeight": int(record.size[0]),
@@ -122,7 +122,8 @@ def _shapes(annotation: Annotation, label: str, group: int, shapes: str) -> list
     return entries
 
 
-def _is_shape(other: dict[str, Any]) -> bool:
+def is_shape(other: Mapping[str, Any]) -> bool:
+    """Whether a shape that is no object can stand in labelme's files."""
     points = other.get("points")
     return isinstance(other.get("shape_type"), str) and isinstance(points, list) and len(points) > 0
 

@@ -20,7 +20,7 @@ from converters.fields.values import size_of, whole
 from converters.io.files import leaves, relative_name
 from converters.io.folders import Once, beside, files_below, head_of, size_from_image
 from converters.io.png import read_numbered
-from converters.io.xml import read_xml
+from converters.io.xml import is_annotation, read_xml
 from converters.lenient import Lenient, coded, passing_over, unbroken
 from converters.records import RecordStream
 from samlabel.errors import FormatError
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 def is_old(file: Path) -> bool:
     """Whether `file` looks like LabelMe's XML rather than Pascal VOC's, which has the same root."""
     head = head_of(file)
-    return b"<annotation>" in head and (b"<imagesize>" in head or b"<pt>" in head or b"<sourceAnnotation>" in head)
+    return is_annotation(head) and (b"<imagesize>" in head or b"<pt>" in head or b"<sourceAnnotation>" in head)
 
 
 def read_old(path: Path, image_root: Path | None, lenient: Lenient | None, reach: Reach) -> Dataset:
@@ -44,7 +44,7 @@ def read_old(path: Path, image_root: Path | None, lenient: Lenient | None, reach
     if (folder / "Annotations").is_dir():
         folder = folder / "Annotations"
     files = tuple(files_below(folder, ".xml")) if path.is_dir() else (path,)
-    base = folder.parent
+    base = folder if _is_flat(folder) else folder.parent
     named_root, usual = image_root, base / "Images"
     image_root = image_root or (usual if usual.is_dir() and reach.holds(usual) else folder)
     roots = unbroken((partial(_root, reach.check(file)) for file in files), lenient)
@@ -109,6 +109,11 @@ class _Records(RecordStream):
                     mask = mask_of([outline], size, where)
                     box = mask.box
         return Annotation(self.ids[_class(item)], box, mask, extra=extra)
+
+
+def _is_flat(folder: Path) -> bool:
+    """Whether Masks/ lies beside the XML files, as CVAT and Datumaro write them."""
+    return folder.name != "Annotations" and (folder / "Masks").is_dir()
 
 
 def _root(file: Path) -> Element:

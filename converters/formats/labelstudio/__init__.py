@@ -7,7 +7,9 @@ class numbers are the `category` of a Label, as its own COCO export reads them.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from converters.features import FEATURES
 from converters.format import Capabilities, Format, WriteReport
@@ -15,7 +17,7 @@ from converters.options import ReadOptions
 from samlabel.types import Dataset
 
 from .reader import read, recognize
-from .writer import LabelStudioOptions, existing, write
+from .writer import LabelStudioOptions, existing, is_region, write
 
 
 class LabelStudio(Format[LabelStudioOptions]):
@@ -32,6 +34,9 @@ class LabelStudio(Format[LabelStudioOptions]):
 
     def write(self, dataset: Dataset, path: Path, options: LabelStudioOptions) -> WriteReport:
         return write(dataset, path, options)
+
+    def puts_back(self, shape: Mapping[str, Any]) -> bool:
+        return is_region(shape)
 
     def existing(self, path: Path) -> Path | None:
         return existing(path)

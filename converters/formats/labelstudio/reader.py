@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -11,7 +12,7 @@ from urllib.parse import unquote, urlsplit
 
 from converters.fields.annotation import annotation_of, bounded
 from converters.fields.categories import NAMELESS, numbered
-from converters.fields.shapes import OTHER, bad_mask, ellipse, mask_of, number_in, rectangle
+from converters.fields.shapes import bad_mask, ellipse, kept_aside, mask_of, number_in, rectangle
 from converters.fields.values import size_of, whole
 from converters.io.files import IMAGE_SUFFIXES, find_image_root, read_json, relative_name
 from converters.io.folders import Once, head_of, size_from_image
@@ -24,10 +25,12 @@ from samlabel.geometry import mask_from_rows
 from samlabel.reach import Reach
 from samlabel.types import Annotation, Box, Category, Dataset, ImageRecord, Mask, Size
 
+from .bitmask import bitmask_of, corners_of
 from .brush import brush_decode
 
 FILE = "tasks.json"
 CONFIG = ".label_config.xml"
+_UPLOADED = re.compile(r"^(.*/)?[0-9a-f]{8}-(?=[^/]+$)")
 _RESULT_KEYS = frozenset(
     [
         "id",
@@ -51,7 +54,8 @@ def recognize(path: Path) -> str | None:
         head = head_of(file, 1 << 20)
         told = b'"result"' in head or b'"data"' in head
         listed = b'"annotations"' in head or b'"predictions"' in head
-        if file.suffix.lower() == ".json" and head[:1] == b"[" and told and listed:
+        least = b'"original_width"' in head and b'"annotator"' in head  # JSON-MIN, which `read` refuses by its name
+        if file.suffix.lower() == ".json" and head[:1] == b"[" and ((told and listed) or least):
             return f"{file.name} is a list of tasks with annotations, as Label Studio exports them"
     return None
 
@@ -83,7 +87,8 @@ def read(path: Path, options: ReadOptions) -> Dataset:
     if not isinstance(tasks, list) or not (lenient or all(isinstance(task, dict) for task in tasks)):
         raise FormatError(f"{file}: not Label Studio: wanted a list of tasks")
     makes = (partial(_image_name, task, _where(file, n, task), named_root) for n, task in enumerate(tasks))
-    names = list(unbroken(makes, lenient))
+    told = list(unbroken(makes, lenient))
+    names = [*told, *map(_as_uploaded, told)]
     found = unbroken((partial(_labels_in, task, _where(file, n, task)) for n, task in enumerate(tasks)), lenient)
     used = {label for labels in found for label in labels}
     listed = _listed(reach.check(file.with_name(file.stem + CONFIG)))
@@ -134,18 +139,23 @@ class _Records(RecordStream):
     def _record(self, place: int, task: Any, once: Once) -> ImageRecord:
         where = _where(self.file, place, task)
         name = _image_name(task, where, self.named_root)
+        if self.image_root is not None and (plain := _as_uploaded(name)) != name:
+            home = self.image_root
+            name = plain if (home / plain).is_file() and not (home / name).is_file() else name
         once.check(name, where)
         items = list(_items(task, where))
         size = self._size(task, items, name, where)
         meta = task.get("meta")
         extra = dict(meta) if isinstance(meta, dict) else {}
-        others = [item for item, _ in items if not _kind(item)]
-        extra.update({OTHER: others} if others else {})
-        several = len(_finished(task, where)) - 1
-        extra.update({"other_annotations": several} if several > 0 else {})
+        aside, left_out = kept_aside([item for item, _ in items if not _kind(item)])
+        extra.update(aside)
+        _, *others = _finished(task, where) or [{}]
+        if others:
+            extra["other_annotations"] = len(others)
+            left_out["annotator-lost"] = sum(1 for entry in others for item in _results(entry, where) if _kind(item))
         objects = [partial(_object, item, size, self.ids, here) for item, here in items if _kind(item)]
         return ImageRecord(
-            name, size, bounded(passing_over(objects, self.lenient), where), whole(task.get("id")), extra
+            name, size, bounded(passing_over(objects, self.lenient), where), whole(task.get("id")), extra, left_out
         )
 
     def _size(self, task: dict[str, Any], items: list[tuple[dict[str, Any], str]], name: str, where: str) -> Size:
@@ -174,6 +184,8 @@ def _labels_in(task: Any, where: str) -> set[str]:
 def _image_name(task: Any, where: str, image_root: Path | None) -> str:
     data = task.get("data") if isinstance(task, dict) else None
     if not isinstance(data, dict):
+        if isinstance(task, dict) and "annotator" in task:
+            raise FormatError(f"{where}: Label Studio's JSON-MIN, without ids and tools; export the project as JSON")
         raise FormatError(f"{where}: no data with the address of an image")
     texts = [data.get(key) for key in ("image", "img", "image_url")]
     texts += [
@@ -187,7 +199,7 @@ def _image_name(task: Any, where: str, image_root: Path | None) -> str:
     except ValueError as error:
         raise FormatError(f"{where}: image {shown(address)} is no address: {error}") from error
     if parts.query.startswith("d=") and "local-files" in parts.path:
-        name = unquote(parts.query[2:])
+        name = unquote(address.partition("?d=")[2])  # a '#' is a part of it
     elif parts.scheme and len(parts.scheme) > 1:
         name = unquote(parts.path).lstrip("/")
     elif address.startswith("/data/upload/"):
@@ -197,24 +209,47 @@ def _image_name(task: Any, where: str, image_root: Path | None) -> str:
     return relative_name(name, f"{where}: image", image_root)
 
 
+def _as_uploaded(name: str) -> str:
+    """The name that a file had before Label Studio put eight letters of its own before it."""
+    return _UPLOADED.sub(r"\1", name)
+
+
 def _finished(task: dict[str, Any], where: str) -> list[dict[str, Any]]:
-    """The annotations that count, or else the predictions."""
+    """The annotations that count, the one that is taken first: ground truth, else the newest; or else a prediction.
+
+    A task that was skipped is an image without objects. Predictions may be bare numbers, in exports without them.
+    """
     for key in ("annotations", "completions", "predictions"):
         found = task.get(key) or []
+        if key == "predictions" and isinstance(found, list):
+            found = [entry for entry in found if whole(entry) is None][:1]
         if not isinstance(found, list) or not all(isinstance(entry, dict) for entry in found):
             raise FormatError(f"{where}: {key} is not a list of objects")
-        found = [entry for entry in found if not entry.get("was_cancelled")]
+        kept = [entry for entry in found if not entry.get("was_cancelled")]
+        if kept:
+            return sorted(kept, key=_rank, reverse=True)  # stable also in reverse: of equals the first stays first
         if found:
-            return found
+            return []
     return []
+
+
+def _rank(entry: dict[str, Any]) -> tuple[bool, str]:
+    """Ground truth ranks above the newest, whose time is written so that text sorts it."""
+    times = [entry.get(key) for key in ("updated_at", "created_at")]
+    return entry.get("ground_truth") is True, next((time for time in times if isinstance(time, str)), "")
+
+
+def _results(entry: dict[str, Any], where: str) -> list[dict[str, Any]]:
+    items = entry.get("result")
+    if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
+        raise FormatError(f"{where}: result is not a list of regions")
+    return items
 
 
 def _items(task: dict[str, Any], where: str) -> Iterator[tuple[dict[str, Any], str]]:
     """Regions with what to call them; of two that share an id, one without labels is the other's bare shape."""
     for entry in _finished(task, where)[:1]:
-        items = entry.get("result")
-        if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
-            raise FormatError(f"{where}: result is not a list of regions")
+        items = _results(entry, where)
         labelled = {item["id"] for item in items if isinstance(item.get("id"), str) and _labels(item)}
         for place, item in enumerate(items):
             if not _labels(item) and isinstance(item.get("id"), str) and item["id"] in labelled:
@@ -232,6 +267,10 @@ def _kind(item: dict[str, Any]) -> str | None:
     value = _value(item)
     if "rle" in value:
         return "brush"
+    if "imageDataURL" in value:
+        return "bitmask"
+    if "vertices" in value:
+        return "vector" if value.get("closed") is True else None
     if "points" in value and item.get("type") not in ("vector", "vectorlabels"):
         return "polygon"
     if "radiusX" in value:
@@ -284,10 +323,13 @@ def _shape(item: dict[str, Any], size: Size, where: str) -> tuple[Mask | None, B
         with bad_mask(where):
             mask = mask_from_rows(brush_decode(bytes(rle), size), size, whole=size)
         return mask, mask.box
-    if kind == "polygon":
-        points = value["points"]
+    if kind == "bitmask":
+        mask = bitmask_of(value["imageDataURL"], size, where)
+        return mask, mask.box
+    if kind in ("polygon", "vector"):
+        points = value["points"] if kind == "polygon" else corners_of(value["vertices"])
         if not isinstance(points, list) or not all(isinstance(p, list) and len(p) == 2 for p in points):
-            raise FormatError(f"{where}: points is not a list of [x, y]")
+            raise FormatError(f"{where}: {'points' if kind == 'polygon' else 'vertices'} is not a list of [x, y]")
         sides = (width, height)
         outline = [
             number_in(v, where, "a coordinate") * side / 100
@@ -306,7 +348,8 @@ def _shape(item: dict[str, Any], size: Size, where: str) -> tuple[Mask | None, B
         x, y = pixels("x", width), pixels("y", height)
         x1, y1 = x + pixels("width", width), y + pixels("height", height)
         if not _turn(value, where):
-            return None, (round(x, 6), round(y, 6), round(x1, 6), round(y1, 6))
+            corners = (round(min(x, x1), 6), round(min(y, y1), 6), round(max(x, x1), 6), round(max(y, y1), 6))
+            return None, corners
         outline = rectangle(x, y, x1, y1, degrees=_turn(value, where), about="corner")
     mask = mask_of([outline], size, where)
     return mask, mask.box

@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 from converters.fields.annotation import fields_of
 from converters.fields.categories import names_of
-from converters.fields.shapes import OTHER, others_of, writing
+from converters.fields.shapes import divided, writing
 from converters.fields.values import Numbers, check_listed
 from converters.format import WriteReport
 from converters.io.files import dump_json, place_image, refuse_existing
@@ -88,11 +88,8 @@ def _task(record: ImageRecord, number: int, names: Mapping[int, str], options: L
         meta = {"meta": fields} if fields else {}
         results.append({"id": f"r{place}", "to_name": "image", **result, **score, **meta})
     extra = dict(record.extra)
-    others = [item for item in others_of(extra) if isinstance(item.get("value"), dict)]
-    if others and len(others) == len(others_of(extra)):
-        del extra[OTHER]
-    else:
-        others = []
+    others, rest = divided(extra, is_region)
+    extra.update(rest)
     entry: dict[str, Any] = {"result": results + others}
     entry.update({"model_version": "samlabel"} if options.into == "predictions" else {})
     task: dict[str, Any] = {
@@ -107,6 +104,11 @@ def _task(record: ImageRecord, number: int, names: Mapping[int, str], options: L
     }
     task[options.into] = [entry]
     return {**task, "meta": extra} if extra else task
+
+
+def is_region(other: Mapping[str, Any]) -> bool:
+    """Whether a shape that is no object can stand among the results of Label Studio."""
+    return isinstance(other.get("value"), dict)
 
 
 def _region(annotation: Annotation, label: str, record: ImageRecord, shapes: str) -> dict[str, Any]:

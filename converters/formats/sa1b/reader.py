@@ -105,7 +105,11 @@ class _Records(RecordStream):
         aside = self._aside(name)
         seen: set[Any] = set()
         makes = (partial(_read_object, raw, seen, size, aside, self.categories, file) for raw in raws)
-        return ImageRecord(path, size, bounded(passing_over(makes, self.lenient), where), whole(image.get("image_id")))
+        objects = bounded(passing_over(makes, self.lenient), where)
+        ids = [id_of(raw.get("id")) for raw in raws if isinstance(raw, dict) and raw.get("id") is not None]
+        repeated = len(ids) - len(set(ids))
+        left_out = {"annotation-ids-changed": repeated} if repeated else {}
+        return ImageRecord(path, size, objects, whole(image.get("image_id")), left_out=left_out)
 
     def _aside(self, name: str) -> dict[Any, dict[str, Any]]:
         if name not in self.lines:
@@ -176,8 +180,7 @@ def _read_object(
         raise FormatError(f"{file}: annotation {shown(raw)} is not an object")
     key = id_of(raw.get("id"))
     where = f"{file}: annotation {shown(raw.get('id'))}"
-    if key is not None and key in seen:
-        raise broken("duplicate-id", f"{where}: two annotations have this id")
+    is_repeated = key is not None and key in seen
     seen.add(key)
     mask = read_mask(_sized(raw.get("segmentation"), size), size, where)
     if mask is None:
@@ -204,5 +207,5 @@ def _read_object(
         source=aside.get("source"),
         point_coords=() if points is None else points_of(points, where),
         crop_box=None if crop is None else box_from_xywh(numbers(crop, where, "crop_box", length=4)),
-        id=key if isinstance(key, int) and "id" not in filled else None,
+        id=key if isinstance(key, int) and "id" not in filled and not is_repeated else None,
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from math import degrees
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
@@ -12,12 +13,12 @@ import numpy as np
 
 from converters.fields.annotation import bounded
 from converters.fields.categories import NAMELESS, numbered
-from converters.fields.shapes import mask_of, number_in
+from converters.fields.shapes import mask_of, number_in, rectangle
 from converters.fields.values import size_of, whole
 from converters.io.files import IMAGE_SUFFIXES, leaves, read_text, relative_name
 from converters.io.folders import Once, beside, files_below, head_of, size_from_image
 from converters.io.png import Numbered, read_numbered
-from converters.io.xml import read_xml
+from converters.io.xml import is_annotation, read_xml
 from converters.lenient import Lenient, broken, coded, passing_over, unbroken
 from converters.options import ReadOptions
 from converters.records import RecordStream
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 
 VOID = 255  # the index of pixels that belong to nobody: borders between objects
 MAP = "labelmap.txt"
+OBJECTS = "SegmentationObject"
+_SUFFIXES = (".jpg", *sorted(IMAGE_SUFFIXES), ".JPG", ".JPEG", ".PNG")  # of an image that is named by its stem
 CLASSES = tuple(
     [
         "aeroplane",
@@ -71,10 +74,12 @@ def recognize(path: Path) -> str | None:
     file = path if path.is_file() else next(files_below(_annotations(path), ".xml"), None)
     if file is not None and file.suffix.lower() == ".xml":
         head = head_of(file)
-        ours = any(tag in head for tag in (b"<filename>", b"<size>", b"<bndbox>"))  # the first is left out at times
-        if b"<annotation>" in head and b"<imagesize>" not in head and b"<pt>" not in head and ours:
+        ours = any(
+            tag in head for tag in (b"<filename>", b"<size>", b"<bndbox>", b"<robndbox>")
+        )  # the first is left out at times
+        if is_annotation(head) and b"<imagesize>" not in head and b"<pt>" not in head and ours:
             return f"{file.name} describes the objects of one image, as Pascal VOC does"
-    if path.is_dir() and (path / MAP).is_file() and (path / "Annotations").is_dir():
+    if path.is_dir() and (path / MAP).is_file() and any((path / one).is_dir() for one in ("Annotations", OBJECTS)):
         return f"{MAP} lists the classes of Pascal VOC's pictures"
     return None
 
@@ -99,6 +104,8 @@ def read(path: Path, options: ReadOptions) -> Dataset:
         files, base = tuple(files_below(folder, ".xml")), path
     if not files and not (base / MAP).is_file():
         raise FormatError(f"{path}: no Pascal VOC files here; wanted XML files, one an image")
+    if not files and (base / OBJECTS).is_dir() and not (base / "Annotations").is_dir():
+        raise FormatError(f"{path}: an archive of masks alone, which say of no object what it is; export as Pascal VOC")
     jpegs = base / "JPEGImages"
     root = image_root or (jpegs if jpegs.is_dir() or folder.name == "Annotations" else base)
     roots = unbroken((partial(_root, reach.check(file)) for file in files), lenient)
@@ -108,7 +115,7 @@ def read(path: Path, options: ReadOptions) -> Dataset:
         listed = list(CLASSES)
     categories = numbered(listed, used)
     ids = {category.name: category.id for category in categories}
-    records = _Records(folder, files, base / "SegmentationObject", root, ids, lenient, reach, image_root)
+    records = _Records(folder, files, base / OBJECTS, root, ids, lenient, reach, image_root)
     return Dataset(categories, records, root, reach=reach)
 
 
@@ -158,8 +165,10 @@ class _Records(RecordStream):
         raw = (entry.findtext("filename") or "").strip()
         if not raw:
             raw = f"{file.stem}.jpg"
-        if PurePosixPath(raw).suffix.lower() not in IMAGE_SUFFIXES:
-            raw += ".jpg"  # some tools write the stem alone
+        if PurePosixPath(raw).suffix.lower() not in IMAGE_SUFFIXES:  # some tools write the stem alone
+            raw += next(
+                (end for end in _SUFFIXES if (self.root / PurePosixPath(label).parent / (raw + end)).is_file()), ".jpg"
+            )
         name = relative_name(raw, f"{file}: filename", self.named_root)
         return name if "/" in name or leaves(raw) else relative_name(beside(label, name), str(file))
 
@@ -174,6 +183,9 @@ class _Records(RecordStream):
         if item.find("polygon") is not None:
             with coded("bad-mask"):
                 mask = _polygon(item, size, where)
+        elif item.find("robndbox") is not None:
+            with coded("bad-box"):
+                mask = _turned(item, size, where)
         elif indices is not None and number < VOID:
             mask = indices.mask(number)
         box = _box(item, where) if mask is None or item.find("bndbox") is not None else mask.box
@@ -196,7 +208,7 @@ def _further(item: Element) -> dict[str, Any]:
     further: dict[str, Any] = {}
     for child in item:
         value = _nested(child, 0)
-        if child.tag in ("name", "bndbox", "polygon") or value in ("", "0", "Unspecified"):
+        if child.tag in ("name", "bndbox", "polygon", "robndbox") or value in ("", "0", "Unspecified"):
             continue
         further.setdefault(child.tag, []).append(value)
     return {tag: values if tag == "part" or len(values) > 1 else values[0] for tag, values in further.items()}
@@ -234,6 +246,15 @@ def _polygon(item: Element, size: Size, where: str) -> Mask:
         keys = [f"{axis}{n}" for n in range(1, count + 1) for axis in "xy"]
         outlines.append([number_in(table[key], where, key) - 1 for key in keys])
     return mask_of(outlines, size, where)
+
+
+def _turned(item: Element, size: Size, where: str) -> Mask:
+    """A rotated box of roLabelImg, its angle in radians."""
+    cx, cy, w, h, angle = (
+        number_in(item.findtext(f"robndbox/{key}"), where, key) for key in ("cx", "cy", "w", "h", "angle")
+    )
+    corners = rectangle(cx - w / 2, cy - h / 2, cx + w / 2, cy + h / 2, degrees=degrees(angle))
+    return mask_of([corners], size, where)
 
 
 def _read_indices(file: Path, size: Size) -> Numbered:

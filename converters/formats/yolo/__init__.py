@@ -13,11 +13,10 @@ from pathlib import Path
 from converters.format import Capabilities, WriteReport
 from converters.imagewise import ImagewiseFormat, Update
 from converters.options import ReadOptions
-from samlabel.geometry import PolygonMask
 from samlabel.reach import Reach
-from samlabel.types import Annotation, Category, Dataset, Mask, Size
+from samlabel.types import Annotation, Category, Dataset, ImageRecord, Mask, Size
 
-from .encoder import rendered_ious, rendered_mask
+from .encoder import is_one_polygon, is_outside, rendered_ious, rendered_mask
 from .options import YoloOptions
 from .reader import read, recognize
 from .unsized import Labels, read_unsized
@@ -58,9 +57,16 @@ class Yolo(ImagewiseFormat[YoloOptions]):
 
     def dropped(self, annotation: Annotation, keeps: frozenset[str]) -> str | None:
         mask = annotation.mask
-        if mask is None or (isinstance(mask, PolygonMask) and len(mask.packed) == 1):  # its points are written anyway
+        if mask is None:
             return None
+        if is_one_polygon(mask):  # its points are written, however thin it is
+            return "empty-mask-lost" if is_outside(mask) else None
         return None if mask.area else "empty-mask-lost"
+
+    def refused(self, record: ImageRecord) -> str | None:
+        has_mask = [one.mask is not None for one in record.annotations]
+        mixed = any(has_mask) and not all(has_mask)
+        return "boxes and polygons in one label file, which ultralytics passes over with its image" if mixed else None
 
     def audit(self, categories: Iterable[Category]) -> YoloAudit:
         return YoloAudit(categories)

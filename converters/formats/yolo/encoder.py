@@ -22,7 +22,9 @@ def rows_of(
     rows: list[str | None] = [None] * len(annotations)
     budget = options.budget
     if options.outline == "given":
-        masks = [(place, a.mask) for place, a in enumerate(annotations) if _is_one_polygon(a.mask)]
+        masks = [
+            (place, a.mask) for place, a in enumerate(annotations) if is_one_polygon(a.mask) and not is_outside(a.mask)
+        ]
         if masks:
             places = [place for place, _ in masks]
             polygons = [_simpler(mask, budget) for _, mask in masks] if budget.is_set else [mask for _, mask in masks]
@@ -42,8 +44,14 @@ def rows_of(
     return found
 
 
-def _is_one_polygon(mask: Mask | None) -> TypeGuard[PolygonMask]:
+def is_one_polygon(mask: Mask | None) -> TypeGuard[PolygonMask]:
     return isinstance(mask, PolygonMask) and len(mask.packed) == 1
+
+
+def is_outside(mask: PolygonMask) -> bool:
+    """Whether all of its points lie beyond one side of the image, so that it has no pixel."""
+    (height, width), (x0, y0, x1, y1) = mask.size, mask.extent
+    return x1 <= 0 or y1 <= 0 or x0 >= width or y0 >= height
 
 
 def _row(annotation: Annotation, index: int, size: Size, budget: Budget, losses: Counter[str]) -> str:
@@ -52,7 +60,7 @@ def _row(annotation: Annotation, index: int, size: Size, budget: Budget, losses:
         return box_row(annotation.box, index, size)
     contours = mask_to_contours(mask, inset=TRACED)
     if not contours:
-        if _is_one_polygon(mask):  # thinner than a pixel: its points, as near as may be
+        if is_one_polygon(mask) and not is_outside(mask):  # thinner than a pixel: its points, as near as may be
             return plain_row(mask.polygons[0], index, size)
         losses["empty-mask-lost"] += 1
         return ""

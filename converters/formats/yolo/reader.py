@@ -144,6 +144,11 @@ def names_in(content: dict[str, Any], file: Path) -> dict[int, str]:
     names, count = content.get("names"), content.get("nc")
     if isinstance(names, list):
         names = dict(enumerate(names))
+    if isinstance(names, dict):  # keys in quotation marks are texts
+        names = {
+            int(k) if isinstance(k, str) and k.isascii() and k.isdigit() and len(k) < 9 else k: v
+            for k, v in names.items()
+        }
     if names is None and isinstance(count, int) and 0 <= count <= 100_000:
         return {index: f"class_{index}" for index in range(count)}
     if not isinstance(names, dict) or not all(isinstance(k, int) and k >= 0 for k in names):
@@ -201,7 +206,10 @@ def _from_list(file: Path, base: Path) -> Iterator[Callable[[], Path]]:
 
 
 def _image_of(name: str, file: Path, base: Path, where: str) -> Path:
-    image = next((one for one in (file.parent / name, base / name) if one.is_file()), None)
+    places = [file.parent / name, base / name]
+    if name.startswith("data/"):  # the prefix of CVAT and Datumaro, which stands for the dataset's own folder
+        places += [file.parent / name[len("data/") :], base / name[len("data/") :]]
+    image = next((one for one in places if one.is_file()), None)
     if image is None:
         raise FormatError(f"{where}: no such image {name}")
     if leaves(name) and not _is_below(image, base):
