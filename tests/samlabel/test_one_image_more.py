@@ -85,7 +85,7 @@ def test_files_are_those_of_a_run_from_the_start(
     images, out = tmp_path / "images", tmp_path / "out"
     draw(fakes, images, "b.png", "deep/c.png", "deep/d.png")
     fakes.draw(images / "nothing.png")
-    options = {"images": placing}
+    options: dict[str, Any] = {"images": placing}
     first = run(images, out, name, **options)
     of_b = next(
         file for file in contents(out / name) if "b." in file and not file.startswith(("images", "JPEG", "b.png"))
