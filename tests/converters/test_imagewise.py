@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -63,7 +64,7 @@ def test_the_same_bytes_and_losses_come_of_what_is_kept(name: str, around: str, 
     def images() -> Iterator[ImageRecord | Unchanged]:
         for record in now:
             known = made.get(record.path)
-            yield Unchanged(known, partial(keep, known), lambda record=record: record) if known else record
+            yield Unchanged(known, partial(keep, known), partial(replace, record)) if known else record
 
     found = updated(name, now, tmp_path / "now", Update(images(), first.losses))
     full = converters.write(Dataset(LETTERS, now), tmp_path / "full", name, images="none")

@@ -17,7 +17,8 @@ from samlabel.errors import FormatError
 from samlabel.runs.run import Summary
 
 IMAGEWISE = [name for name in formats.names() if isinstance(formats.get(name), formats.ImagewiseFormat)]
-PLACING = (None, "copy", "hardlink", "symlink", "none")
+PLACING = ("copy", "hardlink", "symlink", "none")
+CHANGES = ("added", "another image", "removed", "name taken by another", "edited", "file gone", "notes damaged")
 OVER_ALL = {  # files that say something of every image
     "labelme": {"labels.txt"},
     "png": {"objects.json"},
@@ -82,10 +83,10 @@ def test_only_the_files_of_a_new_image_and_those_over_all_are_written(
     assert 0 < len(written - of_all) <= 4
 
 
-@pytest.mark.parametrize("placing", PLACING, ids=str)
 @pytest.mark.parametrize("name", IMAGEWISE)
 @pytest.mark.parametrize(
-    "change", ["added", "removed", "another image", "name taken by another", "edited", "file gone", "notes damaged"]
+    ("change", "placing"),
+    [(change, None) for change in CHANGES] + [(change, how) for change in CHANGES[:2] for how in PLACING],
 )
 def test_files_are_those_of_a_run_from_the_start(
     tmp_path: Path, fakes: ModuleType, run: Run, name: str, placing: str | None, change: str
@@ -93,7 +94,7 @@ def test_files_are_those_of_a_run_from_the_start(
     images, out = tmp_path / "images", tmp_path / "out"
     draw(fakes, images, "b.png", "deep/c.png", "deep/d.png")
     fakes.draw(images / "nothing.png")
-    options = {"images": placing}
+    options: dict[str, Any] = {"images": placing}
     first = run(images, out, name, **options)
     of_b = next(
         file for file in contents(out / name) if "b." in file and not file.startswith(("images", "JPEG", "b.png"))
