@@ -12,7 +12,7 @@ import pytest
 
 from samlabel.annotate import auto_annotate, beside
 from samlabel.cli._console import print_summary
-from samlabel.errors import OutputExists, UnknownName, UsageError
+from samlabel.errors import OutputExists, UnknownName, UsageError, WeightsError
 from samlabel.options import ModelOptions, OutputOptions, Thresholds
 from samlabel.runs.run import Event, Summary
 from samlabel.segmenters import SEGMENTERS
@@ -281,3 +281,15 @@ def test_labels_go_beside_the_data_when_nobody_says_where(tmp_path: Path) -> Non
     assert beside(tmp_path / "photos") == tmp_path / "photos_auto_annotate_labels"
     with pytest.raises(UsageError, match="output_dir"):
         beside(["a.png", "b.png"])
+
+
+@pytest.mark.parametrize(
+    ("name", "variant"),
+    [("sam_b.pt", "vit_b"), ("sam_l.pt", "vit_l"), ("sam_h.pt", "vit_h"), ("mobile_sam.pt", "tiny")],
+)
+def test_names_of_ultralytics_mean_our_variants(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, variant: str
+) -> None:
+    monkeypatch.setenv("SAMLABEL_CACHE", str(tmp_path / "empty"))
+    with pytest.raises(WeightsError, match=f"^{variant} is not in .*samlabel models pull {variant}"):
+        auto_annotate(photos, sam_model=name, output_dir=tmp_path / "out")
