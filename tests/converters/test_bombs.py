@@ -87,6 +87,15 @@ def test_objects_that_are_too_much_together_are_refused(tmp_path: Path) -> None:
         assert "in.json: image 'a.jpg': 5 objects of 20000000 runs together" in end["said"]
 
 
+def test_short_runs_through_every_column_count_as_the_columns(tmp_path: Path) -> None:
+    side = 46340
+    runs = {"size": [side, side], "counts": [5, side * side - 5]}
+    source = write_coco(tmp_path / "in.json", side, side, *[{"segmentation": runs}] * 20_000)
+    checked, counted, converted = ends(*commands(source, tmp_path / "out", None, "yolo"))
+    assert (checked["code"], counted["code"], converted["code"]) == (4, 1, 1)
+    assert "in.json: image 'a.jpg':" in counted["said"] and "objects of" in counted["said"]
+
+
 @pytest.mark.parametrize(("group", "says"), [(0, "objects of"), (7, "a group of")])
 def test_masks_that_are_too_much_together_are_refused(group: int, says: str, tmp_path: Path) -> None:
     width, height = 2**20, 2000
