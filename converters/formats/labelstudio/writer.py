@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import quote
@@ -23,6 +24,8 @@ from samlabel.types import Annotation, Dataset, ImageRecord
 from .brush import brush_encode
 from .reader import CONFIG, FILE
 
+_HERE = "\0"  # stands in a task for its objects; nothing before them in a task can hold it
+_COMMA = dump_json([0, 0])[2:-2]  # between two of them
 LOCAL = "/data/local-files/?d="  # how Label Studio addresses a file below its local storage
 
 
@@ -57,9 +60,10 @@ def write(dataset: Dataset, path: Path, options: LabelStudioOptions) -> WriteRep
                 place_image(files, record.path, folder, f"images/{record.path}", images)
             number = numbers.take(record.id)
             report.losses["image-ids-changed"] += record.id not in (None, number)
+            out.write(b",\n" if report.images else b"\n")
             with writing(record, "labelstudio"):
-                task = _task(record, number, names, options)
-            out.write(((",\n" if report.images else "\n") + dump_json(task)).encode())
+                for part in _task(record, number, names, options):
+                    out.write(part.encode())
             report.images += 1
             report.objects += len(record.annotations)
         out.write(b"\n]\n")
@@ -78,19 +82,13 @@ def _file(path: Path) -> Path:
     return path if path.suffix.lower() == ".json" else path / FILE
 
 
-def _task(record: ImageRecord, number: int, names: Mapping[int, str], options: LabelStudioOptions) -> dict[str, Any]:
+def _task(record: ImageRecord, number: int, names: Mapping[int, str], options: LabelStudioOptions) -> Iterator[str]:
+    """The JSON of a task, an object at a time: a brush is a list of numbers, a hundred times as large as its mask."""
     height, width = (int(side) for side in record.size)
-    results = []
-    for place, annotation in enumerate(record.annotations, start=1):
-        result = _region(annotation, names[annotation.category_id], record, options.shapes)
-        fields = fields_of(annotation)
-        score = {"score": fields.pop("score")} if "score" in fields else {}
-        meta = {"meta": fields} if fields else {}
-        results.append({"id": f"r{place}", "to_name": "image", **result, **score, **meta})
     extra = dict(record.extra)
     others, rest = divided(extra, is_region)
     extra.update(rest)
-    entry: dict[str, Any] = {"result": results + others}
+    entry: dict[str, Any] = {"result": [_HERE]}
     entry.update({"model_version": "samlabel"} if options.into == "predictions" else {})
     task: dict[str, Any] = {
         "id": number,
@@ -103,7 +101,22 @@ def _task(record: ImageRecord, number: int, names: Mapping[int, str], options: L
         "predictions": [],
     }
     task[options.into] = [entry]
-    return {**task, "meta": extra} if extra else task
+    before, _, after = dump_json({**task, "meta": extra} if extra else task).partition(dump_json(_HERE))
+    yield before
+    results = (_result(place, one, record, names, options) for place, one in enumerate(record.annotations, start=1))
+    for place, result in enumerate(chain(results, others)):
+        yield (_COMMA if place else "") + dump_json(result)
+    yield after
+
+
+def _result(
+    place: int, annotation: Annotation, record: ImageRecord, names: Mapping[int, str], options: LabelStudioOptions
+) -> dict[str, Any]:
+    result = _region(annotation, names[annotation.category_id], record, options.shapes)
+    fields = fields_of(annotation)
+    score = {"score": fields.pop("score")} if "score" in fields else {}
+    meta = {"meta": fields} if fields else {}
+    return {"id": f"r{place}", "to_name": "image", **result, **score, **meta}
 
 
 def is_region(other: Mapping[str, Any]) -> bool:
