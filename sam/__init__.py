@@ -19,7 +19,7 @@ from .libraries import refuse_planted
 
 refuse_planted()
 
-from .automatic import SamAutomaticMaskGenerator
+from .automatic.generator import SamAutomaticMaskGenerator
 from .checkpoint import load, save
 from .errors import (
     BackendError,
@@ -32,13 +32,13 @@ from .errors import (
     UnknownVariant,
     WeightsError,
 )
+from .export.onnx import Exported, export
+from .masks.rle import RleMask
 from .model import Embedding, Prediction, Sam
 from .model_registry import sam_model_registry
-from .onnx_export import Exported, export
 from .predictor import ResizeLongestSide, SamPredictor
 from .registry import Variant, register
 from .registry import variants as list_variants
-from .rle import RleMask
 
 __all__ = [
     "BackendError",

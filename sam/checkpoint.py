@@ -20,10 +20,10 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from .claims import check_file, check_tensors
+from .cpu.precision import cast, resolve
 from .errors import BackendError, SamError, WeightsError
 from .layouts import to_official
 from .model import Sam
-from .precision import cast, resolve
 from .registry import Variant, get, variants
 
 BACKENDS = ("torch", "openvino")

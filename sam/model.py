@@ -13,19 +13,19 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from .axes import Frame
-from .enlarged import rle_masks
+from .cpu.fused_decoder import OneImage, in_two_ways
 from .errors import PromptError
-from .folded import OneImage, in_two_ways
+from .masks.bilinear import Frame
+from .masks.from_logits import rle_masks
+from .masks.small_regions import without_specks
 from .prompts import Prompts, check_prompts
-from .specks import without_specks
 from .transforms import check_image, normalise_and_pad, resize, size_of, to_original, to_tensor
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+    from .masks.rle import RleMask
     from .registry import Variant
-    from .rle import RleMask
 
 _CELLS_AT_ONCE = 2**14  # of the image embedding, prompts times cells: what the decoder works on at one time on a CPU
 _LOGITS_AT_ONCE = 2**25  # 128 MiB of float32: the full-size logits that masks are cut from at one time
@@ -123,7 +123,7 @@ class Sam(nn.Module):
 
     def compile_encoder(self, dtype: torch.dtype) -> None:
         """From now on OpenVINO runs the image encoder; `BackendError` where it is not installed."""
-        from .openvino_encoder import OpenVinoEncoder
+        from .cpu.openvino import OpenVinoEncoder
 
         self.compiled = OpenVinoEncoder(self.image_encoder, self.image_size, dtype)
 

@@ -11,11 +11,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..layers import LayerNorm2d, convolve, on_cpu_without_grad
-from ..mask_decoder import MaskDecoder
-from ..prompt_encoder import PromptEncoder
+from ..modeling.layers import LayerNorm2d, convolve, on_cpu_without_grad
+from ..modeling.mask_decoder import MaskDecoder
+from ..modeling.prompt_encoder import PromptEncoder
+from ..modeling.transformer import TwoWayTransformer
 from ..registry import Parts, Variant
-from ..transformer import TwoWayTransformer
 
 IMAGE_SIZE = 384
 DIM = 128

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..attention import attend, attend_in_windows, in_windows
-from ..layers import ACTIVATIONS, LayerNorm2d, Layers, convolve, kept, linear, on_cpu_without_grad
+from ..cpu.attention import attend, attend_in_windows, in_windows
+from ..modeling.layers import ACTIVATIONS, LayerNorm2d, Layers, convolve, kept, linear, on_cpu_without_grad
 from ..registry import Parts, Variant, standard_parts
 from .vit import refine
 

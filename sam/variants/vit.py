@@ -13,9 +13,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..attention import SCORES_AT_ONCE, attend, attend_in_windows, in_windows, soft_mean
-from ..layers import LayerNorm2d, Layers, convolve, linear, on_cpu_without_grad
-from ..precision import has_tiles
+from ..cpu.attention import SCORES_AT_ONCE, attend, attend_in_windows, in_windows, soft_mean
+from ..cpu.precision import has_tiles
+from ..modeling.layers import LayerNorm2d, Layers, convolve, linear, on_cpu_without_grad
 from ..registry import Parts, Variant, standard_parts
 
 PATCH = 16

@@ -11,9 +11,9 @@ from pycocotools import mask as coco
 from torch.nn import functional as F
 
 import sam
-from sam import crossings, rle
-from sam.axes import Frame, exact
-from sam.enlarged import rle_masks
+from sam.masks import edge_crossings, rle
+from sam.masks.bilinear import Frame, exact
+from sam.masks.from_logits import rle_masks
 from sam.transforms import resized, to_original
 
 # Where torch's kernels multiply and add at once, as on x86 of the last ten years, the last bit is the same;
@@ -106,7 +106,7 @@ def test_masks_of_the_nano_model_are_those_it_makes_as_pixels(picture):
     prediction = model.predict(model.embed(picture), boxes=boxes, multimask_output=True)
     found = list(prediction.rles(stability_offset=1.0))
     masks, logits = prediction.masks().flatten(0, 1).numpy(), prediction.logits().flatten(0, 1)
-    scores = sam.scoring.stability_score(logits, 0.0, 1.0)
+    scores = sam.automatic.scoring.stability_score(logits, 0.0, 1.0)
     for one, mask, score in zip(found, masks, scores, strict=True):
         assert (rle.to_pixels(one.runs, one.size) != mask).sum() <= (0 if SAME_BITS else 1)
         assert one.stability_score == pytest.approx(float(score), abs=1e-6 if SAME_BITS else 1e-3)
@@ -130,8 +130,8 @@ def test_a_pixel_computed_alone_has_the_bits_it_has_in_the_whole_image(model, si
 def test_how_many_are_worked_on_at_once_changes_nothing(monkeypatch):
     logits, frame = smooth(64, 11, 3), frame_of(DRAWN, (300, 200))
     expected = [one.counts for one in rle_masks(logits, frame, threshold=0.0)]
-    monkeypatch.setattr(crossings, "_MASKS_AT_ONCE", 3)
-    monkeypatch.setattr(crossings, "_UNITS_AT_ONCE", 17)
+    monkeypatch.setattr(edge_crossings, "_MASKS_AT_ONCE", 3)
+    monkeypatch.setattr(edge_crossings, "_UNITS_AT_ONCE", 17)
     assert [one.counts for one in rle_masks(logits, frame, threshold=0.0)] == expected
     assert list(rle_masks(logits[:0], frame, threshold=0.0, offset=1.0)) == []
 
@@ -152,7 +152,7 @@ def disc(radius: float) -> np.ndarray:
 def work(monkeypatch, radius: float, side: int) -> tuple[int, int]:
     """Low-res units sampled, and places where an edge is looked for, for a disc in a square image."""
     units, places = [], []
-    sampled, in_columns = crossings.Units.sampled, crossings._in_columns
+    sampled, in_columns = edge_crossings.Units.sampled, edge_crossings._in_columns
 
     def count_units(logits, rows, columns, index):
         units.append(len(index))
@@ -163,8 +163,8 @@ def work(monkeypatch, radius: float, side: int) -> tuple[int, int]:
         return in_columns(*arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr(crossings.Units, "sampled", count_units)
-        patch.setattr(crossings, "_in_columns", count_places)
+        patch.setattr(edge_crossings.Units, "sampled", count_units)
+        patch.setattr(edge_crossings, "_in_columns", count_places)
         (found,) = rle_masks(disc(radius), frame_of(OFFICIAL, (side, side)), threshold=0.0)
     assert found.area == pytest.approx(np.pi * (radius * side / 256) ** 2, rel=0.02)
     return sum(units), sum(places)

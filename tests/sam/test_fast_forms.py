@@ -9,13 +9,13 @@ import torch
 from torch import nn
 
 import sam
-from sam.attention import soft_mean
-from sam.folded import OneImage
-from sam.layers import ACTIVATIONS, convolve, linear
-from sam.mask_decoder import MaskDecoder
-from sam.precision import has_tiles
+from sam.cpu.attention import soft_mean
+from sam.cpu.fused_decoder import OneImage
+from sam.cpu.precision import has_tiles
+from sam.modeling.layers import ACTIVATIONS, convolve, linear
+from sam.modeling.mask_decoder import MaskDecoder
+from sam.modeling.transformer import TwoWayTransformer
 from sam.prompts import Prompts
-from sam.transformer import TwoWayTransformer
 from sam.variants.nano import NanoEncoder
 from sam.variants.tiny_vit import Block as TinyBlock
 from sam.variants.tiny_vit import TinyViTEncoder
@@ -113,7 +113,7 @@ def test_global_attention_is_the_same_by_some_rows_at_a_time_and_by_one_kernel(s
 @pytest.mark.parametrize("at_once", [1, 2**15, 2**21], ids=["one row", "two rows", "all"])
 @pytest.mark.parametrize(("height", "width"), [(7, 7), (8, 13), (3, 20), (14, 5), (30, 16)], ids=str)
 def test_windows_on_maps_of_any_shape_are_those_of_the_plain_form(scramble, monkeypatch, height, width, at_once):
-    from sam import attention
+    from sam.cpu import attention
 
     monkeypatch.setattr(attention, "SCORES_AT_ONCE", at_once)
     block = scramble(TinyBlock(32, 2, 7)).eval().requires_grad_(False)
@@ -197,7 +197,7 @@ def test_the_folded_decoder_gives_what_the_plain_one_gives(decoder_and_image, co
 def test_one_prompt_more_costs_a_third_less_than_in_the_plain_form(monkeypatch):
     from torch.utils.flop_counter import FlopCounterMode
 
-    monkeypatch.setattr("sam.layers._one_dnn", lambda: False)  # the counter does not know its products
+    monkeypatch.setattr("sam.modeling.layers._one_dnn", lambda: False)  # the counter does not know its products
     decoder = MaskDecoder(dim=256, transformer=TwoWayTransformer(depth=2, dim=256, heads=8, hidden=2048)).eval()
     image, positions, dense = noise(3, 1, 256, 32, 32)
 

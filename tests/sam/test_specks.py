@@ -9,9 +9,9 @@ import pytest
 import torch
 
 import sam
+from sam.masks.rle import to_runs
+from sam.masks.small_regions import without_specks
 from sam.registry import variants
-from sam.rle import to_runs
-from sam.specks import without_specks
 
 TENTH = {  # drawn maps, and what stays of them without regions of less than a tenth of the mask
     "an island goes": (["####..", "####.#", "####.."], ["####..", "####..", "####.."]),

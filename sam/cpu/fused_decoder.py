@@ -20,9 +20,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .layers import LayerNorm2d, linear
-from .mask_decoder import MaskDecoder
-from .transformer import Attention, TwoWayBlock
+from ..modeling.layers import LayerNorm2d, linear
+from ..modeling.mask_decoder import MaskDecoder
+from ..modeling.transformer import Attention, TwoWayBlock
 
 
 def in_rows(image: Tensor, dtype: torch.dtype) -> Tensor:

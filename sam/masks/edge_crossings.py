@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .axes import Axis, Frame, axis, exact
+from .bilinear import Axis, Frame, axis, exact
 
 _MASKS_AT_ONCE = 8
 _UNITS_AT_ONCE = 2**12  # low-res cells looked into at one time: their samples stay in a processor's cache

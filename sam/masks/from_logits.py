@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import numpy as np
 
 from . import rle
-from .axes import Frame
-from .crossings import Crossings, crossings
+from .bilinear import Frame
+from .edge_crossings import Crossings, crossings
 from .rle import RleMask
 
 

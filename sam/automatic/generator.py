@@ -14,16 +14,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from . import rle
+from ..errors import ImageError, PromptError, SamError
+from ..masks import rle
+from ..transforms import check_image
 from .crops import CropBox, crop_boxes
 from .crops import point_grids as build_point_grids
-from .errors import ImageError, PromptError, SamError
 from .filters import Found, best, suppress, without_background, without_duplicates, without_parts
 from .scoring import inclusive, near_crop_edge
-from .transforms import check_image
 
 if TYPE_CHECKING:
-    from .model import Embedding, Prediction, Sam
+    from ..model import Embedding, Prediction, Sam
 
 OUTPUT_MODES = ("binary_mask", "uncompressed_rle", "coco_rle")
 
