@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from .cpu.fused_decoder import OneImage, in_two_ways
 from .errors import PromptError
 from .masks.bilinear import Frame
-from .masks.from_logits import rle_masks
-from .masks.small_regions import without_specks
+from .masks.from_logits import masks_from_logits
+from .masks.small_regions import remove_small_regions
 from .prompts import Prompts, check_prompts
 from .transforms import check_image, normalise_and_pad, resize, size_of, to_original, to_tensor
 
@@ -53,19 +53,19 @@ class Prediction:
     image_size: int  # side of the padded square
     mask_threshold: float = 0.0
     prompts: Tensor | None = None  # (N,) int64, which of the prompts these are, where poor ones were left out
-    specks: float = 0.0  # holes and islands of less than this share of a mask are noise and left out
+    min_region_fraction: float = 0.0  # holes and islands of a smaller part of a mask's area are noise and removed
 
     def __len__(self) -> int:
         return len(self.low_res_logits)
 
     def logits(self) -> Tensor:
         """Logits (N, C, H, W) at the image's own size, float32: 4 bytes a pixel and mask."""
-        low = self._meant(self.low_res_logits)
+        low = self._without_small_regions(self.low_res_logits)
         return to_original(low, side=self.image_size, input_size=self.input_size, size=self.size)
 
     def masks(self) -> Tensor:
         """Boolean masks (N, C, H, W) at the image's own size: 1 byte a pixel and mask."""
-        low = self._meant(self.low_res_logits.flatten(0, 1)[:, None])  # (N * C, 1, h, w)
+        low = self._without_small_regions(self.low_res_logits.flatten(0, 1)[:, None])  # (N * C, 1, h, w)
         masks = torch.empty(len(low), 1, *self.size, dtype=torch.bool, device=low.device)
         step = max(1, _LOGITS_AT_ONCE // max(self.size[0] * self.size[1], self.image_size**2))
         for some, out in zip(torch.split(low, step), torch.split(masks, step), strict=True):
@@ -80,13 +80,15 @@ class Prediction:
         score. Time and memory follow the length of the masks' edges, not the size of the image.
         """
         low = self.low_res_logits.flatten(0, 1)
-        low = self._meant(low if index is None else low[index])
+        low = self._without_small_regions(low if index is None else low[index])
         frame = Frame(size_of(low), self.image_size, self.input_size, self.size)
         logits = low.detach().float().cpu().numpy()
-        return rle_masks(logits, frame, threshold=self.mask_threshold, offset=stability_offset)
+        return masks_from_logits(logits, frame, threshold=self.mask_threshold, stability_offset=stability_offset)
 
-    def _meant(self, low: Tensor) -> Tensor:
-        return without_specks(low, self.specks, threshold=self.mask_threshold) if self.specks else low
+    def _without_small_regions(self, low: Tensor) -> Tensor:
+        if not self.min_region_fraction:
+            return low
+        return remove_small_regions(low, self.min_region_fraction, threshold=self.mask_threshold)
 
 
 class Sam(nn.Module):
@@ -205,14 +207,14 @@ class Sam(nn.Module):
         mask_input: Any = None,
         multimask_output: bool = False,
         batch_size: int = 16,
-        better_than: float | None = None,
+        min_predicted_iou: float | None = None,
     ) -> Prediction:
         """Masks for N prompts on one image, in order.
 
         `boxes` (N, 4) XYXY, `point_coords` (N, P, 2) x, y in pixels of the image, `point_labels`
         (N, P): 1 inside, 0 outside, -1 no point; `mask_input` (N, 1, h, w): earlier low-res logits.
         Kinds may be combined; each then has N entries. `batch_size` prompts are decoded at a time,
-        which bounds memory and changes no result. With `better_than` prompts without a mask of a higher
+        which bounds memory and changes no result. With `min_predicted_iou` prompts without a mask of a higher
         predicted IoU are left out, half decoded; `prompts` of the result says which stay. Raises `PromptError`.
         """
         if embedding.variant != self.variant.name:
@@ -230,7 +232,11 @@ class Sam(nn.Module):
             mask_input=mask_input,
         )
         return self.decode(
-            embedding, prompts, multimask_output=multimask_output, batch_size=batch_size, better_than=better_than
+            embedding,
+            prompts,
+            multimask_output=multimask_output,
+            batch_size=batch_size,
+            min_predicted_iou=min_predicted_iou,
         )
 
     @torch.no_grad()
@@ -241,12 +247,12 @@ class Sam(nn.Module):
         *,
         multimask_output: bool,
         batch_size: int = 16,
-        better_than: float | None = None,
+        min_predicted_iou: float | None = None,
     ) -> Prediction:
         """Masks for prompts that are already in pixels of the padded square, unchecked."""
         count = len(prompts)
-        if count == 0:  # one made-up prompt tells the shapes
-            prompts = prompts.made_up()
+        if count == 0:  # run one dummy prompt to get output shapes
+            prompts = prompts.dummy()
         if self.device.type == "cpu":  # few enough to stay in its cache
             batch_size = max(1, min(batch_size, _CELLS_AT_ONCE // embedding.features[0, 0].numel()))
         positions = self.prompt_encoder.dense_pe()
@@ -256,7 +262,9 @@ class Sam(nn.Module):
         for chunk in prompts.chunks(batch_size):
             sparse, dense = self.prompt_encoder(**chunk.tensors())
             if folded is not None:
-                low, quality = folded.masks(sparse, dense, multimask_output=multimask_output, better_than=better_than)
+                low, quality = folded.masks(
+                    sparse, dense, multimask_output=multimask_output, min_predicted_iou=min_predicted_iou
+                )
             else:
                 low, quality = decoder(
                     image_embedding=embedding.features,
@@ -266,8 +274,8 @@ class Sam(nn.Module):
                     multimask_output=multimask_output,
                     high_res=embedding.high_res,
                 )
-            if better_than is not None:
-                good = (quality > better_than).any(1)
+            if min_predicted_iou is not None:
+                good = (quality > min_predicted_iou).any(1)
                 kept.append(good)
                 low, quality = low if folded is not None else low[good], quality[good]
             logits.append(low)
@@ -280,5 +288,5 @@ class Sam(nn.Module):
             self.image_size,
             self.mask_threshold,
             torch.cat(kept)[:count].nonzero().flatten() if kept else None,
-            self.variant.specks,
+            self.variant.min_region_fraction,
         )

@@ -91,11 +91,11 @@ class OneImage:
         self.shared: Shared | None = None
 
     def masks(
-        self, sparse: Tensor, dense: Tensor, *, multimask_output: bool, better_than: float | None = None
+        self, sparse: Tensor, dense: Tensor, *, multimask_output: bool, min_predicted_iou: float | None = None
     ) -> tuple[Tensor, Tensor]:
         """Low-res logits (N, C, s, s) and predicted IoU (N, C), for tokens (N, T, D) and maps (N or 1, D, h, w).
 
-        A `dense` of one map is taken for the same in every call. With `better_than` logits are made only for
+        A `dense` of one map is taken for the same in every call. With `min_predicted_iou` logits are made only for
         prompts with a mask of a higher predicted IoU, which is known before them.
         """
         decoder = self.decoder
@@ -111,7 +111,7 @@ class OneImage:
         tokens, cells = self._transformed(tokens, image)
         chosen = slice(1, decoder.mask_count) if multimask_output else slice(0, 1)
         quality = decoder.iou_prediction_head(tokens[:, 0])[:, chosen].float()
-        if better_than is not None and not bool((good := (quality > better_than).any(1)).all()):
+        if min_predicted_iou is not None and not bool((good := (quality > min_predicted_iou).any(1)).all()):
             tokens, cells = tokens[good], cells[good]
         heads = range(decoder.mask_count)[chosen]
         weights = torch.stack([decoder.output_hypernetworks_mlps[i](tokens[:, 1 + i]) for i in heads], dim=1)

@@ -276,7 +276,7 @@ def compare(
         results = dict(zip(names, session.run(None, {**embedding, **inputs}), strict=True))
         known = Embedding(outputs[0], outputs[1:], size, resized(size, model.image_size), model.variant.name)
         wanted = model.decode(known, prompts, multimask_output=decoder.multimask_output)
-        wanted = replace(wanted, specks=0.0)  # which the graphs leave to their reader
+        wanted = replace(wanted, min_region_fraction=0.0)  # which the graphs leave to their reader
         low, iou = wanted.low_res_logits, wanted.predicted_iou
         errors += [_error(results["low_res_masks"], low), _error(results["iou_predictions"], iou)]
         judged, found = low, results["low_res_masks"]

@@ -203,7 +203,7 @@ VARIANTS = (
         licence="Apache-2.0",
         pred_iou_thresh=0.45,
         stability_score_thresh=0.6,
-        specks=0.03,
+        min_region_fraction=0.03,
         bundled="nano.safetensors",
     ),
 )

@@ -98,7 +98,7 @@ def test_prompts_whose_masks_are_all_poor_are_left_out_and_others_stay(scramble,
     whole = model.predict(embedding, **prompts)
     best = whole.predicted_iou.amax(1)
     threshold = float(best.sort().values[int(share * 20)]) - (share == 0)
-    some = model.predict(embedding, better_than=threshold, **prompts)
+    some = model.predict(embedding, min_predicted_iou=threshold, **prompts)
     kept = (best > threshold).nonzero().flatten()
     assert some.prompts.tolist() == kept.tolist() and len(kept) == len(some) == {0.0: 21, 0.4: 12, 1.0: 0}[share]
     assert torch.allclose(some.predicted_iou, whole.predicted_iou[kept])

@@ -25,7 +25,7 @@ def _run(session, inputs):
 
 def _as_exported(model, embedding, **prompts):
     """What the model predicts, with the specks that the graphs leave to their reader."""
-    return replace(model.predict(embedding, **prompts), specks=0.0)
+    return replace(model.predict(embedding, **prompts), min_region_fraction=0.0)
 
 
 @pytest.fixture(scope="module")
