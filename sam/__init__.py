@@ -21,6 +21,7 @@ refuse_planted()
 
 from .automatic.generator import SamAutomaticMaskGenerator
 from .checkpoint import load, save
+from .cpu.optimize import optimize
 from .errors import (
     BackendError,
     ExportError,
@@ -62,6 +63,7 @@ __all__ = [
     "export",
     "list_variants",
     "load",
+    "optimize",
     "register",
     "sam_model_registry",
     "save",

@@ -13,11 +13,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from .cpu.fused_decoder import OneImage, in_two_ways
+from .cpu.fused_decoder import FusedMaskDecoder
 from .errors import PromptError
 from .masks.bilinear import Frame
 from .masks.from_logits import masks_from_logits
 from .masks.small_regions import remove_small_regions
+from .modeling.mask_decoder import good_prompts
 from .prompts import Prompts, check_prompts
 from .transforms import check_image, normalise_and_pad, resize, size_of, to_original, to_tensor
 
@@ -255,38 +256,48 @@ class Sam(nn.Module):
             prompts = prompts.dummy()
         if self.device.type == "cpu":  # few enough to stay in its cache
             batch_size = max(1, min(batch_size, _CELLS_AT_ONCE // embedding.features[0, 0].numel()))
-        positions = self.prompt_encoder.dense_pe()
-        decoder = self.mask_decoder
-        folded = OneImage(decoder, embedding.features, positions, embedding.high_res) if in_two_ways(decoder) else None
+        masks = self._masks_of(embedding)
         logits, iou, kept = [], [], []
         for chunk in prompts.chunks(batch_size):
             sparse, dense = self.prompt_encoder(**chunk.tensors())
-            if folded is not None:
-                low, quality = folded.masks(
-                    sparse, dense, multimask_output=multimask_output, min_predicted_iou=min_predicted_iou
-                )
-            else:
-                low, quality = decoder(
-                    image_embedding=embedding.features,
-                    image_pe=positions,
-                    sparse=sparse,
-                    dense=dense,
-                    multimask_output=multimask_output,
-                    high_res=embedding.high_res,
-                )
-            if min_predicted_iou is not None:
-                good = (quality > min_predicted_iou).any(1)
-                kept.append(good)
-                low, quality = low if folded is not None else low[good], quality[good]
+            low, quality, good = masks(
+                sparse, dense, multimask_output=multimask_output, min_predicted_iou=min_predicted_iou
+            )
             logits.append(low)
             iou.append(quality)
+            kept.append(good)
         return Prediction(
-            (logits[0] if len(logits) == 1 else torch.cat(logits))[:count],
-            (iou[0] if len(iou) == 1 else torch.cat(iou))[:count],
-            embedding.size,
-            embedding.input_size,
-            self.image_size,
-            self.mask_threshold,
-            torch.cat(kept)[:count].nonzero().flatten() if kept else None,
-            self.variant.min_region_fraction,
+            low_res_logits=(logits[0] if len(logits) == 1 else torch.cat(logits))[:count],
+            predicted_iou=(iou[0] if len(iou) == 1 else torch.cat(iou))[:count],
+            size=embedding.size,
+            input_size=embedding.input_size,
+            image_size=self.image_size,
+            mask_threshold=self.mask_threshold,
+            prompts=None if min_predicted_iou is None else torch.cat(kept)[:count].nonzero().flatten(),
+            min_region_fraction=self.variant.min_region_fraction,
         )
+
+    def _masks_of(self, embedding: Embedding) -> Callable[..., tuple[Tensor, Tensor, Tensor]]:
+        """`ImageDecoder.masks` for one image: of the decoder's twin, or by the plain decoder."""
+        decoder, positions = self.mask_decoder, self.prompt_encoder.dense_pe()
+        if isinstance(decoder, FusedMaskDecoder):
+            return decoder.for_image(embedding.features, positions, embedding.high_res).masks
+
+        def number(x: Tensor) -> Tensor:
+            return x if self.dtype == torch.float32 else x.to(self.dtype)
+
+        def masks(
+            sparse: Tensor, dense: Tensor, *, multimask_output: bool, min_predicted_iou: float | None
+        ) -> tuple[Tensor, Tensor, Tensor]:
+            logits, iou = decoder(
+                image_embedding=number(embedding.features),
+                image_pe=number(positions),
+                sparse=number(sparse),
+                dense=number(dense),
+                multimask_output=multimask_output,
+                high_res=[number(feature) for feature in embedding.high_res],
+            )
+            good = good_prompts(iou, min_predicted_iou)
+            return logits[good].float(), iou[good].float(), good
+
+        return masks

@@ -57,7 +57,6 @@ class Variant:
     pred_iou_thresh: float = 0.88  # of automatic masks; Segment Anything's own, too high for a small model
     stability_score_thresh: float = 0.95  # likewise
     min_region_fraction: float = 0.0  # smaller parts of a mask's area are noise, see `sam.masks.small_regions`
-
     bundled: str | None = None  # file in `sam/weights/` that ships with the package
 
 

@@ -54,7 +54,8 @@ class Changes(NamedTuple):
     sign: np.ndarray  # (n,) int8, 1 where the mask begins, -1 where it ends
 
 
-class EdgeCrossings(NamedTuple):
+@dataclass(frozen=True)
+class EdgeCrossings:
     """Changes of `count` masks at one threshold."""
 
     count: int

@@ -99,3 +99,10 @@ class MaskDecoder(nn.Module):
             if features and isinstance(layer, nn.ConvTranspose2d):
                 image = image + features.pop()
         return image
+
+
+def good_prompts(iou: Tensor, min_predicted_iou: float | None) -> Tensor:
+    """(N,) bool from predicted IoU (N, C): whether some mask of a prompt has more than `min_predicted_iou`."""
+    if min_predicted_iou is None:
+        return torch.ones(len(iou), dtype=torch.bool, device=iou.device)
+    return (iou > min_predicted_iou).any(1)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..modeling.layers import LayerNorm2d, convolve, on_cpu_without_grad
+from ..modeling.layers import LayerNorm2d
 from ..modeling.mask_decoder import MaskDecoder
 from ..modeling.prompt_encoder import PromptEncoder
 from ..modeling.transformer import TwoWayTransformer
@@ -28,14 +28,6 @@ class ConvNorm(nn.Sequential):
     def __init__(self, inp: int, out: int, kernel: int = 3, *, stride: int = 1, act: bool = True) -> None:
         layers = [nn.Conv2d(inp, out, kernel, stride, kernel // 2, bias=False), nn.BatchNorm2d(out)]
         super().__init__(*layers, *([nn.ReLU(inplace=True)] if act else []))
-
-    def forward(self, x: Tensor) -> Tensor:
-        if not self.training and on_cpu_without_grad(x):
-            conv, norm = self[0], self[1]
-            assert isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d)
-            return convolve(x, conv, norm, act="relu" if len(self) > 2 else "none")
-        out: Tensor = super().forward(x)  # type: ignore[no-untyped-call]  # torch gives it no type
-        return out
 
 
 class Residual(nn.Module):
@@ -101,8 +93,6 @@ class NanoEncoder(nn.Module):
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """Image embedding (B, D, S/16, S/16), then features of strides 2, 4 and 8."""
-        if on_cpu_without_grad(x):
-            x = x.contiguous(memory_format=torch.channels_last)
         x2 = self.stem2(x)
         x4 = self.stage4(x2)
         x8 = self.stage8(x4)
