@@ -212,11 +212,22 @@ class Sam(nn.Module):
     ) -> Prediction:
         """Masks for N prompts on one image, in order.
 
-        `boxes` (N, 4) XYXY, `point_coords` (N, P, 2) x, y in pixels of the image, `point_labels`
-        (N, P): 1 inside, 0 outside, -1 no point; `mask_input` (N, 1, h, w): earlier low-res logits.
-        Kinds may be combined; each then has N entries. `batch_size` prompts are decoded at a time,
-        which bounds memory and changes no result. With `min_predicted_iou` prompts without a mask of a higher
-        predicted IoU are left out, half decoded; `prompts` of the result says which stay. Raises `PromptError`.
+        Kinds of prompts may be combined; each then has N entries.
+
+        Args:
+            embedding: what `embed` gave for the image.
+            boxes: (N, 4) XYXY, in pixels of the image: one object each.
+            point_coords: (N, P, 2) x, y, in pixels of the image.
+            point_labels: (N, P): 1 is a point on the object, 0 one beside it, -1 no point, which fills rows up.
+            mask_input: (N, 1, h, w) low-res logits of an earlier prediction, to be refined.
+            multimask_output: three masks a prompt in place of one. For an ambiguous prompt, such as a single point,
+                the best of three by predicted IoU is often better than the one; for several points or a box, one does.
+            batch_size: prompts decoded at a time, which bounds memory and changes no result.
+            min_predicted_iou: where given, prompts without a mask of a higher predicted IoU are left out before their
+                logits are made; `Prediction.prompts` says which stay.
+
+        Raises:
+            PromptError: a prompt of the wrong shape, outside the numbers, or an embedding of another model.
         """
         if embedding.variant != self.variant.name:
             raise PromptError(f"embedding of {embedding.variant}, model {self.variant.name}; embed with this model")

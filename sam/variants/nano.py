@@ -93,11 +93,11 @@ class NanoEncoder(nn.Module):
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """Image embedding (B, D, S/16, S/16), then features of strides 2, 4 and 8."""
-        x2 = self.stem2(x)
-        x4 = self.stage4(x2)
-        x8 = self.stage8(x4)
-        x16 = self.stage16(x8)
-        x32 = self.stage32(x16)
+        x2 = self.stem2(x)  # (B, 24, S/2, S/2)
+        x4 = self.stage4(x2)  # (B, 48, S/4, S/4)
+        x8 = self.stage8(x4)  # (B, 96, S/8, S/8)
+        x16 = self.stage16(x8)  # (B, 160, S/16, S/16)
+        x32 = self.stage32(x16)  # (B, 224, S/32, S/32)
         p16 = self.merge16(F.relu(self.side16(x16) + double(self.top(x32))))
         p8 = self.merge8(F.relu(self.side8(x8) + double(self.down8(p16))))
         p4 = self.merge4(F.relu(self.side4(x4) + double(self.down4(p8))))

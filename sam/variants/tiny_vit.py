@@ -168,6 +168,7 @@ class TinyViTEncoder(nn.Module):
         )
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        """`x` (B, 3, S, S), normalized and padded."""
         x = self.patch_embed(x)  # (B, 64, S/4, S/4)
         for stage in self.layers:
             x = stage(x)  # (B, 128, S/8, S/8), (B, 160, S/16, S/16), (B, 320, S/16, S/16), the same

@@ -138,10 +138,11 @@ class ViTEncoder(nn.Module):
         )
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        x = self.patch_embed(x) + self.pos_embed
+        """`x` (B, 3, S, S), normalized and padded."""
+        x = self.patch_embed(x) + self.pos_embed  # (B, S/16, S/16, C)
         for block in self.blocks:
             x = block(x)
-        return (self.neck(x.permute(0, 3, 1, 2)),)
+        return (self.neck(x.permute(0, 3, 1, 2)),)  # (B, 256, S/16, S/16)
 
 
 def _parts(dim: int, depth: int, heads: int, global_blocks: tuple[int, ...]) -> Parts:
