@@ -19,8 +19,9 @@ from .libraries import refuse_planted
 
 refuse_planted()
 
-from .automatic import SamAutomaticMaskGenerator
+from .automatic.generator import SamAutomaticMaskGenerator
 from .checkpoint import load, save
+from .cpu.optimize import optimize
 from .errors import (
     BackendError,
     ExportError,
@@ -32,13 +33,13 @@ from .errors import (
     UnknownVariant,
     WeightsError,
 )
+from .export.onnx import Exported, export
+from .masks.rle import RleMask
 from .model import Embedding, Prediction, Sam
 from .model_registry import sam_model_registry
-from .onnx_export import Exported, export
 from .predictor import ResizeLongestSide, SamPredictor
 from .registry import Variant, register
 from .registry import variants as list_variants
-from .rle import RleMask
 
 __all__ = [
     "BackendError",
@@ -62,6 +63,7 @@ __all__ = [
     "export",
     "list_variants",
     "load",
+    "optimize",
     "register",
     "sam_model_registry",
     "save",

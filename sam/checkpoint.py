@@ -20,10 +20,11 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from .claims import check_file, check_tensors
+from .cpu.optimize import optimize as optimized
+from .cpu.precision import cast, resolve
 from .errors import BackendError, SamError, WeightsError
 from .layouts import to_official
 from .model import Sam
-from .precision import cast, resolve
 from .registry import Variant, get, variants
 
 BACKENDS = ("torch", "openvino")
@@ -131,13 +132,22 @@ def load(
     seed: int | None = None,
     dtype: str = "float32",
     backend: str = "torch",
+    optimize: bool = True,
 ) -> Sam:
     """A model ready to predict.
 
-    `name` is a variant (`sam.list_variants()`); without it the variant is read from `checkpoint`.
-    A variant that ships its weights needs no checkpoint. `seed` gives random weights instead, for
-    tests. `dtype` is float32, bfloat16, float16 or auto (see `precision.resolve`); `backend` runs the image
-    encoder: torch, or openvino on a CPU. Raises `UnknownVariant`, `WeightsError` and `BackendError`.
+    Args:
+        name: a variant (`sam.list_variants()`); without it the variant is read from `checkpoint`.
+        checkpoint: a file with the weights. A variant that ships its weights needs none.
+        device: where the model runs, as torch names it.
+        seed: random weights instead of a checkpoint's, for tests.
+        dtype: what encoder and decoder compute in: float32, bfloat16, float16 or auto (see `cpu.precision.resolve`).
+        backend: what runs the image encoder: torch, or openvino on a CPU.
+        optimize: swap the modules for their fast twins (see `sam.optimize`); without, the model is as the papers have
+            it, for reading and for comparison.
+
+    Raises:
+        UnknownVariant, WeightsError, BackendError: in one line, what was expected and what to do next.
     """
     device = torch.device(device)
     number = resolve(dtype, device)
@@ -164,7 +174,7 @@ def load(
         model.compile_encoder(number)
     if number != torch.float32:
         cast(model, number)
-    return model
+    return optimized(model) if optimize else model
 
 
 def _bundled(variant: Variant | None) -> Path:

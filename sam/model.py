@@ -13,19 +13,20 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from .axes import Frame
-from .enlarged import rle_masks
+from .cpu.fused_decoder import FusedMaskDecoder
 from .errors import PromptError
-from .folded import OneImage, in_two_ways
+from .masks.bilinear import Frame
+from .masks.from_logits import masks_from_logits
+from .masks.small_regions import remove_small_regions
+from .modeling.mask_decoder import good_prompts
 from .prompts import Prompts, check_prompts
-from .specks import without_specks
 from .transforms import check_image, normalise_and_pad, resize, size_of, to_original, to_tensor
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+    from .masks.rle import RleMask
     from .registry import Variant
-    from .rle import RleMask
 
 _CELLS_AT_ONCE = 2**14  # of the image embedding, prompts times cells: what the decoder works on at one time on a CPU
 _LOGITS_AT_ONCE = 2**25  # 128 MiB of float32: the full-size logits that masks are cut from at one time
@@ -53,19 +54,19 @@ class Prediction:
     image_size: int  # side of the padded square
     mask_threshold: float = 0.0
     prompts: Tensor | None = None  # (N,) int64, which of the prompts these are, where poor ones were left out
-    specks: float = 0.0  # holes and islands of less than this share of a mask are noise and left out
+    min_region_fraction: float = 0.0  # holes and islands of a smaller part of a mask's area are noise and removed
 
     def __len__(self) -> int:
         return len(self.low_res_logits)
 
     def logits(self) -> Tensor:
         """Logits (N, C, H, W) at the image's own size, float32: 4 bytes a pixel and mask."""
-        low = self._meant(self.low_res_logits)
+        low = self._without_small_regions(self.low_res_logits)
         return to_original(low, side=self.image_size, input_size=self.input_size, size=self.size)
 
     def masks(self) -> Tensor:
         """Boolean masks (N, C, H, W) at the image's own size: 1 byte a pixel and mask."""
-        low = self._meant(self.low_res_logits.flatten(0, 1)[:, None])  # (N * C, 1, h, w)
+        low = self._without_small_regions(self.low_res_logits.flatten(0, 1)[:, None])  # (N * C, 1, h, w)
         masks = torch.empty(len(low), 1, *self.size, dtype=torch.bool, device=low.device)
         step = max(1, _LOGITS_AT_ONCE // max(self.size[0] * self.size[1], self.image_size**2))
         for some, out in zip(torch.split(low, step), torch.split(masks, step), strict=True):
@@ -80,13 +81,15 @@ class Prediction:
         score. Time and memory follow the length of the masks' edges, not the size of the image.
         """
         low = self.low_res_logits.flatten(0, 1)
-        low = self._meant(low if index is None else low[index])
+        low = self._without_small_regions(low if index is None else low[index])
         frame = Frame(size_of(low), self.image_size, self.input_size, self.size)
         logits = low.detach().float().cpu().numpy()
-        return rle_masks(logits, frame, threshold=self.mask_threshold, offset=stability_offset)
+        return masks_from_logits(logits, frame, threshold=self.mask_threshold, stability_offset=stability_offset)
 
-    def _meant(self, low: Tensor) -> Tensor:
-        return without_specks(low, self.specks, threshold=self.mask_threshold) if self.specks else low
+    def _without_small_regions(self, low: Tensor) -> Tensor:
+        if not self.min_region_fraction:
+            return low
+        return remove_small_regions(low, self.min_region_fraction, threshold=self.mask_threshold)
 
 
 class Sam(nn.Module):
@@ -123,7 +126,7 @@ class Sam(nn.Module):
 
     def compile_encoder(self, dtype: torch.dtype) -> None:
         """From now on OpenVINO runs the image encoder; `BackendError` where it is not installed."""
-        from .openvino_encoder import OpenVinoEncoder
+        from .cpu.openvino import OpenVinoEncoder
 
         self.compiled = OpenVinoEncoder(self.image_encoder, self.image_size, dtype)
 
@@ -205,15 +208,26 @@ class Sam(nn.Module):
         mask_input: Any = None,
         multimask_output: bool = False,
         batch_size: int = 16,
-        better_than: float | None = None,
+        min_predicted_iou: float | None = None,
     ) -> Prediction:
         """Masks for N prompts on one image, in order.
 
-        `boxes` (N, 4) XYXY, `point_coords` (N, P, 2) x, y in pixels of the image, `point_labels`
-        (N, P): 1 inside, 0 outside, -1 no point; `mask_input` (N, 1, h, w): earlier low-res logits.
-        Kinds may be combined; each then has N entries. `batch_size` prompts are decoded at a time,
-        which bounds memory and changes no result. With `better_than` prompts without a mask of a higher
-        predicted IoU are left out, half decoded; `prompts` of the result says which stay. Raises `PromptError`.
+        Kinds of prompts may be combined; each then has N entries.
+
+        Args:
+            embedding: what `embed` gave for the image.
+            boxes: (N, 4) XYXY, in pixels of the image: one object each.
+            point_coords: (N, P, 2) x, y, in pixels of the image.
+            point_labels: (N, P): 1 is a point on the object, 0 one beside it, -1 no point, which fills rows up.
+            mask_input: (N, 1, h, w) low-res logits of an earlier prediction, to be refined.
+            multimask_output: three masks a prompt in place of one. For an ambiguous prompt, such as a single point,
+                the best of three by predicted IoU is often better than the one; for several points or a box, one does.
+            batch_size: prompts decoded at a time, which bounds memory and changes no result.
+            min_predicted_iou: where given, prompts without a mask of a higher predicted IoU are left out before their
+                logits are made; `Prediction.prompts` says which stay.
+
+        Raises:
+            PromptError: a prompt of the wrong shape, outside the numbers, or an embedding of another model.
         """
         if embedding.variant != self.variant.name:
             raise PromptError(f"embedding of {embedding.variant}, model {self.variant.name}; embed with this model")
@@ -230,7 +244,11 @@ class Sam(nn.Module):
             mask_input=mask_input,
         )
         return self.decode(
-            embedding, prompts, multimask_output=multimask_output, batch_size=batch_size, better_than=better_than
+            embedding,
+            prompts,
+            multimask_output=multimask_output,
+            batch_size=batch_size,
+            min_predicted_iou=min_predicted_iou,
         )
 
     @torch.no_grad()
@@ -241,44 +259,56 @@ class Sam(nn.Module):
         *,
         multimask_output: bool,
         batch_size: int = 16,
-        better_than: float | None = None,
+        min_predicted_iou: float | None = None,
     ) -> Prediction:
         """Masks for prompts that are already in pixels of the padded square, unchecked."""
         count = len(prompts)
-        if count == 0:  # one made-up prompt tells the shapes
-            prompts = prompts.made_up()
+        if count == 0:  # run one dummy prompt to get output shapes
+            prompts = prompts.dummy()
         if self.device.type == "cpu":  # few enough to stay in its cache
             batch_size = max(1, min(batch_size, _CELLS_AT_ONCE // embedding.features[0, 0].numel()))
-        positions = self.prompt_encoder.dense_pe()
-        decoder = self.mask_decoder
-        folded = OneImage(decoder, embedding.features, positions, embedding.high_res) if in_two_ways(decoder) else None
+        masks = self._masks_of(embedding)
         logits, iou, kept = [], [], []
         for chunk in prompts.chunks(batch_size):
             sparse, dense = self.prompt_encoder(**chunk.tensors())
-            if folded is not None:
-                low, quality = folded.masks(sparse, dense, multimask_output=multimask_output, better_than=better_than)
-            else:
-                low, quality = decoder(
-                    image_embedding=embedding.features,
-                    image_pe=positions,
-                    sparse=sparse,
-                    dense=dense,
-                    multimask_output=multimask_output,
-                    high_res=embedding.high_res,
-                )
-            if better_than is not None:
-                good = (quality > better_than).any(1)
-                kept.append(good)
-                low, quality = low if folded is not None else low[good], quality[good]
+            low, quality, good = masks(
+                sparse, dense, multimask_output=multimask_output, min_predicted_iou=min_predicted_iou
+            )
             logits.append(low)
             iou.append(quality)
+            kept.append(good)
         return Prediction(
-            (logits[0] if len(logits) == 1 else torch.cat(logits))[:count],
-            (iou[0] if len(iou) == 1 else torch.cat(iou))[:count],
-            embedding.size,
-            embedding.input_size,
-            self.image_size,
-            self.mask_threshold,
-            torch.cat(kept)[:count].nonzero().flatten() if kept else None,
-            self.variant.specks,
+            low_res_logits=(logits[0] if len(logits) == 1 else torch.cat(logits))[:count],
+            predicted_iou=(iou[0] if len(iou) == 1 else torch.cat(iou))[:count],
+            size=embedding.size,
+            input_size=embedding.input_size,
+            image_size=self.image_size,
+            mask_threshold=self.mask_threshold,
+            prompts=None if min_predicted_iou is None else torch.cat(kept)[:count].nonzero().flatten(),
+            min_region_fraction=self.variant.min_region_fraction,
         )
+
+    def _masks_of(self, embedding: Embedding) -> Callable[..., tuple[Tensor, Tensor, Tensor]]:
+        """`ImageDecoder.masks` for one image: of the decoder's twin, or by the plain decoder."""
+        decoder, positions = self.mask_decoder, self.prompt_encoder.dense_pe()
+        if isinstance(decoder, FusedMaskDecoder):
+            return decoder.for_image(embedding.features, positions, embedding.high_res).masks
+
+        def number(x: Tensor) -> Tensor:
+            return x if self.dtype == torch.float32 else x.to(self.dtype)
+
+        def masks(
+            sparse: Tensor, dense: Tensor, *, multimask_output: bool, min_predicted_iou: float | None
+        ) -> tuple[Tensor, Tensor, Tensor]:
+            logits, iou = decoder(
+                image_embedding=number(embedding.features),
+                image_pe=number(positions),
+                sparse=number(sparse),
+                dense=number(dense),
+                multimask_output=multimask_output,
+                high_res=[number(feature) for feature in embedding.high_res],
+            )
+            good = good_prompts(iou, min_predicted_iou)
+            return logits[good].float(), iou[good].float(), good
+
+        return masks

@@ -32,7 +32,7 @@ class Prompts:
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         return {name: value for name, value in values.items() if value is not None}
 
-    def made_up(self) -> Prompts:
+    def dummy(self) -> Prompts:
         """One prompt of zeros of the same kinds."""
         return Prompts(**{name: value.new_zeros(1, *value.shape[1:]) for name, value in self.tensors().items()})
 

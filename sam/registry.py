@@ -16,9 +16,9 @@ from typing import NamedTuple
 from torch import nn
 
 from .errors import UnknownVariant
-from .mask_decoder import MaskDecoder
-from .prompt_encoder import PromptEncoder
-from .transformer import TwoWayTransformer
+from .modeling.mask_decoder import MaskDecoder
+from .modeling.prompt_encoder import PromptEncoder
+from .modeling.transformer import TwoWayTransformer
 
 IMAGENET_MEAN = (123.675, 116.28, 103.53)  # of RGB values 0 to 255
 IMAGENET_STD = (58.395, 57.12, 57.375)
@@ -56,7 +56,7 @@ class Variant:
     licence: str | None = None  # of those weights
     pred_iou_thresh: float = 0.88  # of automatic masks; Segment Anything's own, too high for a small model
     stability_score_thresh: float = 0.95  # likewise
-    specks: float = 0.0  # regions of a mask of less than this share of its area are noise, see `sam.specks`
+    min_region_fraction: float = 0.0  # smaller parts of a mask's area are noise, see `sam.masks.small_regions`
     bundled: str | None = None  # file in `sam/weights/` that ships with the package
 
 

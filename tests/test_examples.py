@@ -86,7 +86,7 @@ def test_onnx_boxes_writes_the_masks_that_sam_does(folder: Path) -> None:
     pixels = np.asarray(Image.open(folder / "photos/shapes.png").convert("RGB"))
     model = sam.load("nano")
     predicted = model.predict(model.embed(pixels), boxes=[[0, 0, 320, 480], [320, 0, 640, 480]], multimask_output=True)
-    predicted = replace(predicted, specks=0.0)  # they are left to the reader of the files
+    predicted = replace(predicted, min_region_fraction=0.0)  # they are left to the reader of the files
     for name, masks, iou in zip(("left", "right"), predicted.masks(), predicted.predicted_iou, strict=True):
         ours = masks[iou.argmax()].numpy()
         theirs = np.asarray(Image.open(folder / f"onnx-masks/{name}.png"))

@@ -12,7 +12,7 @@ def warn_from(module: str) -> None:
     warnings.warn_explicit("a sign of a fault", UserWarning, f"{module}.py", 1, module=module)
 
 
-@pytest.mark.parametrize("module", ["sam", "sam.layers", "samlabel.cli.annotate", "converters.coco"])
+@pytest.mark.parametrize("module", ["sam", "sam.modeling.layers", "samlabel.cli.annotate", "converters.coco"])
 def test_a_warning_about_a_line_of_ours_is_an_error(module: str) -> None:
     with pytest.raises(UserWarning, match="a sign of a fault"):
         warn_from(module)

@@ -69,9 +69,9 @@ LIBRARIES = {
 }
 # What libraries write by path lies in a fresh private folder that `OutputFolder` made and takes the files from.
 BY_LIBRARIES = {
-    "sam/onnx_export.py: torch.onnx.export",
-    "sam/onnx_export.py: onnx.save",
-    "sam/onnx_export.py: quantize_dynamic",
+    "sam/export/onnx.py: torch.onnx.export",
+    "sam/export/onnx.py: onnx.save",
+    "sam/export/onnx.py: quantize_dynamic",
     "samlabel/detectors/torchvision.py: torch.hub.download_url_to_file",
     "samlabel/detectors/ultralytics.py: attempt_download_asset",
 }

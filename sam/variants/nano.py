@@ -11,11 +11,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..layers import LayerNorm2d, convolve, on_cpu_without_grad
-from ..mask_decoder import MaskDecoder
-from ..prompt_encoder import PromptEncoder
+from ..modeling.layers import LayerNorm2d
+from ..modeling.mask_decoder import MaskDecoder
+from ..modeling.prompt_encoder import PromptEncoder
+from ..modeling.transformer import TwoWayTransformer
 from ..registry import Parts, Variant
-from ..transformer import TwoWayTransformer
 
 IMAGE_SIZE = 384
 DIM = 128
@@ -28,14 +28,6 @@ class ConvNorm(nn.Sequential):
     def __init__(self, inp: int, out: int, kernel: int = 3, *, stride: int = 1, act: bool = True) -> None:
         layers = [nn.Conv2d(inp, out, kernel, stride, kernel // 2, bias=False), nn.BatchNorm2d(out)]
         super().__init__(*layers, *([nn.ReLU(inplace=True)] if act else []))
-
-    def forward(self, x: Tensor) -> Tensor:
-        if not self.training and on_cpu_without_grad(x):
-            conv, norm = self[0], self[1]
-            assert isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d)
-            return convolve(x, conv, norm, act="relu" if len(self) > 2 else "none")
-        out: Tensor = super().forward(x)  # type: ignore[no-untyped-call]  # torch gives it no type
-        return out
 
 
 class Residual(nn.Module):
@@ -101,13 +93,11 @@ class NanoEncoder(nn.Module):
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """Image embedding (B, D, S/16, S/16), then features of strides 2, 4 and 8."""
-        if on_cpu_without_grad(x):
-            x = x.contiguous(memory_format=torch.channels_last)
-        x2 = self.stem2(x)
-        x4 = self.stage4(x2)
-        x8 = self.stage8(x4)
-        x16 = self.stage16(x8)
-        x32 = self.stage32(x16)
+        x2 = self.stem2(x)  # (B, 24, S/2, S/2)
+        x4 = self.stage4(x2)  # (B, 48, S/4, S/4)
+        x8 = self.stage8(x4)  # (B, 96, S/8, S/8)
+        x16 = self.stage16(x8)  # (B, 160, S/16, S/16)
+        x32 = self.stage32(x16)  # (B, 224, S/32, S/32)
         p16 = self.merge16(F.relu(self.side16(x16) + double(self.top(x32))))
         p8 = self.merge8(F.relu(self.side8(x8) + double(self.down8(p16))))
         p4 = self.merge4(F.relu(self.side4(x4) + double(self.down4(p8))))
@@ -203,7 +193,7 @@ VARIANTS = (
         licence="Apache-2.0",
         pred_iou_thresh=0.45,
         stability_score_thresh=0.6,
-        specks=0.03,
+        min_region_fraction=0.03,
         bundled="nano.safetensors",
     ),
 )

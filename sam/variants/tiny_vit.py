@@ -11,16 +11,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..attention import attend, attend_in_windows, in_windows
-from ..layers import ACTIVATIONS, LayerNorm2d, Layers, convolve, kept, linear, on_cpu_without_grad
+from ..modeling.layers import LayerNorm2d, Layers, in_windows
 from ..registry import Parts, Variant, standard_parts
-from .vit import refine
 
 DIMS = (64, 128, 160, 320)
 DEPTHS = (2, 2, 6, 2)
 HEADS = (2, 4, 5, 10)
 WINDOWS = (7, 7, 14, 7)
-STRIDE, REACH = 8, 16  # of what convolutions alone make: pixels a cell, and how far it sees beyond them
 
 
 class ConvNorm(nn.Sequential):
@@ -31,12 +28,6 @@ class ConvNorm(nn.Sequential):
         self.c = nn.Conv2d(inp, out, kernel, stride, kernel // 2, groups=groups, bias=False)
         self.bn = nn.BatchNorm2d(out)
 
-    def forward(self, x: Tensor, act: str = "none") -> Tensor:
-        if not self.training and on_cpu_without_grad(x):
-            return convolve(x, self.c, self.bn, act=act)
-        out: Tensor = super().forward(x)  # type: ignore[no-untyped-call]  # torch gives it no type
-        return ACTIVATIONS[act](out)
-
 
 class PatchEmbed(nn.Module):
     """Features at stride 4."""
@@ -46,7 +37,8 @@ class PatchEmbed(nn.Module):
         self.seq = nn.Sequential(ConvNorm(3, dim // 2, 3, stride=2), nn.GELU(), ConvNorm(dim // 2, dim, 3, stride=2))
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.seq[2](self.seq[0](x, "gelu"))
+        """(B, dim, S/4, S/4) from (B, 3, S, S)."""
+        return self.seq(x)
 
 
 class InvertedBottleneck(nn.Module):
@@ -59,10 +51,8 @@ class InvertedBottleneck(nn.Module):
         self.conv3 = ConvNorm(4 * dim, dim)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.conv3(self.conv2(self.conv1(x, "gelu"), "gelu")) + x
-        if on_cpu_without_grad(x):
-            return F.gelu(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)  # twice as fast on memory in order
-        return F.gelu(x)
+        wide = F.gelu(self.conv2(F.gelu(self.conv1(x))))  # (B, 4 C, H, W)
+        return F.gelu(self.conv3(wide) + x)
 
 
 class Downsample(nn.Module):
@@ -75,7 +65,7 @@ class Downsample(nn.Module):
         self.conv3 = ConvNorm(out, out)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.conv3(self.conv2(self.conv1(x, "gelu"), "gelu"))
+        return self.conv3(F.gelu(self.conv2(F.gelu(self.conv1(x)))))
 
 
 class Attention(nn.Module):
@@ -103,25 +93,6 @@ class Attention(nn.Module):
         mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
         return self.proj(mixed.transpose(1, 2).reshape(x.shape))
 
-    def on_cpu(self, x: Tensor) -> Tensor:
-        """(B, h, w, C) from (B, h, w, C): the same in all windows of a map."""
-
-        def by_heads(qkv: Tensor) -> Tensor:
-            return torch.unflatten(qkv, -1, (self.heads, 3, -1)).transpose(-3, -2)  # (..., 3, heads, d)
-
-        def biases() -> Tensor:  # (heads, N, N)
-            flat = self.attention_biases.index_select(1, self.bias_index.flatten())
-            return torch.unflatten(flat, 1, self.bias_index.shape)
-
-        def each(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-            each_its_own = bias.expand(len(q), -1, -1, -1).clone(memory_format=torch.contiguous_format)
-            return attend(q, k, v, each_its_own, scale=q.shape[-1] ** -0.5)
-
-        bias = kept(self, biases, weights=[self.attention_biases])
-        qkv, fill = (by_heads(linear(tokens, self.qkv)) for tokens in (self.norm(x), self.norm.bias[None]))
-        mixed = attend_in_windows(each, qkv, fill[0], self.window)  # zeros become the norm's bias
-        return linear(mixed.flatten(3), self.proj)
-
 
 class FeedForward(nn.Module):
     """A pre-norm pair of linear layers with GELU."""
@@ -133,7 +104,7 @@ class FeedForward(nn.Module):
         self.fc2 = nn.Linear(4 * dim, dim)
 
     def forward(self, x: Tensor) -> Tensor:
-        return linear(linear(self.norm(x), self.fc1, act="gelu"), self.fc2)
+        return self.fc2(F.gelu(self.fc1(self.norm(x))))
 
 
 class Block(nn.Module):
@@ -149,7 +120,7 @@ class Block(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, h, w) from (B, C, h, w)."""
         x = x.permute(0, 2, 3, 1)
-        x = x + (self.attn.on_cpu(x) if on_cpu_without_grad(x) else in_windows(self.attn, x, self.window))
+        x = x + in_windows(self.attn, x, self.window)
         x = self.local_conv(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
         x = x + self.mlp(x)
         return x.permute(0, 3, 1, 2)
@@ -166,28 +137,7 @@ class Stage(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         for block in self.blocks:
             x = block(x)
-        return self.stepped(x)
-
-    def stepped(self, x: Tensor) -> Tensor:
-        """`x`, which has passed the blocks, after the step."""
         return x if self.downsample is None else self.downsample(x)
-
-
-def covered(x: Tensor) -> tuple[int, int]:
-    """The axis of `x` (B, C, S, S) along which zeros follow a picture, and where they begin, in steps of `STRIDE`."""
-    for dim in (2, 3):
-        side = inside = x.shape[dim]
-        while inside >= STRIDE and not x.narrow(dim, inside - STRIDE, STRIDE).any():
-            inside -= STRIDE
-        if inside < side:
-            return dim, inside
-    return 2, x.shape[2]
-
-
-def continued(x: Tensor, empty: Tensor, dim: int, *, seen: int, end: int) -> Tensor:
-    """The first `seen` cells of `x` along `dim`, then those of `empty` up to `end`."""
-    more = empty.narrow(dim, seen, min(end, empty.shape[dim]) - seen)
-    return torch.cat([x.narrow(dim, 0, seen), more.expand(len(x), -1, -1, -1)], dim)
 
 
 class TinyViTEncoder(nn.Module):
@@ -218,41 +168,11 @@ class TinyViTEncoder(nn.Module):
         )
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        fast = on_cpu_without_grad(x)
-        x = self._beside_padding(x.contiguous(memory_format=torch.channels_last)) if fast else self._maps(x)[-1]
-        x = self.layers[1].stepped(x)
-        for stage in self.layers[2:]:
-            x = stage(x)
-        return (refine(self.neck, x) if fast else self.neck(x),)
-
-    def _convolved(self, x: Tensor) -> Tensor:
-        """Features at stride 8: all that convolutions alone make."""
-        return self.layers[0](self.patch_embed(x))
-
-    def _maps(self, x: Tensor) -> list[Tensor]:
-        """Features at stride 8: what convolutions make, then what each block of the first stage with attention does."""
-        maps = [self._convolved(x)]
-        for block in self.layers[1].blocks:
-            maps.append(block(maps[-1]))
-        return maps
-
-    def _beside_padding(self, x: Tensor) -> Tensor:
-        """`_maps(x)[-1]`; what sees nothing of a picture is taken from the maps of an empty one, which are kept."""
-        dim, inside = covered(x)
-        seen = -(-(inside + REACH) // STRIDE)  # cells along `dim` that depend on the picture
-        if STRIDE * seen + REACH >= x.shape[dim]:
-            return self._maps(x)[-1]
-        parts = (self.patch_embed, *self.layers[:2])
-        weights = [value for part in parts for value in (*part.parameters(), *part.buffers())]
-        empty = kept(self, lambda: self._maps(torch.zeros_like(x[:1])), x.shape[1:], x.dtype, weights=weights)
-        near = x.narrow(dim, 0, STRIDE * seen + REACH)
-        x = self._convolved(near.contiguous(memory_format=torch.channels_last))
-        for block, before in zip(self.layers[1].blocks, empty[:-1], strict=True):
-            assert isinstance(block, Block)
-            end = -(-seen // block.window) * block.window  # of the windows that the picture reaches
-            x = block(continued(x, before, dim, seen=seen, end=end + block.window))  # the convolution looks beyond
-            seen = min(end + 1, before.shape[dim])
-        return continued(x, empty[-1], dim, seen=seen, end=empty[-1].shape[dim])
+        """`x` (B, 3, S, S), normalized and padded."""
+        x = self.patch_embed(x)  # (B, 64, S/4, S/4)
+        for stage in self.layers:
+            x = stage(x)  # (B, 128, S/8, S/8), (B, 160, S/16, S/16), (B, 320, S/16, S/16), the same
+        return (self.neck(x),)
 
 
 def _build() -> Parts:

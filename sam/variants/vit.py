@@ -13,15 +13,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..attention import SCORES_AT_ONCE, attend, attend_in_windows, in_windows, soft_mean
-from ..layers import LayerNorm2d, Layers, convolve, linear, on_cpu_without_grad
-from ..precision import has_tiles
+from ..modeling.layers import LayerNorm2d, Layers, in_windows
 from ..registry import Parts, Variant, standard_parts
 
 PATCH = 16
 WINDOW = 14
-_TILE = 32  # values of bfloat16 in a row of a processor's tile
-_TOKENS_AT_ONCE = 2048  # of the hidden layer between two products
 _BIAS_ELEMENTS = 2**25  # 128 MiB of float32: the most that one slice of attention bias may take
 
 
@@ -36,21 +32,16 @@ class PatchEmbed(nn.Module):
         return self.proj(x).permute(0, 2, 3, 1)  # (B, h, w, C)
 
 
-def _relative(table: Tensor, size: int) -> Tensor:
+def relative_positions(table: Tensor, size: int) -> Tensor:
     """(size, size, d): the entry of `table` (2 * size - 1, d) for each query and key position."""
     index = torch.arange(size, device=table.device)
     return table[index[:, None] - index[None, :] + size - 1]
 
 
-def _offsets(q: Tensor, rows: Tensor, columns: Tensor) -> tuple[Tensor, Tensor]:
+def bias_terms(q: Tensor, rows: Tensor, columns: Tensor) -> tuple[Tensor, Tensor]:
     """(B, heads, h, w, size) each from `q` (B, heads, N, d): a query's bias for rows and columns of keys."""
     grid = torch.unflatten(q, 2, (len(rows), len(columns)))
     return torch.einsum("bnhwc,hkc->bnhwk", grid, rows), torch.einsum("bnhwc,wkc->bnhwk", grid, columns)
-
-
-def _fused_is_faster(dtype: torch.dtype) -> bool:
-    """Whether torch's fused kernel without a bias, in heads three times as wide, beats plain products."""
-    return dtype == torch.bfloat16 and has_tiles()
 
 
 class Attention(nn.Module):
@@ -70,92 +61,21 @@ class Attention(nn.Module):
         side = self.size
         qkv = torch.unflatten(self.qkv(x).flatten(1, 2), 2, (3, self.heads, -1))  # (B, N, 3, heads, d)
         q, k, v = qkv.permute(2, 0, 3, 1, 4)  # (B, heads, N, d) each
-        tables = self._tables()
+        tables = self.tables()
         # The bias of a global block is 64 MiB a head (4096 x 4096), so the heads come in slices.
         step = max(1, _BIAS_ELEMENTS // (len(x) * side**4))
         parts = []
         for start in range(0, self.heads, step):
             some = slice(start, start + step)
-            by_row, by_column = _offsets(q[:, some], *tables)
+            by_row, by_column = bias_terms(q[:, some], *tables)
             bias = (by_row[..., :, None] + by_column[..., None, :]).flatten(4, 5).flatten(2, 3)  # (B, some, N, N)
             parts.append(F.scaled_dot_product_attention(q[:, some], k[:, some], v[:, some], attn_mask=bias))
         mixed = torch.cat(parts, dim=1)
         return self.proj(mixed.transpose(1, 2).reshape(x.shape))
 
-    def on_cpu(self, x: Tensor, *, windowed: bool) -> Tensor:
-        """(B, h, w, C) from (B, h, w, C): the same in pieces that stay in cache; what fills windows is not computed."""
-        d = x.shape[-1] // self.heads
-        qkv = torch.unflatten(linear(x, self.qkv), 3, (3, self.heads, d))
-        if windowed:
-            fill = self.qkv.bias.view(3, self.heads, d)  # what the plain form makes of zeros
-            mixed = attend_in_windows(self._attend, qkv, fill, self.size, room=self._width(d) - d)
-        else:
-            each = qkv.flatten(1, 2).permute(2, 0, 3, 1, 4)  # (3, B, heads, N, d)
-            if _fused_is_faster(x.dtype):
-                mixed = self._attend_all(each).transpose(1, 2)  # (B, N, heads, d)
-            else:
-                mixed = torch.stack([self._attend_rows(*one) for one in zip(*each.contiguous(), strict=True)])
-            mixed = torch.unflatten(mixed, 1, x.shape[1:3])
-        return linear(mixed.flatten(3), self.proj)
-
-    def _width(self, d: int) -> int:
-        """Of queries and keys that hold the bias too: whole tiles of a processor that multiplies tiles."""
-        return -(-(d + 2 * self.size) // _TILE) * _TILE
-
-    def _hold_bias(self, q: Tensor, k: Tensor, d: int) -> None:
-        """Fill the columns from `d` on of `q` and `k` (B, heads, N, width), so that q · k is scores with bias.
-
-        A query gets its two terms of the bias for each row and each column of keys, and a key says with ones where it
-        is. Scores are scaled by d^-0.5 later, the bias is not.
-        """
-        side, scale = self.size, d**0.5
-        queries, keys = (torch.unflatten(x, 2, (side, side)) for x in (q, k))
-        one = torch.eye(side, dtype=k.dtype)
-        rows, columns = slice(d, d + side), slice(d + side, d + 2 * side)
-        queries[..., rows], queries[..., columns] = _offsets(q[..., :d], *(scale * table for table in self._tables()))
-        keys[..., rows], keys[..., columns] = one[:, None], one
-        for x in (queries, keys):
-            x[..., columns.stop :] = 0
-
-    def _tables(self) -> tuple[Tensor, Tensor]:
+    def tables(self) -> tuple[Tensor, Tensor]:
         """(size, size, d): what each row of queries is multiplied by for each row of keys, and the same of columns."""
-        return _relative(self.rel_pos_h, self.size), _relative(self.rel_pos_w, self.size)
-
-    def _attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        d = self.qkv.in_features // self.heads
-        self._hold_bias(q, k, d)
-        return attend(q, k, v[..., :d], scale=d**-0.5)
-
-    def _attend_all(self, qkv: Tensor) -> Tensor:
-        """(B, heads, N, d) from (3, B, heads, N, d) by one fused kernel, which wants values as wide as keys."""
-        d = qkv.shape[-1]
-        wide = qkv.new_empty(*qkv.shape[:-1], self._width(d))
-        wide[..., :d] = qkv
-        q, k, v = wide
-        self._hold_bias(q, k, d)
-        v[..., d:] = 0
-        return F.scaled_dot_product_attention(q, k, v, scale=d**-0.5)[..., :d]
-
-    def _attend_rows(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        """(N, heads, d) from (heads, N, d): some rows of queries of a head at a time: scores stay in cache."""
-        side, (heads, count, d) = self.size, q.shape
-        by_row, by_column = (x[0] for x in _offsets(q[None], *self._tables()))  # (heads, h, w, size)
-        out = q.new_empty(count, heads, d)
-        step = max(1, SCORES_AT_ONCE // side**3)
-        scores = q.new_empty(1, step, side, side, side)
-        keys = k.transpose(1, 2)
-        if q.dtype != torch.float32:
-            keys = keys.contiguous()
-        for head in range(heads):
-            one = slice(head, head + 1)
-            for top in range(0, side, step):
-                some = slice(top, min(side, top + step))
-                part, where = scores[:, : some.stop - top], slice(top * side, some.stop * side)
-                torch.add(by_row[one, some, :, :, None], by_column[one, some, :, None, :], out=part)
-                # torch's fused kernel is no faster in float32, and multiplies bfloat16 at half the rate of a product
-                bias = part.view(1, -1, count).baddbmm_(q[one, where], keys[one], alpha=d**-0.5)
-                out[where, head] = soft_mean(bias, v[one])[0]
-        return out
+        return relative_positions(self.rel_pos_h, self.size), relative_positions(self.rel_pos_w, self.size)
 
 
 class FeedForward(nn.Module):
@@ -188,20 +108,6 @@ class Block(nn.Module):
         x = x + (in_windows(self.attn, normal, self.window) if self.window else self.attn(normal))
         return x + self.mlp(self.norm2(x))
 
-    def on_cpu(self, x: Tensor) -> Tensor:
-        """The same, written into `x`."""
-        x += self.attn.on_cpu(self.norm1(x), windowed=bool(self.window))
-        for tokens in torch.split(x.view(-1, x.shape[-1]), _TOKENS_AT_ONCE):
-            tokens += linear(linear(self.norm2(tokens), self.mlp.lin1, act="gelu"), self.mlp.lin2)
-        return x
-
-
-def refine(neck: nn.Sequential, x: Tensor) -> Tensor:
-    """The neck of the encoders on channels-last (B, C, h, w): two convolutions, each with its norm."""
-    narrow, norm1, conv, norm2 = neck
-    assert isinstance(narrow, nn.Conv2d) and isinstance(conv, nn.Conv2d)
-    return norm2(convolve(norm1(convolve(x, narrow)), conv))
-
 
 class ViTEncoder(nn.Module):
     """The image embedding (B, 256, S/16, S/16) of a (B, 3, S, S) image."""
@@ -232,21 +138,11 @@ class ViTEncoder(nn.Module):
         )
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        if on_cpu_without_grad(x):
-            return (self._on_cpu(x),)
-        x = self.patch_embed(x) + self.pos_embed
+        """`x` (B, 3, S, S), normalized and padded."""
+        x = self.patch_embed(x) + self.pos_embed  # (B, S/16, S/16, C)
         for block in self.blocks:
             x = block(x)
-        return (self.neck(x.permute(0, 3, 1, 2)),)
-
-    def _on_cpu(self, x: Tensor) -> Tensor:
-        patches = torch.unflatten(torch.unflatten(x, 3, (-1, PATCH)), 2, (-1, PATCH))
-        patches = patches.permute(0, 2, 4, 1, 3, 5)  # (B, h, w, 3, PATCH, PATCH)
-        kernel = self.patch_embed.proj
-        x = linear(patches.flatten(3), kernel.weight.flatten(1), kernel.bias) + self.pos_embed
-        for block in self.blocks:
-            x = block.on_cpu(x)
-        return refine(self.neck, x.permute(0, 3, 1, 2))
+        return (self.neck(x.permute(0, 3, 1, 2)),)  # (B, 256, S/16, S/16)
 
 
 def _parts(dim: int, depth: int, heads: int, global_blocks: tuple[int, ...]) -> Parts:

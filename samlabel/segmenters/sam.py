@@ -183,7 +183,7 @@ def number_types(device: str) -> list[str]:
     """float32, and bfloat16 where the device multiplies it itself."""
     import torch
 
-    from sam.precision import has_bfloat16
+    from sam.cpu.precision import has_bfloat16
 
     has = torch.cuda.is_bf16_supported() if device.startswith("cuda") else device == "cpu" and has_bfloat16()
     return ["float32", "bfloat16"] if has else ["float32"]

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from sam.mask_decoder import MaskDecoder
+from sam.modeling.mask_decoder import MaskDecoder
 from sam.variants.nano import IMAGE_SIZE, NanoPromptEncoder, build
 
 from .losses import around, iou_loss, mask_losses

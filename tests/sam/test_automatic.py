@@ -11,9 +11,10 @@ import torch
 from pycocotools import mask as coco
 
 import sam
-from sam import SamAutomaticMaskGenerator, rle
-from sam.crops import crop_boxes, point_grid
-from sam.scoring import near_crop_edge, stability_score
+from sam import SamAutomaticMaskGenerator
+from sam.automatic.crops import crop_boxes, point_grid
+from sam.automatic.scoring import near_crop_edge, stability_score
+from sam.masks import rle
 
 GOLDEN = json.loads((Path(__file__).parent / "golden" / "automatic.json").read_text())
 CASES = {name: case["options"] for name, case in GOLDEN.items()}
@@ -97,7 +98,7 @@ def test_prompts_whose_masks_are_all_poor_are_left_out_and_others_stay(scramble,
     whole = model.predict(embedding, **prompts)
     best = whole.predicted_iou.amax(1)
     threshold = float(best.sort().values[int(share * 20)]) - (share == 0)
-    some = model.predict(embedding, better_than=threshold, **prompts)
+    some = model.predict(embedding, min_predicted_iou=threshold, **prompts)
     kept = (best > threshold).nonzero().flatten()
     assert some.prompts.tolist() == kept.tolist() and len(kept) == len(some) == {0.0: 21, 0.4: 12, 1.0: 0}[share]
     assert torch.allclose(some.predicted_iou, whole.predicted_iou[kept])
@@ -106,7 +107,7 @@ def test_prompts_whose_masks_are_all_poor_are_left_out_and_others_stay(scramble,
 
 
 def test_masks_of_poor_predicted_iou_are_not_decoded_to_the_end(scramble, picture, monkeypatch):
-    from sam import folded
+    from sam.cpu import fused_decoder as folded
 
     model, finished = scramble(sam.load("nano", seed=0)), []
     upscaled = folded.upscaled
@@ -290,7 +291,7 @@ def test_boxes_of_a_detector_prompt_one_mask_each_instead_of_the_grid(scramble, 
 
 def test_the_box_of_a_mask_of_one_pixel_is_one_by_one(drawn_model, picture):
     # The original subtracts inclusive corners: such a mask has a box of 0 x 0 there, and COCO says 1 x 1.
-    from sam.filters import Found
+    from sam.automatic.filters import Found
 
     one_pixel = np.zeros((150, 220), dtype=bool)
     one_pixel[7, 9] = True

@@ -62,11 +62,11 @@ def both(drawn_model, monkeypatch):
         crops.append(image)
         return embed(image)
 
-    def recorded_predict(embedding, *, better_than, **prompts):
+    def recorded_predict(embedding, *, min_predicted_iou, **prompts):
         points = torch.from_numpy(prompts["point_coords"][:, 0])
         prediction = predict(embedding, **prompts)
         answers.append((scale_coords(points, embedding.size, embedding.input_size), prediction))
-        return predict(embedding, better_than=better_than, **prompts)
+        return predict(embedding, min_predicted_iou=min_predicted_iou, **prompts)
 
     def same_crop(pixels):
         ours = drawn_model.preprocess(to_tensor(resize(crops.pop(0), side), drawn_model.device)[None])

@@ -25,7 +25,7 @@ def _run(session, inputs):
 
 def _as_exported(model, embedding, **prompts):
     """What the model predicts, with the specks that the graphs leave to their reader."""
-    return replace(model.predict(embedding, **prompts), specks=0.0)
+    return replace(model.predict(embedding, **prompts), min_region_fraction=0.0)
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +84,7 @@ def test_boxes_of_one_call_give_the_masks_of_torch(nano, exported, embedded, cou
     scale = float(wanted.logits().abs().max())
     assert np.abs(found["masks"] - wanted.logits().numpy()).max() < 1e-4 * scale
     assert np.abs(found["iou_predictions"] - wanted.predicted_iou.numpy()).max() < 1e-4
-    score = sam.scoring.stability_score(wanted.logits(), 0.0, 1.0)
+    score = sam.automatic.scoring.stability_score(wanted.logits(), 0.0, 1.0)
     assert np.abs(found["stability_scores"] - score.numpy()).max() < 1e-3
 
 
@@ -174,10 +174,10 @@ def test_tiny_exports_as_well(scramble, tmp_path):
 
 def test_the_blocks_of_the_vits_export_as_well(scramble, tmp_path):
     # The encoder of vit_b, vit_l and vit_h at depth 2, 64 channels and 320 px: windows and a global block.
-    from sam.mask_decoder import MaskDecoder
-    from sam.prompt_encoder import PromptEncoder
+    from sam.modeling.mask_decoder import MaskDecoder
+    from sam.modeling.prompt_encoder import PromptEncoder
+    from sam.modeling.transformer import TwoWayTransformer
     from sam.registry import Parts, Variant
-    from sam.transformer import TwoWayTransformer
     from sam.variants.vit import ViTEncoder
 
     def build() -> Parts:

@@ -1,4 +1,4 @@
-"""What runs on a CPU gives what the plain form gives; the plain form is what gradients and exports go through."""
+"""What `sam.optimize` swaps in gives what the plain form gives, which is what gradients and exports go through."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import torch
 from torch import nn
 
 import sam
-from sam.attention import soft_mean
-from sam.folded import OneImage
-from sam.layers import ACTIVATIONS, convolve, linear
-from sam.mask_decoder import MaskDecoder
-from sam.precision import has_tiles
+from sam.cpu.attention import softmax_matmul
+from sam.cpu.fused_decoder import ImageDecoder
+from sam.cpu.layers import ACTIVATIONS, convolve, linear
+from sam.cpu.precision import has_tiles
+from sam.modeling.mask_decoder import MaskDecoder
+from sam.modeling.transformer import TwoWayTransformer
 from sam.prompts import Prompts
-from sam.transformer import TwoWayTransformer
 from sam.variants.nano import NanoEncoder
 from sam.variants.tiny_vit import Block as TinyBlock
 from sam.variants.tiny_vit import TinyViTEncoder
@@ -31,6 +31,11 @@ def noise(*shape: int, seed: int = 1) -> torch.Tensor:
 def distance(found: torch.Tensor, wanted: torch.Tensor) -> float:
     assert found.shape == wanted.shape
     return float((found.float() - wanted).abs().max() / wanted.abs().max().clamp(min=1))
+
+
+def ready(scramble, module: nn.Module) -> nn.Module:
+    """`module` with seeded weights and its twins swapped in."""
+    return sam.optimize(scramble(module).eval().requires_grad_(False))
 
 
 def plainly(module: nn.Module, x: torch.Tensor) -> list[torch.Tensor]:
@@ -51,7 +56,7 @@ ENCODERS = {
 @pytest.mark.parametrize("made", ENCODERS.values(), ids=ENCODERS.keys())
 def test_an_encoder_without_gradients_gives_what_it_gives_with_them(scramble, made):
     encoder, side = made()
-    encoder = scramble(encoder).eval().requires_grad_(False)
+    encoder = ready(scramble, encoder)
     pixels = noise(2, 3, side, side)
     for found, wanted in zip(encoder(pixels), plainly(encoder, pixels), strict=True):
         assert found.is_floating_point() and distance(found, wanted) < EXACT
@@ -71,7 +76,7 @@ PICTURES = {  # of a square of 320 pixels: what a picture covers, then what is c
 @torch.no_grad()
 @pytest.mark.parametrize(("covered", "convolved", "attended"), PICTURES.values(), ids=PICTURES.keys())
 def test_beside_padding_less_is_computed_and_the_values_are_those_of_the_whole(scramble, covered, convolved, attended):
-    encoder = scramble(TinyViTEncoder()).eval().requires_grad_(False)
+    encoder = ready(scramble, TinyViTEncoder())
     pixels, seen = torch.zeros(2, 3, 320, 320), []
     height, width = covered
     pixels[1, :, :height, :width] = noise(3, height, width)
@@ -85,7 +90,7 @@ def test_beside_padding_less_is_computed_and_the_values_are_those_of_the_whole(s
 
 @torch.no_grad()
 def test_the_maps_of_an_empty_picture_are_made_again_when_weights_change(scramble):
-    encoder = scramble(TinyViTEncoder()).eval().requires_grad_(False)
+    encoder = ready(scramble, TinyViTEncoder())
     pixels = torch.zeros(1, 3, 320, 320)
     pixels[..., :100] = noise(1, 3, 320, 100)
     encoder(pixels)
@@ -99,10 +104,9 @@ def test_the_maps_of_an_empty_picture_are_made_again_when_weights_change(scrambl
     ("scores", "fused"), [(3000, False), (1, False), (1, True)], ids=["three rows", "one row", "fused"]
 )
 def test_global_attention_is_the_same_by_some_rows_at_a_time_and_by_one_kernel(scramble, monkeypatch, scores, fused):
-    from sam.variants import vit
+    from sam.cpu import vit
 
-    encoder = scramble(ViTEncoder(dim=32, depth=1, heads=2, global_blocks=(0,), image_size=160)).eval()
-    encoder.requires_grad_(False)
+    encoder = ready(scramble, ViTEncoder(dim=32, depth=1, heads=2, global_blocks=(0,), image_size=160))
     pixels = noise(2, 3, 160, 160)
     monkeypatch.setattr(vit, "SCORES_AT_ONCE", scores)
     monkeypatch.setattr(vit, "_fused_is_faster", lambda dtype: fused)
@@ -113,10 +117,10 @@ def test_global_attention_is_the_same_by_some_rows_at_a_time_and_by_one_kernel(s
 @pytest.mark.parametrize("at_once", [1, 2**15, 2**21], ids=["one row", "two rows", "all"])
 @pytest.mark.parametrize(("height", "width"), [(7, 7), (8, 13), (3, 20), (14, 5), (30, 16)], ids=str)
 def test_windows_on_maps_of_any_shape_are_those_of_the_plain_form(scramble, monkeypatch, height, width, at_once):
-    from sam import attention
+    from sam.cpu import attention
 
     monkeypatch.setattr(attention, "SCORES_AT_ONCE", at_once)
-    block = scramble(TinyBlock(32, 2, 7)).eval().requires_grad_(False)
+    block = ready(scramble, TinyBlock(32, 2, 7))
     x = noise(2, 32, height, width)
     wanted = plainly(lambda maps: [block(maps)], x)[0]
     assert distance(block(x.contiguous(memory_format=torch.channels_last)), wanted) < EXACT
@@ -124,7 +128,7 @@ def test_windows_on_maps_of_any_shape_are_those_of_the_plain_form(scramble, monk
 
 @torch.no_grad()
 def test_the_bias_of_windows_is_made_again_when_its_weights_change(scramble):
-    block = scramble(TinyBlock(32, 2, 7)).eval().requires_grad_(False)
+    block = ready(scramble, TinyBlock(32, 2, 7))
     x = noise(1, 32, 9, 9).contiguous(memory_format=torch.channels_last)
     block(x)
     block.attn.attention_biases += noise(2, 49)
@@ -139,7 +143,7 @@ def test_means_of_bfloat16_weigh_as_softmax_does_wherever_the_scores_lie(shift):
     scores[0, 5:9, ::2] += shift  # an infinite score takes all, or nothing
     scores, values = scores.bfloat16(), values.bfloat16()
     wanted = torch.softmax(scores.double(), dim=-1) @ values.double()
-    found = soft_mean(scores, values)
+    found = softmax_matmul(scores, values)
     assert found.dtype == torch.bfloat16
     clear, kept = wanted.isfinite(), found.isfinite()
     # With AMX, oneDNN up to 3.14 multiplies 0 by what begins the next row: github.com/uxlfoundation/oneDNN/issues/5717
@@ -179,7 +183,7 @@ def test_the_folded_decoder_gives_what_the_plain_one_gives(decoder_and_image, co
     decoder, image, positions, high_res = decoder_and_image
     dim = image.shape[1]
     sparse, dense = noise(count, width, dim, seed=3), noise(count if own_maps else 1, *image.shape[1:], seed=4)
-    folded = OneImage(decoder, image, positions, high_res)
+    folded = ImageDecoder(decoder, image, positions, high_res)
     wanted = decoder(
         image_embedding=image,
         image_pe=positions,
@@ -189,7 +193,7 @@ def test_the_folded_decoder_gives_what_the_plain_one_gives(decoder_and_image, co
         high_res=high_res,
     )
     for _ in range(2):  # what is kept of the image does not change
-        found = folded.masks(sparse, dense, multimask_output=multimask)
+        found = folded.masks(sparse, dense, multimask_output=multimask)[:2]
         assert all(distance(*pair) < EXACT for pair in zip(found, wanted, strict=True))
 
 
@@ -197,7 +201,7 @@ def test_the_folded_decoder_gives_what_the_plain_one_gives(decoder_and_image, co
 def test_one_prompt_more_costs_a_third_less_than_in_the_plain_form(monkeypatch):
     from torch.utils.flop_counter import FlopCounterMode
 
-    monkeypatch.setattr("sam.layers._one_dnn", lambda: False)  # the counter does not know its products
+    monkeypatch.setattr("sam.cpu.layers._one_dnn", lambda: False)  # the counter does not know its products
     decoder = MaskDecoder(dim=256, transformer=TwoWayTransformer(depth=2, dim=256, heads=8, hidden=2048)).eval()
     image, positions, dense = noise(3, 1, 256, 32, 32)
 
@@ -207,7 +211,7 @@ def test_one_prompt_more_costs_a_third_less_than_in_the_plain_form(monkeypatch):
             if plain:
                 decoder(image_embedding=image, image_pe=positions, sparse=sparse, dense=dense, multimask_output=False)
             else:
-                OneImage(decoder, image, positions).masks(sparse, dense, multimask_output=False)
+                ImageDecoder(decoder, image, positions).masks(sparse, dense, multimask_output=False)
         return counter.get_total_flops()
 
     a_prompt = work(3, plain=False) - work(2, plain=False)
@@ -253,3 +257,32 @@ def test_the_number_of_prompts_decoded_at_once_changes_no_mask(scramble, picture
         model.decode(embedding, Prompts(boxes=boxes), multimask_output=True, batch_size=size) for size in (16, 1)
     )
     assert distance(one.low_res_logits, whole.low_res_logits) < EXACT
+
+
+def test_a_model_loaded_plain_has_no_twins_and_one_loaded_by_default_has_them():
+    from sam.cpu.optimize import TWINS
+
+    plain, fast = (sam.load("nano", seed=0, optimize=optimize) for optimize in (False, True))
+    assert not {type(module) for module in plain.modules()} & set(TWINS.values())
+    assert not {type(module) for module in fast.modules()} & TWINS.keys()
+    assert plain.state_dict().keys() == fast.state_dict().keys()
+
+
+@pytest.mark.parametrize("name", ["nano", "tiny"])
+def test_the_plain_model_gives_the_masks_of_the_optimized_one(scramble, picture, name):
+    prompts = {"boxes": [[10, 10, 90, 90], [60, 30, 200, 140]], "multimask_output": True}
+    plain = scramble(sam.load(name, seed=0, optimize=False))
+    fast = sam.optimize(copy.deepcopy(plain))
+    found, wanted = (model.predict(model.embed(picture), **prompts) for model in (fast, plain))
+    assert distance(found.low_res_logits, wanted.low_res_logits) < 1e-4
+    threshold = float(wanted.predicted_iou.amax(1).min())
+    some = [model.predict(model.embed(picture), **prompts, min_predicted_iou=threshold) for model in (fast, plain)]
+    assert [one.prompts.tolist() for one in some] == [[int(wanted.predicted_iou.amax(1).argmax())]] * 2
+    assert distance(*(one.low_res_logits for one in some)) < 1e-4
+
+
+def test_a_subclass_of_a_plain_module_is_left_as_it_is():
+    class Mine(NanoEncoder):
+        pass
+
+    assert type(sam.optimize(Mine())) is Mine

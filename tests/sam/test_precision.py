@@ -12,7 +12,7 @@ import pytest
 import torch
 
 import sam
-from sam import precision
+from sam.cpu import precision
 from tests.benchmarks.precision import compare, overlaps, photos
 
 DATA = Path(os.environ.get("SAMLABEL_DATA", "absent"))

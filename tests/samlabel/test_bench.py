@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from sam import precision
+from sam.cpu import precision
 from samlabel.cli import main
 
 ROOT = Path(__file__).resolve().parents[2]

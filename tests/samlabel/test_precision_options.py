@@ -64,7 +64,7 @@ def test_another_dtype_or_backend_is_another_run() -> None:
 
 
 def test_a_finished_run_of_another_dtype_is_not_taken_for_this_one(picture: Path, tmp_path: Path) -> None:
-    from sam.precision import has_bfloat16
+    from sam.cpu.precision import has_bfloat16
 
     if not has_bfloat16():
         pytest.skip("this processor has no bfloat16 products")

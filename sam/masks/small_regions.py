@@ -1,4 +1,4 @@
-"""Holes and islands in low-res logits that are too small to be meant: the noise of a small model."""
+"""Remove small holes and islands from low-res logits: the noise of a small model."""
 
 from __future__ import annotations
 
@@ -7,16 +7,17 @@ import torch
 from torch import Tensor
 
 
-def without_specks(logits: Tensor, share: float, *, threshold: float = 0.0) -> Tensor:
-    """`logits` (..., h, w), mirrored at `threshold` where a region of the mask is less than `share` of its area.
+def remove_small_regions(logits: Tensor, min_fraction: float, *, threshold: float = 0.0) -> Tensor:
+    """`logits` (..., h, w), mirrored at `threshold` where a region of the mask is less than
+    `min_fraction` of its area.
 
     Regions are islands (8-connected) and holes that do not reach the border (4-connected); holes are filled first.
     The largest island always stays.
     """
     inside = (logits > threshold).flatten(0, -3).cpu().numpy()
-    turned = _small(~inside, inside.sum((1, 2)) * share, islands=False)
+    turned = _small(~inside, inside.sum((1, 2)) * min_fraction, islands=False)
     inside ^= turned
-    turned ^= _small(inside, inside.sum((1, 2)) * share, islands=True)
+    turned ^= _small(inside, inside.sum((1, 2)) * min_fraction, islands=True)
     if not turned.any():
         return logits
     where = torch.from_numpy(turned).view(logits.shape).to(logits.device)

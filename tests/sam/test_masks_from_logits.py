@@ -11,9 +11,9 @@ from pycocotools import mask as coco
 from torch.nn import functional as F
 
 import sam
-from sam import crossings, rle
-from sam.axes import Frame, exact
-from sam.enlarged import rle_masks
+from sam.masks import edge_crossings, rle
+from sam.masks.bilinear import Frame, exact_logits
+from sam.masks.from_logits import masks_from_logits
 from sam.transforms import resized, to_original
 
 # Where torch's kernels multiply and add at once, as on x86 of the last ten years, the last bit is the same;
@@ -52,7 +52,7 @@ def kinds(low: int) -> np.ndarray:
 
 def assert_same_masks(logits: np.ndarray, frame: Frame, threshold: float) -> None:
     wanted = plain(logits, frame)
-    found = list(rle_masks(logits, frame, threshold=threshold, offset=1.0))
+    found = list(masks_from_logits(logits, frame, threshold=threshold, stability_offset=1.0))
     assert len(found) == len(logits)
     for one, values in zip(found, wanted, strict=True):
         pixels = values > threshold
@@ -106,7 +106,7 @@ def test_masks_of_the_nano_model_are_those_it_makes_as_pixels(picture):
     prediction = model.predict(model.embed(picture), boxes=boxes, multimask_output=True)
     found = list(prediction.rles(stability_offset=1.0))
     masks, logits = prediction.masks().flatten(0, 1).numpy(), prediction.logits().flatten(0, 1)
-    scores = sam.scoring.stability_score(logits, 0.0, 1.0)
+    scores = sam.automatic.scoring.stability_score(logits, 0.0, 1.0)
     for one, mask, score in zip(found, masks, scores, strict=True):
         assert (rle.to_pixels(one.runs, one.size) != mask).sum() <= (0 if SAME_BITS else 1)
         assert one.stability_score == pytest.approx(float(score), abs=1e-6 if SAME_BITS else 1e-3)
@@ -121,7 +121,7 @@ def test_a_pixel_computed_alone_has_the_bits_it_has_in_the_whole_image(model, si
     logits = np.random.default_rng(0).normal(0, 5, (2, model[0], model[0])).astype(np.float32)
     wanted = plain(logits, frame)
     mask, y, x = (index.reshape(-1) for index in np.indices(wanted.shape))
-    found = exact(logits, frame, mask, y, x).reshape(wanted.shape)
+    found = exact_logits(logits, frame, mask, y, x).reshape(wanted.shape)
     if SAME_BITS:
         assert np.array_equal(found, wanted)
     assert np.abs(found - wanted).max() <= 2**-20 * np.abs(wanted).max()
@@ -129,17 +129,17 @@ def test_a_pixel_computed_alone_has_the_bits_it_has_in_the_whole_image(model, si
 
 def test_how_many_are_worked_on_at_once_changes_nothing(monkeypatch):
     logits, frame = smooth(64, 11, 3), frame_of(DRAWN, (300, 200))
-    expected = [one.counts for one in rle_masks(logits, frame, threshold=0.0)]
-    monkeypatch.setattr(crossings, "_MASKS_AT_ONCE", 3)
-    monkeypatch.setattr(crossings, "_UNITS_AT_ONCE", 17)
-    assert [one.counts for one in rle_masks(logits, frame, threshold=0.0)] == expected
-    assert list(rle_masks(logits[:0], frame, threshold=0.0, offset=1.0)) == []
+    expected = [one.counts for one in masks_from_logits(logits, frame, threshold=0.0)]
+    monkeypatch.setattr(edge_crossings, "_MASKS_AT_ONCE", 3)
+    monkeypatch.setattr(edge_crossings, "_BLOCKS_AT_ONCE", 17)
+    assert [one.counts for one in masks_from_logits(logits, frame, threshold=0.0)] == expected
+    assert list(masks_from_logits(logits[:0], frame, threshold=0.0, stability_offset=1.0)) == []
 
 
 def test_logits_that_are_no_numbers_still_give_masks():
     logits, frame = smooth(64, 3, 3), frame_of(DRAWN, (300, 200))
     logits[0], logits[1, 20:40], logits[2, :, 5] = np.nan, np.inf, -np.inf
-    for one in rle_masks(logits, frame, threshold=0.0, offset=1.0):
+    for one in masks_from_logits(logits, frame, threshold=0.0, stability_offset=1.0):
         assert one.runs.sum() == 300 * 200 and (one.runs[1:] > 0).all()
 
 
@@ -150,24 +150,24 @@ def disc(radius: float) -> np.ndarray:
 
 
 def work(monkeypatch, radius: float, side: int) -> tuple[int, int]:
-    """Low-res units sampled, and places where an edge is looked for, for a disc in a square image."""
-    units, places = [], []
-    sampled, in_columns = crossings.Units.sampled, crossings._in_columns
+    """Blocks sampled, and places where an edge is looked for, for a disc in a square image."""
+    blocks, places = [], []
+    sampled, on_columns = edge_crossings.Blocks.sampled, edge_crossings._segments
 
-    def count_units(logits, rows, columns, index):
-        units.append(len(index))
-        return sampled(logits, rows, columns, index)
+    def count_blocks(batch, index):
+        blocks.append(len(index))
+        return sampled(batch, index)
 
-    def count_places(*arguments):
-        places.append(len(arguments[-1]))
-        return in_columns(*arguments)
+    def count_places(batch, level, cells):
+        places.append(len(cells.mask))
+        return on_columns(batch, level, cells)
 
     with monkeypatch.context() as patch:
-        patch.setattr(crossings.Units, "sampled", count_units)
-        patch.setattr(crossings, "_in_columns", count_places)
-        (found,) = rle_masks(disc(radius), frame_of(OFFICIAL, (side, side)), threshold=0.0)
+        patch.setattr(edge_crossings.Blocks, "sampled", count_blocks)
+        patch.setattr(edge_crossings, "_segments", count_places)
+        (found,) = masks_from_logits(disc(radius), frame_of(OFFICIAL, (side, side)), threshold=0.0)
     assert found.area == pytest.approx(np.pi * (radius * side / 256) ** 2, rel=0.02)
-    return sum(units), sum(places)
+    return sum(blocks), sum(places)
 
 
 def test_work_follows_the_edge_of_a_mask_and_not_its_pixels(monkeypatch):
@@ -184,9 +184,11 @@ def test_memory_does_not_grow_with_the_image():
     peaks = []
     for size in ((480, 640), (6000, 8000)):
         frame = frame_of(OFFICIAL, size)
-        list(rle_masks(disc(60), frame, threshold=0.0, offset=1.0))  # the tables of this size are kept
+        list(
+            masks_from_logits(disc(60), frame, threshold=0.0, stability_offset=1.0)
+        )  # the tables of this size are kept
         tracemalloc.start()
-        list(rle_masks(np.repeat(disc(60), 8, axis=0), frame, threshold=0.0, offset=1.0))
+        list(masks_from_logits(np.repeat(disc(60), 8, axis=0), frame, threshold=0.0, stability_offset=1.0))
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
     assert peaks[1] < 6000 * 8000 / 4  # less than a quarter of a byte a pixel for eight masks

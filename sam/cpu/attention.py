@@ -1,4 +1,4 @@
-"""Attention on a CPU: plain products instead of a fused kernel, and in windows without computing what fills them."""
+"""Attention on a CPU: explicit matmuls instead of a fused kernel; window attention that skips padded tokens."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ from collections.abc import Callable
 from itertools import product
 
 import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import Tensor
 
 Attend = Callable[[Tensor, Tensor, Tensor], Tensor]
 
@@ -23,10 +22,10 @@ def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None, *, scale
     queries, keys, values = (x.flatten(0, 1) for x in (q, k, v))
     scores = q.new_empty(len(queries), q.shape[2], k.shape[2]) if bias is None else bias.flatten(0, 1)
     scores.baddbmm_(queries, keys.transpose(1, 2), beta=0 if bias is None else 1, alpha=scale)
-    return torch.unflatten(soft_mean(scores, values), 0, q.shape[:2])
+    return torch.unflatten(softmax_matmul(scores, values), 0, q.shape[:2])
 
 
-def soft_mean(scores: Tensor, values: Tensor) -> Tensor:
+def softmax_matmul(scores: Tensor, values: Tensor) -> Tensor:
     """softmax(scores) @ values, of (B, N, M) and (B, M, d).
 
     In bfloat16, torch's softmax takes as long as the products around it. The maximum that it subtracts from each row
@@ -86,15 +85,3 @@ def _spans(side: int, window: int) -> list[tuple[slice, slice, slice]]:
     spans = [(slice(0, side - rest), slice(0, whole), slice(0, window))]
     begun = [(slice(side - rest, side), slice(whole, whole + 1), slice(0, rest))]
     return (spans if whole else []) + (begun if rest else [])
-
-
-def in_windows(layer: nn.Module, x: Tensor, window: int) -> Tensor:
-    """`layer` on each window of `x` (B, h, w, C), zeros filling the last row and column of windows."""
-    batch, height, width, channels = x.shape
-    down, right = -height % window, -width % window
-    x = F.pad(x, (0, 0, 0, right, 0, down))
-    rows, columns = (height + down) // window, (width + right) // window
-    x = x.reshape(batch, rows, window, columns, window, channels).transpose(2, 3)
-    x = layer(x.reshape(-1, window, window, channels))
-    x = x.reshape(batch, rows, columns, window, window, channels).transpose(2, 3)
-    return x.reshape(batch, height + down, width + right, channels)[:, :height, :width]

@@ -13,10 +13,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .scoring import stability_score
+from ..automatic.scoring import stability_score
 
 if TYPE_CHECKING:
-    from .model import Sam
+    from ..model import Sam
 
 STABILITY_OFFSET = 1.0
 BOX_START, BOX_END = 2, 3  # labels of a box's corners among the points

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
-from .errors import BackendError
+from ..errors import BackendError
 
 if TYPE_CHECKING:
-    from .model import Sam
+    from ..model import Sam
 
 _TYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 DTYPES = (*_TYPES, "auto")

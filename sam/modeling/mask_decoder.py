@@ -57,9 +57,13 @@ class MaskDecoder(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """Low-res logits (N, C, s, s) and predicted IoU (N, C) for N prompts on one image.
 
-        `image_embedding` (1, D, h, w); `sparse` (N, T, D); `dense` (N or 1, D, h, w);
-        `high_res`: features (1, c, .., ..) from fine to coarse, one for each doubling, or none.
-        C is 3 with `multimask_output`, else 1.
+        Args:
+            image_embedding: (1, D, h, w), from the image encoder.
+            image_pe: (1, D, h, w), the position of each of its cells, from `PromptEncoder.dense_pe`.
+            sparse: (N, T, D) tokens of points and boxes, from the prompt encoder.
+            dense: (N or 1, D, h, w), the mask prompts, or what stands for none.
+            multimask_output: C is 3, the masks for ambiguous prompts; else 1, the mask for unambiguous ones.
+            high_res: features (1, c, .., ..) from fine to coarse, one for each doubling, or none.
         """
         logits, iou = self.all_masks(
             image_embedding=image_embedding, image_pe=image_pe, sparse=sparse, dense=dense, high_res=high_res
@@ -78,17 +82,17 @@ class MaskDecoder(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """The single mask followed by the three: logits (N, 4, s, s), predicted IoU (N, 4)."""
         count = sparse.shape[0]
-        output = torch.cat([self.iou_token.weight, self.mask_tokens.weight])
-        tokens = torch.cat([output.expand(count, -1, -1), sparse], dim=1)
+        output = torch.cat([self.iou_token.weight, self.mask_tokens.weight])  # (5, D)
+        tokens = torch.cat([output.expand(count, -1, -1), sparse], dim=1)  # (N, 5 + T, D)
         image = image_embedding + dense  # (1, ...) while no prompt brings a mask of its own
         tokens, image = self.transformer(image, image_pe, tokens)
-        mask_tokens = tokens[:, 1 : 1 + self.mask_count]
+        mask_tokens = tokens[:, 1 : 1 + self.mask_count]  # (N, 4, D)
         height, width = image_embedding.shape[-2:]
         upscaled = self.upscale(torch.unflatten(image.transpose(1, 2), 2, (height, width)), high_res)
         weights = torch.stack(
             [mlp(mask_tokens[:, i]) for i, mlp in enumerate(self.output_hypernetworks_mlps)], dim=1
         )  # (N, 4, c)
-        logits = torch.unflatten((weights @ upscaled.flatten(2)), 2, upscaled.shape[-2:])
+        logits = torch.unflatten(weights @ upscaled.flatten(2), 2, upscaled.shape[-2:])  # (N, 4, s, s)
         return logits, self.iou_prediction_head(tokens[:, 0])
 
     def upscale(self, image: Tensor, high_res: Sequence[Tensor]) -> Tensor:
@@ -99,3 +103,10 @@ class MaskDecoder(nn.Module):
             if features and isinstance(layer, nn.ConvTranspose2d):
                 image = image + features.pop()
         return image
+
+
+def good_prompts(iou: Tensor, min_predicted_iou: float | None) -> Tensor:
+    """(N,) bool from predicted IoU (N, C): whether some mask of a prompt has more than `min_predicted_iou`."""
+    if min_predicted_iou is None:
+        return torch.ones(len(iou), dtype=torch.bool, device=iou.device)
+    return (iou > min_predicted_iou).any(1)

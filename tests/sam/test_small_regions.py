@@ -9,9 +9,9 @@ import pytest
 import torch
 
 import sam
+from sam.masks.rle import to_runs
+from sam.masks.small_regions import remove_small_regions
 from sam.registry import variants
-from sam.rle import to_runs
-from sam.specks import without_specks
 
 TENTH = {  # drawn maps, and what stays of them without regions of less than a tenth of the mask
     "an island goes": (["####..", "####.#", "####.."], ["####..", "####..", "####.."]),
@@ -36,14 +36,14 @@ def drawn(rows: list[str]) -> torch.Tensor:
 
 @pytest.mark.parametrize(("rows", "wanted"), TENTH.values(), ids=TENTH.keys())
 def test_what_is_small_goes_and_all_else_stays(rows, wanted):
-    found = without_specks(drawn(rows), 0.1)
+    found = remove_small_regions(drawn(rows), 0.1)
     assert ((found > 0) == (drawn(wanted or rows) > 0)).all()
     assert (found.abs() == drawn(rows).abs()).all()
 
 
 def test_of_many_islands_alike_none_is_small():
     islands = drawn(["#.#.#.#.#.#.#", ".............", "#.#.#.#.#.#.#"])
-    assert (without_specks(islands, 0.1) == islands).all()
+    assert (remove_small_regions(islands, 0.1) == islands).all()
 
 
 def regions(inside: np.ndarray, diagonal: bool) -> list[list[tuple[int, int]]]:
@@ -80,18 +80,18 @@ def plainly(inside: np.ndarray, share: float) -> np.ndarray:
 def test_many_maps_at_once_are_what_each_is_alone_by_the_plain_way(smooth, share):
     noise = torch.randn(6, 2, 23, 31, generator=torch.Generator().manual_seed(smooth))
     logits = torch.nn.functional.avg_pool2d(noise, smooth, stride=1, padding=smooth // 2)
-    found = without_specks(logits, share, threshold=0.05)
+    found = remove_small_regions(logits, share, threshold=0.05)
     assert (found != logits).any()
     for before, after in zip(logits.flatten(0, 1).numpy(), found.flatten(0, 1).numpy(), strict=True):
         assert ((after > 0.05) == plainly(before > 0.05, share)).all()
 
 
-def test_masks_in_every_form_are_without_specks_and_the_low_res_logits_as_they_were(picture):
+def test_masks_in_every_form_are_remove_small_regions_and_the_low_res_logits_as_they_were(picture):
     nano = sam.load("nano", seed=3)
     nano.mask_threshold = float(nano.predict(nano.embed(picture), boxes=[[8, 8, 60, 50]]).low_res_logits.median())
     found = nano.predict(nano.embed(picture), boxes=[[8, 8, 60, 50]])
-    as_it_was = replace(found, specks=0.0)
-    assert found.specks == nano.variant.specks > 0
+    as_it_was = replace(found, min_region_fraction=0.0)
+    assert found.min_region_fraction == nano.variant.min_region_fraction > 0
     assert (found.low_res_logits == as_it_was.low_res_logits).all()
     assert ((found.logits() > found.mask_threshold) == found.masks()).all()
     assert (found.masks() != as_it_was.masks()).any(), "random weights make specks"
@@ -99,4 +99,4 @@ def test_masks_in_every_form_are_without_specks_and_the_low_res_logits_as_they_w
 
 
 def test_masks_of_the_official_variants_are_never_touched():
-    assert all(variant.specks == 0 for variant in variants() if variant.bundled is None)
+    assert all(variant.min_region_fraction == 0 for variant in variants() if variant.bundled is None)

@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .errors import BackendError
-from .telemetry import quiet_openvino
+from ..errors import BackendError
+from ..telemetry import quiet_openvino
 
 
 class OpenVinoEncoder:

@@ -7,22 +7,27 @@ from collections.abc import Iterator
 import numpy as np
 
 from . import rle
-from .axes import Frame
-from .crossings import Crossings, crossings
+from .bilinear import Frame
+from .edge_crossings import EdgeCrossings, edge_crossings
 from .rle import RleMask
 
 
-def rle_masks(logits: np.ndarray, frame: Frame, *, threshold: float, offset: float | None = None) -> Iterator[RleMask]:
+def masks_from_logits(
+    logits: np.ndarray, frame: Frame, *, threshold: float, stability_offset: float | None = None
+) -> Iterator[RleMask]:
     """One mask for each of (N, h, w) float32 `logits`, cut at `threshold`, in order.
 
-    With `offset` each has its stability: the IoU of the masks at `threshold + offset` and `- offset`.
+    `frame` is where the image lies in the square that the logits are of. With `stability_offset` each mask has its
+    stability score: the IoU of the masks at `threshold + stability_offset` and `threshold - stability_offset`.
     """
-    thresholds = [threshold] if offset is None else [threshold, threshold + offset, threshold - offset]
+    thresholds = [threshold]
+    if stability_offset is not None:
+        thresholds += [threshold + stability_offset, threshold - stability_offset]
     pixels = frame.size[0] * frame.size[1]
-    for found, *others in crossings(logits, frame, thresholds):
+    for found, *others in edge_crossings(logits, frame, thresholds):
         # The stricter mask lies inside the looser, so their IoU is the ratio of their areas.
         stability = _areas(others[0]) / np.maximum(_areas(others[1]), 1) if others else None
-        keys = found.mask * (pixels + 1) + found.position
+        keys = found.changes.mask * (pixels + 1) + found.changes.position
         keys.sort()
         keys = rle.without_pairs(keys)
         first = np.arange(found.count + 1) * (pixels + 1)
@@ -39,6 +44,7 @@ def rle_masks(logits: np.ndarray, frame: Frame, *, threshold: float, offset: flo
             )
 
 
-def _areas(found: Crossings) -> np.ndarray:
+def _areas(found: EdgeCrossings) -> np.ndarray:
     """(count,) float64: pixels inside each mask."""
-    return -np.bincount(found.mask, weights=found.sign * found.position.astype(np.float64), minlength=found.count)
+    mask, position, sign = found.changes
+    return -np.bincount(mask, weights=sign * position.astype(np.float64), minlength=found.count)

@@ -20,9 +20,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .layers import LayerNorm2d, linear
-from .mask_decoder import MaskDecoder
-from .transformer import Attention, TwoWayBlock
+from ..modeling.layers import LayerNorm2d
+from ..modeling.mask_decoder import MaskDecoder, good_prompts
+from ..modeling.transformer import Attention, TwoWayBlock
+from .layers import linear
 
 
 def in_rows(image: Tensor, dtype: torch.dtype) -> Tensor:
@@ -56,7 +57,7 @@ class Shared:
     queries: Tensor  # (heads, d, cells)
 
 
-def share(decoder: MaskDecoder, cells: Tensor, pe: Tensor) -> Shared:
+def precompute(decoder: MaskDecoder, cells: Tensor, pe: Tensor) -> Shared:
     """What the cells (cells, D) of one image at positions `pe` (cells, D) bring to each of its prompts."""
     first = decoder.transformer.layers[0]
     heads = first.cross_attn_token_to_image.heads
@@ -72,12 +73,20 @@ def share(decoder: MaskDecoder, cells: Tensor, pe: Tensor) -> Shared:
     return Shared(cells, keys.transpose(1, 2), values, queries.transpose(1, 2))
 
 
-def in_two_ways(decoder: nn.Module) -> bool:
-    """Whether `decoder` is of the kind that `OneImage` knows to read."""
+def can_fuse(decoder: nn.Module) -> bool:
+    """Whether `decoder` is one that `ImageDecoder` can read: its transformer has two-way blocks only."""
     return isinstance(decoder, MaskDecoder) and all(isinstance(one, TwoWayBlock) for one in decoder.transformer.layers)
 
 
-class OneImage:
+class FusedMaskDecoder(MaskDecoder):
+    """`MaskDecoder` that can also be put before one image, for as many prompts as there are."""
+
+    def for_image(self, image: Tensor, image_pe: Tensor, high_res: Sequence[Tensor] = ()) -> ImageDecoder:
+        """`image` and `image_pe` (1, D, h, w); `high_res` as for `MaskDecoder.forward`."""
+        return ImageDecoder(self, image, image_pe, high_res)
+
+
+class ImageDecoder:
     """The decoder with one image before it: `masks` gives what `MaskDecoder.forward` gives, for many prompts."""
 
     def __init__(self, decoder: MaskDecoder, image: Tensor, image_pe: Tensor, high_res: Sequence[Tensor] = ()) -> None:
@@ -91,12 +100,19 @@ class OneImage:
         self.shared: Shared | None = None
 
     def masks(
-        self, sparse: Tensor, dense: Tensor, *, multimask_output: bool, better_than: float | None = None
-    ) -> tuple[Tensor, Tensor]:
-        """Low-res logits (N, C, s, s) and predicted IoU (N, C), for tokens (N, T, D) and maps (N or 1, D, h, w).
+        self, sparse: Tensor, dense: Tensor, *, multimask_output: bool, min_predicted_iou: float | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Masks for N prompts, without the poor ones.
 
-        A `dense` of one map is taken for the same in every call. With `better_than` logits are made only for
-        prompts with a mask of a higher predicted IoU, which is known before them.
+        Args:
+            sparse: tokens of the prompts (N, T, D).
+            dense: maps of the prompts (N or 1, D, h, w); a single map is taken for the same in every call.
+            multimask_output: whether each prompt gets three masks, or one.
+            min_predicted_iou: where given, logits are made only for prompts with a mask of a higher predicted IoU,
+                which is known before them.
+
+        Returns:
+            low-res logits (K, C, s, s) and predicted IoU (K, C) of the K prompts that stay, and which stay (N,) bool.
         """
         decoder = self.decoder
         image: Shared | Tensor
@@ -106,17 +122,18 @@ class OneImage:
             image = in_rows(self.image + dense, self.dtype)
         else:
             if self.shared is None:
-                self.shared = share(decoder, in_rows(self.image + dense, self.dtype)[0], self.pe)
+                self.shared = precompute(decoder, in_rows(self.image + dense, self.dtype)[0], self.pe)
             image = self.shared
         tokens, cells = self._transformed(tokens, image)
         chosen = slice(1, decoder.mask_count) if multimask_output else slice(0, 1)
-        quality = decoder.iou_prediction_head(tokens[:, 0])[:, chosen].float()
-        if better_than is not None and not bool((good := (quality > better_than).any(1)).all()):
-            tokens, cells = tokens[good], cells[good]
+        iou = decoder.iou_prediction_head(tokens[:, 0])[:, chosen].float()
+        good = good_prompts(iou, min_predicted_iou)
+        if not bool(good.all()):
+            tokens, cells, iou = tokens[good], cells[good], iou[good]
         heads = range(decoder.mask_count)[chosen]
         weights = torch.stack([decoder.output_hypernetworks_mlps[i](tokens[:, 1 + i]) for i in heads], dim=1)
-        logits = weights @ upscaled(decoder, cells, self.high_res).transpose(1, 2)  # (N, C, cells * 4^k)
-        return in_pixels(logits, self.size).float(), quality
+        logits = weights @ upscaled(decoder, cells, self.high_res).transpose(1, 2)  # (K, C, cells * 4^k)
+        return in_pixels(logits, self.size).float(), iou, good
 
     def _transformed(self, start: Tensor, image: Shared | Tensor) -> tuple[Tensor, Tensor]:
         """Tokens (N, T, D) and cells (N, cells, D) after the transformer."""
@@ -129,18 +146,18 @@ class OneImage:
                 tokens = block.norm1(tokens + block.self_attn(query, query, tokens))
             to_image, to_tokens = block.cross_attn_token_to_image, block.cross_attn_image_to_token
             if isinstance(image, Shared):
-                tokens = block.norm2(tokens + _look_at_shared(to_image, tokens + start, image))
+                tokens = block.norm2(tokens + _attend_shared(to_image, tokens + start, image))
                 tokens = block.norm3(tokens + block.mlp(tokens))
                 weights = _weights_of_shared(to_tokens, tokens + start, image)
                 image = image.cells.expand(len(tokens), -1, -1)
             else:
                 placed = image + self.pe
-                tokens = block.norm2(tokens + _look(to_image, tokens + start, image, placed))
+                tokens = block.norm2(tokens + _attend(to_image, tokens + start, image, placed))
                 tokens = block.norm3(tokens + block.mlp(tokens))
                 weights = _weights(to_tokens, tokens + start, placed)
-            image = block.norm4(torch.baddbmm(image, weights.transpose(1, 2), _told(to_tokens, tokens)))
+            image = block.norm4(torch.baddbmm(image, weights.transpose(1, 2), _folded_values(to_tokens, tokens)))
         assert isinstance(image, Tensor)
-        seen = _look(transformer.final_attn_token_to_image, tokens + start, image, image + self.pe)
+        seen = _attend(transformer.final_attn_token_to_image, tokens + start, image, image + self.pe)
         return transformer.norm_final_attn(tokens + seen), image
 
 
@@ -154,16 +171,19 @@ def _heads_first(x: Tensor, heads: int) -> Tensor:
     return torch.unflatten(x.flatten(0, 1), 1, (heads, -1)).transpose(0, 1)
 
 
-def _look_at_shared(attention: Attention, query: Tensor, image: Shared) -> Tensor:
-    """What tokens (N, T, D) see of an image that no prompt has changed."""
+def _attend_shared(attention: Attention, query: Tensor, image: Shared) -> Tensor:
+    """Token-to-image attention of tokens (N, T, D) where no prompt has changed the image."""
     q = _heads_first(attention.q_proj(query), attention.heads)
     seen = torch.softmax(q * q.shape[-1] ** -0.5 @ image.keys, dim=-1) @ image.values  # (heads, N * T, d)
     mixed: Tensor = attention.out_proj(torch.unflatten(seen.transpose(0, 1).flatten(1), 0, query.shape[:2]))
     return mixed
 
 
-def _look(attention: Attention, query: Tensor, cells: Tensor, placed: Tensor) -> Tensor:
-    """What tokens (N, T, D) see of images (N, cells, D) of their own; `placed` has the positions added.
+def _attend(attention: Attention, query: Tensor, cells: Tensor, placed: Tensor) -> Tensor:
+    """Token-to-image attention of tokens (N, T, D) to images (N, cells, D) of their own.
+
+    `placed` is the images with the positions added.
+
 
     The keys' bias adds the same to all scores of a token, so it changes nothing.
     """
@@ -179,7 +199,7 @@ def _look(attention: Attention, query: Tensor, cells: Tensor, placed: Tensor) ->
 
 
 def _weights_of_shared(attention: Attention, key: Tensor, image: Shared) -> Tensor:
-    """How much each cell of the one image heeds each token: (N, heads * T, cells) from (N, T, D)."""
+    """Image-to-token attention weights where all prompts see one image: (N, heads * T, cells) from (N, T, D)."""
     k = _heads_first(attention.k_proj(key), attention.heads)
     scores = torch.unflatten(k * k.shape[-1] ** -0.5 @ image.queries, 1, key.shape[:2])  # (heads, N, T, cells)
     return torch.softmax(scores, dim=2).transpose(0, 1).flatten(1, 2)
@@ -196,8 +216,8 @@ def _weights(attention: Attention, key: Tensor, placed: Tensor) -> Tensor:
     return torch.softmax(torch.unflatten(scores, 1, (heads, -1)), dim=2).flatten(1, 2)
 
 
-def _told(attention: Attention, value: Tensor) -> Tensor:
-    """What each token has to say to a cell that heeds it alone: (N, heads * T, D) from (N, T, D)."""
+def _folded_values(attention: Attention, value: Tensor) -> Tensor:
+    """Per-head values of the tokens with `out_proj` folded in: (N, heads * T, D) from (N, T, D)."""
     heads, out = attention.heads, attention.out_proj
     v = _by_heads(attention.v_proj(value), heads) @ torch.unflatten(out.weight.t(), 0, (heads, -1))  # (N, heads, T, D)
     return (v + out.bias / heads).flatten(1, 2)  # the weights of each head sum to 1, so the bias comes out whole

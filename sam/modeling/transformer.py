@@ -94,7 +94,13 @@ class TwoWayTransformer(nn.Module):
         self.norm_final_attn = nn.LayerNorm(dim)
 
     def forward(self, image: Tensor, image_pe: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
-        """`image` and `image_pe` (1 or B, D, h, w), `tokens` (B, N, D) -> tokens (B, N, D), image (B, h*w, D)."""
+        """Tokens (B, N, D) and image (B, h*w, D) after they have attended to each other.
+
+        Args:
+            image: (1 or B, D, h, w), the image embedding with the mask prompts added.
+            image_pe: (1, D, h, w), the position of each of its cells.
+            tokens: (B, N, D), output tokens and those of the prompts; they are their own positions.
+        """
         image = image.flatten(2).transpose(1, 2)  # (B, h*w, D)
         image_pe = image_pe.flatten(2).transpose(1, 2)
         token_pe = tokens

@@ -19,15 +19,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from .errors import ExportError
-from .onnx_graphs import BOX_END, BOX_START, STABILITY_OFFSET, DecoderGraph, EncoderGraph
-from .prompts import Prompts
-from .scoring import stability_score as stability
-from .telemetry import import_onnxruntime
-from .transforms import resized
+from ..automatic.scoring import stability_score as stability
+from ..errors import ExportError
+from ..prompts import Prompts
+from ..telemetry import import_onnxruntime
+from ..transforms import resized
+from .graphs import BOX_END, BOX_START, STABILITY_OFFSET, DecoderGraph, EncoderGraph
 
 if TYPE_CHECKING:
-    from .model import Sam
+    from ..model import Sam
 
 ENCODER, DECODER = "encoder.onnx", "decoder.onnx"
 OPSET = 17  # the first with LayerNormalization; ONNX Runtime 1.13 and later read it
@@ -260,7 +260,7 @@ def compare(
     model: Sam, decoder: DecoderGraph, folder: Path, probe: tuple[Tensor, tuple[Tensor, ...]]
 ) -> tuple[float, float]:
     """Largest difference of ONNX Runtime from torch, as a part of the largest value, and mean IoU of the masks."""
-    from .model import Embedding
+    from ..model import Embedding
 
     pixels, outputs = probe
     ran = _session(folder / ENCODER).run(None, {"image": pixels.numpy()})
@@ -276,7 +276,7 @@ def compare(
         results = dict(zip(names, session.run(None, {**embedding, **inputs}), strict=True))
         known = Embedding(outputs[0], outputs[1:], size, resized(size, model.image_size), model.variant.name)
         wanted = model.decode(known, prompts, multimask_output=decoder.multimask_output)
-        wanted = replace(wanted, specks=0.0)  # which the graphs leave to their reader
+        wanted = replace(wanted, min_region_fraction=0.0)  # which the graphs leave to their reader
         low, iou = wanted.low_res_logits, wanted.predicted_iou
         errors += [_error(results["low_res_masks"], low), _error(results["iou_predictions"], iou)]
         judged, found = low, results["low_res_masks"]

@@ -1,6 +1,6 @@
-"""The two bilinear resizes that enlarge low-res logits, axis by axis: taps, weights, and which pixel lies where.
+"""Bilinear taps: the two resizes that enlarge low-res logits, axis by axis, and which pixel lies between which samples.
 
-`exact` is one pixel of `transforms.to_original`.
+`exact_logits` is single pixels of `transforms.to_original`.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Frame:
 
 
 @dataclass(frozen=True)
-class Linear:
+class Taps:
     """One axis of a bilinear resize as torch computes it: two taps and their weights for each output."""
 
     i0: np.ndarray
@@ -35,7 +35,7 @@ class Linear:
 
 
 @lru_cache(maxsize=64)
-def linear(inputs: int, outputs: int, fused: bool = False) -> Linear:
+def bilinear_taps(inputs: int, outputs: int, fused: bool = False) -> Taps:
     """Taps of `F.interpolate(mode="bilinear")` along one axis; `fused` as its kernel for small outputs."""
     scale, one = np.float32(inputs) / np.float32(outputs), np.float32(1)
     centre = np.arange(outputs, dtype=np.float32) + np.float32(0.5)
@@ -46,7 +46,7 @@ def linear(inputs: int, outputs: int, fused: bool = False) -> Linear:
     source = np.maximum(source, np.float32(0))
     i0 = np.minimum(source.astype(np.int64), inputs - 1)
     w1 = np.clip(source - i0.astype(np.float32), np.float32(0), one)
-    return Linear(i0, np.minimum(i0 + 1, inputs - 1), one - w1, w1)
+    return Taps(i0, np.minimum(i0 + 1, inputs - 1), one - w1, w1)
 
 
 @cache
@@ -62,50 +62,50 @@ def _always_fused() -> bool:
 
 
 @dataclass(frozen=True)
-class Axis:
-    """Tables of one axis: low-res samples -> samples of the square, in units of `ratio` -> pixels.
+class AxisTables:
+    """Tables of one axis: low-res samples -> samples of the square, in blocks of `ratio` -> pixels.
 
-    Unit u holds the `ratio` samples between low-res samples u - 1 and u, and sample `ratio` is the first
-    of unit u + 1; table index ratio * u + t stands for sample `ratio * u + t - before` of the square.
+    Block u holds the `ratio` samples between low-res samples u - 1 and u, and sample `ratio` is the first
+    of block u + 1; table index ratio * u + t stands for sample `ratio * u + t - before` of the square.
     """
 
-    ratio: int
-    before: int
-    units: int
-    low: np.ndarray  # (3, units): low-res samples u - 1, u, u + 1, clamped
+    ratio: int  # samples of the square for one low-res sample
+    before: int  # places in the first block that lie outside the square
+    blocks: int  # number of blocks
+    low: np.ndarray  # (3, blocks): low-res samples u - 1, u, u + 1, clamped
     fraction: np.ndarray  # (ratio,) float32: where samples lie between low-res samples
-    valid: np.ndarray  # (units * ratio,) whether there is such a sample
+    valid: np.ndarray  # (blocks * ratio,) whether there is such a sample
     more: np.ndarray  # whether there is a next one
     first: np.ndarray  # first pixel whose first tap it is
     count: np.ndarray  # number of such pixels
     start: np.ndarray  # float32: where its first pixel would lie between it and the next, unclamped
     step: float  # samples a pixel
-    wobble: float  # largest error of a pixel's place in torch's float32
-    taps: Linear
+    max_rounding_error: float  # largest error of a pixel's place in torch's float32
+    taps: Taps
 
 
 @lru_cache(maxsize=64)
-def axis(low: int, side: int, inside: int, outputs: int) -> Axis:
+def axis_tables(low: int, side: int, inside: int, outputs: int) -> AxisTables:
     """The tables of one axis; `side` must be a multiple of `low`."""
     ratio = side // low
     assert ratio * low == side
     before = (ratio + 1) // 2
-    units = -(-(inside + before) // ratio)
-    unit = np.arange(units)
+    blocks = -(-(inside + before) // ratio)
+    block = np.arange(blocks)
     fraction = (np.arange(ratio) + 0.5 - before) / ratio + 0.5
-    sample = np.arange(units * ratio) - before
+    sample = np.arange(blocks * ratio) - before
     valid = (sample >= 0) & (sample < inside)
-    taps = linear(inside, outputs)
+    taps = bilinear_taps(inside, outputs)
     ends = np.searchsorted(taps.i0, np.stack([sample, sample + 1]))
     step = inside / outputs
     ideal = np.maximum((np.arange(outputs) + 0.5) * step - 0.5, 0)
     last = taps.i0 == inside - 1  # between it and itself: its place there says nothing
-    wobble = float(np.abs(ideal - (taps.i0 + taps.w1.astype(np.float64)))[~last].max(initial=0.0))
-    return Axis(
+    max_rounding_error = float(np.abs(ideal - (taps.i0 + taps.w1.astype(np.float64)))[~last].max(initial=0.0))
+    return AxisTables(
         ratio=ratio,
         before=before,
-        units=units,
-        low=np.clip(np.stack([unit - 1, unit, unit + 1]), 0, low - 1),
+        blocks=blocks,
+        low=np.clip(np.stack([block - 1, block, block + 1]), 0, low - 1),
         fraction=fraction.astype(np.float32),
         valid=valid,
         more=sample < inside - 1,
@@ -113,20 +113,20 @@ def axis(low: int, side: int, inside: int, outputs: int) -> Axis:
         count=(ends[1] - ends[0]) * valid,
         start=((ends[0] + 0.5) * step - 0.5 - sample).astype(np.float32),
         step=step,
-        wobble=wobble + 1e-6,
+        max_rounding_error=max_rounding_error + 1e-6,
         taps=taps,
     )
 
 
-def exact(logits: np.ndarray, frame: Frame, mask: np.ndarray, y: np.ndarray, x: np.ndarray) -> np.ndarray:
+def exact_logits(logits: np.ndarray, frame: Frame, mask: np.ndarray, y: np.ndarray, x: np.ndarray) -> np.ndarray:
     """(n,) float32: the values of `transforms.to_original` at pixels (x, y), bit for bit where torch fuses as on x86.
 
     Elsewhere the last bits may differ.
     """
     small_square, small = 2 * frame.side <= _SMALL, sum(frame.size) <= _SMALL
-    down, across = (linear(low, frame.side, small_square) for low in frame.low)
-    rows = linear(frame.input_size[0], frame.size[0], small)
-    columns = linear(frame.input_size[1], frame.size[1], small)
+    down, across = (bilinear_taps(low, frame.side, small_square) for low in frame.low)
+    rows = bilinear_taps(frame.input_size[0], frame.size[0], small)
+    columns = bilinear_taps(frame.input_size[1], frame.size[1], small)
 
     def square(i: np.ndarray, j: np.ndarray) -> np.ndarray:
         i0, i1, j0, j1 = down.i0[i], down.i1[i], across.i0[j], across.i1[j]

@@ -1,18 +1,18 @@
-"""Small layers that several parts of Segment Anything share."""
+"""Layers on a CPU: products, convolutions and norms that take one pass where torch's own take two or three."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from functools import cache
-from itertools import pairwise
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..modeling.layers import LayerNorm2d
+
 T = TypeVar("T")
-M = TypeVar("M", bound=nn.Module)
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"none": lambda x: x, "gelu": F.gelu, "relu": F.relu}
 
 
@@ -59,7 +59,7 @@ def convolve(x: Tensor, conv: nn.Conv2d, norm: nn.BatchNorm2d | None = None, *, 
     return ACTIVATIONS[act](F.conv2d(x, weight, bias, stride, padding, dilation, groups))
 
 
-def kept(owner: nn.Module, make: Callable[[], T], *key: Any, weights: Iterable[Tensor | None]) -> T:
+def cached_by_weights(owner: nn.Module, make: Callable[[], T], *key: Any, weights: Iterable[Tensor | None]) -> T:
     """`make()`, kept by `owner` until the key or one of the weights changes."""
     now = (key, *((one.data_ptr(), one.is_inference() or one._version) for one in weights if one is not None))
     made: tuple[Any, T] | None = owner.__dict__.get("_made")
@@ -84,55 +84,14 @@ def _with_norm(conv: nn.Conv2d, norm: nn.BatchNorm2d | None, dtype: torch.dtype)
     weights = [conv.weight, conv.bias]
     if norm is not None:
         weights += [norm.weight, norm.bias, norm.running_mean, norm.running_var]
-    return kept(conv, make, dtype, weights=weights)
+    return cached_by_weights(conv, make, dtype, weights=weights)
 
 
-if TYPE_CHECKING:
-
-    class Layers(nn.ModuleList, Generic[M]):
-        """`nn.ModuleList` whose modules are all of one type, which torch's own cannot say."""
-
-        def __init__(self, modules: Iterable[M]) -> None: ...
-        def __iter__(self) -> Iterator[M]: ...
-        @overload
-        def __getitem__(self, idx: slice) -> Layers[M]: ...
-        @overload
-        def __getitem__(self, idx: int) -> M: ...
-        def __getitem__(self, idx: int | slice) -> M | Layers[M]: ...
-
-else:
-    Layers = nn.ModuleList
-
-
-class LayerNorm2d(nn.Module):
-    """Layer normalisation over the channels of a (B, C, H, W) tensor."""
-
-    def __init__(self, channels: int, eps: float = 1e-6) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.ones(channels))
-        self.bias = nn.Parameter(torch.zeros(channels))
-        self.eps = eps
+class FastLayerNorm2d(LayerNorm2d):
+    """`LayerNorm2d` by torch's own kernel where channels come last in memory."""
 
     def forward(self, x: Tensor) -> Tensor:
-        if on_cpu_without_grad(x) and x.is_contiguous(memory_format=torch.channels_last):
-            last = F.layer_norm(x.permute(0, 2, 3, 1), x.shape[1:2], self.weight, self.bias, self.eps)
-            return last.permute(0, 3, 1, 2)
-        mean = x.mean(1, keepdim=True)
-        centred = x - mean
-        variance = centred.pow(2).mean(1, keepdim=True)
-        normal = centred * torch.rsqrt(variance + self.eps)
-        return normal * self.weight[:, None, None] + self.bias[:, None, None]
-
-
-class MLP(nn.Module):
-    """`depth` linear layers with ReLU between them."""
-
-    def __init__(self, input_dim: int, hidden_dim: int, output_dim: int, depth: int) -> None:
-        super().__init__()
-        widths = [input_dim] + [hidden_dim] * (depth - 1) + [output_dim]
-        self.layers = Layers(nn.Linear(a, b) for a, b in pairwise(widths))
-
-    def forward(self, x: Tensor) -> Tensor:
-        for layer in self.layers[:-1]:
-            x = F.relu(layer(x))
-        return self.layers[-1](x)
+        if not (on_cpu_without_grad(x) and x.is_contiguous(memory_format=torch.channels_last)):
+            return super().forward(x)
+        last = F.layer_norm(x.permute(0, 2, 3, 1), x.shape[1:2], self.weight, self.bias, self.eps)
+        return last.permute(0, 3, 1, 2)

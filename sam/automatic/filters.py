@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from . import rle
+from ..masks import rle
 from .crops import CropBox
 
 

@@ -14,16 +14,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from . import rle
+from ..errors import ImageError, PromptError, SamError
+from ..masks import rle
+from ..transforms import check_image
 from .crops import CropBox, crop_boxes
 from .crops import point_grids as build_point_grids
-from .errors import ImageError, PromptError, SamError
 from .filters import Found, best, suppress, without_background, without_duplicates, without_parts
 from .scoring import inclusive, near_crop_edge
-from .transforms import check_image
 
 if TYPE_CHECKING:
-    from .model import Embedding, Prediction, Sam
+    from ..model import Embedding, Prediction, Sam
 
 OUTPUT_MODES = ("binary_mask", "uncompressed_rle", "coco_rle")
 
@@ -101,7 +101,7 @@ class SamAutomaticMaskGenerator:
         self.max_masks = max_masks
 
     @property
-    def _better_than(self) -> float | None:
+    def _min_predicted_iou(self) -> float | None:
         """The predicted IoU that a mask must exceed; what does not is dropped before it is decoded to the end."""
         return self.pred_iou_thresh if self.pred_iou_thresh > 0 else None
 
@@ -123,7 +123,7 @@ class SamAutomaticMaskGenerator:
             raise ImageError(f"the embedding is of an image of size {embedding.size}, not {size}; embed this one")
         found = self._in_crops(pixels, embedding) if boxes is None else self._in_boxes(pixels, embedding, boxes)
         if self.min_mask_region_area > 0:
-            found = self._without_specks(found, size)
+            found = self._without_small_regions(found, size)
         return [self._record(one, size) for one in self._chosen(found, size)]
 
     def _in_crops(self, pixels: np.ndarray, embedding: Embedding | None) -> list[Found]:
@@ -151,7 +151,7 @@ class SamAutomaticMaskGenerator:
         found: list[Found] = []
         for start in range(0, len(boxes), self.points_per_batch):
             some = boxes[start : start + self.points_per_batch]
-            prediction = self.model.predict(embedding, boxes=some, better_than=self._better_than)
+            prediction = self.model.predict(embedding, boxes=some, min_predicted_iou=self._min_predicted_iou)
             for i, one in self._good(prediction, whole, pixels.shape):
                 found.append(replace(one, prompt_box=tuple(some[i].tolist())))
         return suppress(found, torch.tensor([one.predicted_iou for one in found]), self.box_nms_thresh)
@@ -182,7 +182,7 @@ class SamAutomaticMaskGenerator:
                 point_coords=some[:, None],
                 point_labels=np.ones((len(some), 1), dtype=np.int64),
                 multimask_output=True,
-                better_than=self._better_than,
+                min_predicted_iou=self._min_predicted_iou,
             )
             for i, one in self._good(prediction, crop_box, pixels.shape):
                 found.append(replace(one, point=(float(some[i, 0]) + x0, float(some[i, 1]) + y0)))
@@ -194,8 +194,8 @@ class SamAutomaticMaskGenerator:
         masks_each = prediction.predicted_iou.shape[1]
         iou = prediction.predicted_iou.flatten()
         promising = torch.arange(len(iou), device=iou.device)
-        if self._better_than is not None:
-            promising = promising[iou > self._better_than]
+        if self._min_predicted_iou is not None:
+            promising = promising[iou > self._min_predicted_iou]
         prompts = range(len(prediction)) if prediction.prompts is None else prediction.prompts.tolist()
         masks = prediction.rles(promising, stability_offset=self.stability_score_offset)
         for i, mask in zip(promising.tolist(), masks, strict=True):
@@ -216,7 +216,7 @@ class SamAutomaticMaskGenerator:
                 ),
             )
 
-    def _without_specks(self, found: list[Found], size: tuple[int, int]) -> list[Found]:
+    def _without_small_regions(self, found: list[Found], size: tuple[int, int]) -> list[Found]:
         """`found` with small holes filled, small islands dropped, and what became a duplicate removed."""
         cleaned, untouched = [], []
         for one in found:

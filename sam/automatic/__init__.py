@@ -1,0 +1,1 @@
+"""Masks for everything in an image."""

@@ -1,0 +1,1 @@
+"""ONNX files of the bundled models."""
