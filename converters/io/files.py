@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import io
 import json
 import os
@@ -51,15 +52,40 @@ def opened(path: Path | str) -> IO[bytes]:
     return os.fdopen(handle, "rb")
 
 
+_MARKS = ((codecs.BOM_UTF32_LE, "utf-32"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
+
+
+def encoding_of(head: bytes) -> str:
+    """The encoding that the byte-order mark of a file that begins so tells; UTF-8 without one."""
+    return next((name for mark, name in _MARKS if head.startswith(mark)), "utf-8-sig")
+
+
+def opened_text(path: Path, errors: str = "strict") -> io.TextIOWrapper:
+    """A text file, open for reading as `encoding_of` says, with the line ends that it has."""
+    handle = opened(path)
+    encoding = encoding_of(handle.read(4))
+    handle.seek(0)
+    return io.TextIOWrapper(handle, encoding=encoding, errors=errors, newline="")
+
+
+def not_text(path: Path, error: UnicodeError) -> FormatError:
+    """What a file is refused with that is not in the encoding it is read as."""
+    place = f" (byte {error.start})" if isinstance(error, UnicodeDecodeError) else ""
+    told = error.encoding if isinstance(error, UnicodeDecodeError) else "UTF-16"
+    name = "UTF-16" if told.lower().startswith("utf-16") else "UTF-8"
+    return FormatError(f"{path}: not {name} text{place}; save it as UTF-8")
+
+
 def read_text(path: Path) -> str:
-    """The text of a UTF-8 file, with or without a byte-order mark; FormatError when it cannot be read."""
+    """The text of a UTF-8 file, or of one whose byte-order mark says UTF-16; FormatError when it cannot be read."""
     try:
-        with io.TextIOWrapper(opened(path), encoding="utf-8-sig") as file:
+        with opened_text(path) as file:
+            file.reconfigure(newline=None)
             return file.read()
     except OSError as error:
         raise FormatError(f"{path}: {reason(error)}") from error
-    except UnicodeDecodeError as error:
-        raise FormatError(f"{path}: not UTF-8 text (byte {error.start})") from error
+    except UnicodeError as error:
+        raise not_text(path, error) from error
 
 
 _NO_NUMBER = re.compile(r"[\[,:]\s*-?(?:NaN|Infinity)(?=\s*[],}])")

@@ -12,7 +12,7 @@ from samlabel.errors import FormatError, ImageError
 from samlabel.reach import Reach
 from samlabel.types import Size
 
-from .files import opened
+from .files import encoding_of, opened
 
 
 def files_below(folder: Path, *suffixes: str) -> Iterator[Path]:
@@ -23,14 +23,20 @@ def files_below(folder: Path, *suffixes: str) -> Iterator[Path]:
 
 
 def head_of(file: Path, length: int = 1 << 16) -> bytes:
-    """The first bytes of a file, without a byte-order mark and the white space after it; none when unreadable."""
+    """The first bytes of a file, without a byte-order mark and the white space after it; none when unreadable.
+
+    Those of UTF-16 are given as UTF-8.
+    """
     if not file.is_file():  # a pipe would wait for its writer
         return b""
     try:
         with opened(file) as handle:
-            return handle.read(length).lstrip(b"\xef\xbb\xbf \t\r\n")
+            head = handle.read(length)
     except (FormatError, OSError):
         return b""
+    if (encoding := encoding_of(head)) != "utf-8-sig":
+        head = head.decode(encoding, "ignore").encode("utf-8", "ignore")
+    return head.lstrip(b"\xef\xbb\xbf \t\r\n")
 
 
 def beside(label: str, name: str) -> str:

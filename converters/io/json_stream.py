@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import re
 from collections.abc import Callable, Collection, Iterator
@@ -11,7 +10,7 @@ from typing import Any, NoReturn
 
 from samlabel.errors import FormatError, reason
 
-from .files import opened, parser_fault
+from .files import not_text, opened_text, parser_fault
 
 CHUNK = 1 << 16  # characters read at a time; what they become stays in the cache, twice as fast as megabytes
 _SPACE = re.compile(r"[ \t\r\n]*")
@@ -50,7 +49,7 @@ class JsonFile:
         self._column = 0  # how far into that line it starts
         self._read = 0  # how often more was read
         self._ended = False
-        self._handle = io.TextIOWrapper(opened(file), encoding="utf-8-sig", newline="")
+        self._handle = opened_text(file)
         self._loads = _fast_loads()
 
     def __enter__(self) -> JsonFile:
@@ -180,8 +179,8 @@ class JsonFile:
         try:
             # A value larger than the chunk doubles it each time, so that it is not parsed again and again.
             added = self._handle.read(max(self._chunk, len(rest)))
-        except UnicodeDecodeError as error:
-            raise FormatError(f"{self._file}: not UTF-8 text ({error.reason})") from error
+        except UnicodeError as error:
+            raise not_text(self._file, error) from error
         except OSError as error:
             raise FormatError(f"{self._file}: {reason(error)}") from error
         self._ended = not added

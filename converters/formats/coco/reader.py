@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence, Set
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
@@ -14,8 +14,9 @@ import numpy as np
 from converters.fields.annotation import bounded, described
 from converters.fields.values import id_of, numbers, read_categories, read_mask, size_of, whole
 from converters.io.files import find_image_root, relative_name
-from converters.io.folders import Once, head_of
+from converters.io.folders import Once
 from converters.io.json_stream import JsonFile
+from converters.io.outline import END, is_json_with
 from converters.io.spool import FAR, Spool, SpoolPart
 from converters.lenient import Lenient, broken
 from converters.options import ReadOptions
@@ -55,10 +56,17 @@ def recognize(path: Path) -> str | None:
     file = _find(path)
     if file is None:
         return None
-    head = head_of(file, 1 << 20)
-    if head[:1] != b"{" or not (b'"images"' in head or (b'"annotations"' in head and b'"categories"' in head)):
+    if not is_json_with(file, "{", _is_coco):
         return None
     return f"{file.name} is a JSON object with images, annotations and categories"
+
+
+def _is_coco(keys: Set[str]) -> bool | None:
+    if "images" in keys or "annotations.image_id" in keys:
+        return True
+    if "shapes" in keys or "image" in keys or "pictures" in keys:
+        return False
+    return keys >= {"annotations", "categories", END} or None
 
 
 def _find(path: Path) -> Path | None:
@@ -78,20 +86,20 @@ def _find(path: Path) -> Path | None:
 
 
 def _of_other_names(path: Path) -> list[Path]:
-    """Files that begin as COCO's do, where there are few: person_keypoints_val.json, train.json."""
+    """Files that look as COCO's do, where there are few: person_keypoints_val.json, train.json."""
     for folder in (path, path / "annotations"):
         files = sorted(folder.glob("*.json"))
-        heads = [(file, head_of(file)) for file in files] if len(files) <= _FEW else []
-        found = [file for file, head in heads if head[:1] == b"{" and _begins_as_coco(head)]
+        found = [file for file in files if is_json_with(file, "{", _holds_instances)] if len(files) <= _FEW else []
         if found:
             return found
     return []
 
 
-def _begins_as_coco(head: bytes) -> bool:
-    return (
-        b'"images"' in head and b'"file_name"' in head and b'"segments_info"' not in head and b'"caption"' not in head
-    )
+def _holds_instances(keys: Set[str]) -> bool | None:
+    if not keys.isdisjoint(("annotations.segments_info", "annotations.caption", "shapes", "image", "pictures")):
+        return False
+    is_empty = keys >= {"images", "annotations", "categories"} and "annotations.image_id" not in keys
+    return "annotations.category_id" in keys or (END in keys and (is_empty or "images.file_name" in keys)) or None
 
 
 def read(path: Path, options: ReadOptions) -> Dataset:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Set
 from dataclasses import dataclass
 from functools import partial
 from math import hypot
@@ -17,7 +17,8 @@ from converters.fields.categories import NAMELESS, numbered
 from converters.fields.shapes import bad_mask, ellipse, kept_aside, mask_of, number_in, ordered_box, rectangle, union
 from converters.fields.values import size_of, whole
 from converters.io.files import read_json, read_text, relative_name
-from converters.io.folders import Once, beside, files_below, head_of, size_from_image
+from converters.io.folders import Once, beside, files_below, size_from_image
+from converters.io.outline import is_json_with
 from converters.io.png import read_numbered
 from converters.lenient import Lenient, broken, coded, passing_over, surviving, unbroken
 from converters.options import ReadOptions
@@ -62,10 +63,15 @@ def recognize(path: Path) -> str | None:
         return f"{file.name} describes one image as the older LabelMe did" if is_old(file) else None
     if file.suffix.lower() != ".json":
         return None
-    head = head_of(file, 1 << 20)
-    if head[:1] != b"{" or b'"shapes"' not in head or not (b'"imagePath"' in head or b'"shape_type"' in head):
+    if not is_json_with(file, "{", _is_labelme):
         return None
     return f"{file.name} holds the shapes of one image, as labelme writes them"
+
+
+def _is_labelme(keys: Set[str]) -> bool | None:
+    if not keys.isdisjoint(("images", "annotations", "pictures")):
+        return False
+    return ("shapes" in keys and not keys.isdisjoint(("imagePath", "shapes.shape_type"))) or None
 
 
 def read(path: Path, options: ReadOptions) -> Dataset:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Set
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -16,6 +16,7 @@ from converters.fields.shapes import bad_mask, ellipse, kept_aside, mask_of, num
 from converters.fields.values import size_of, whole
 from converters.io.files import IMAGE_SUFFIXES, find_image_root, read_json, relative_name
 from converters.io.folders import Once, head_of, size_from_image
+from converters.io.outline import is_json_with
 from converters.io.xml import read_xml
 from converters.lenient import Lenient, broken, coded, passing_over, unbroken
 from converters.options import ReadOptions
@@ -51,13 +52,17 @@ _RESULT_KEYS = frozenset(
 def recognize(path: Path) -> str | None:
     """Why `path` is Label Studio JSON, None when it is not."""
     for file in [path] if path.is_file() else _candidates(path):
-        head = head_of(file, 1 << 20)
-        told = b'"result"' in head or b'"data"' in head
-        listed = b'"annotations"' in head or b'"predictions"' in head
-        least = b'"original_width"' in head and b'"annotator"' in head  # JSON-MIN, which `read` refuses by its name
-        if file.suffix.lower() == ".json" and head[:1] == b"[" and ((told and listed) or least):
+        if file.suffix.lower() == ".json" and is_json_with(file, "[", _is_tasks):
             return f"{file.name} is a list of tasks with annotations, as Label Studio exports them"
     return None
+
+
+def _is_tasks(keys: Set[str]) -> bool | None:
+    told = not keys.isdisjoint(("data", "annotations.result", "predictions.result"))
+    listed = not keys.isdisjoint(("annotations", "predictions"))
+    # JSON-MIN, which `read` refuses by its name
+    least = "annotator" in keys and any(key.endswith(".original_width") for key in keys)
+    return (told and listed) or least or None
 
 
 def _candidates(path: Path) -> list[Path]:

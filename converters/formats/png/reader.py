@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Set
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -26,7 +26,8 @@ from converters.io.files import (
     read_json,
     relative_name,
 )
-from converters.io.folders import Once, files_below, head_of
+from converters.io.folders import Once, files_below
+from converters.io.outline import is_json_with
 from converters.io.png import Numbered, read_numbered
 from converters.lenient import Lenient, broken, coded, passing_over, unbroken
 from converters.options import ReadOptions
@@ -44,10 +45,15 @@ OBJECT_KEYS = frozenset(["number", "category_id", "box", "segmentation"])
 def recognize(path: Path) -> str | None:
     """Why `path` is a folder of instance masks with their table, None when it is not."""
     file = path / TABLE if path.is_dir() else path
-    head = head_of(file) if file.suffix.lower() == ".json" else b""
-    if head[:1] != b"{" or b'"pictures"' not in head or b'"categories"' not in head:
+    if file.suffix.lower() != ".json" or not is_json_with(file, "{", _is_table):
         return None
     return f"{file.name} is the table of a folder of instance masks"
+
+
+def _is_table(keys: Set[str]) -> bool | None:
+    if not keys.isdisjoint(("images", "annotations", "shapes")):
+        return False
+    return keys >= {"categories", "pictures"} or None
 
 
 def read(path: Path, options: ReadOptions) -> Dataset:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Set
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -28,7 +28,8 @@ from converters.io.files import (
     read_json,
     relative_name,
 )
-from converters.io.folders import Once, head_of
+from converters.io.folders import Once
+from converters.io.outline import is_json_with
 from converters.lenient import Lenient, broken, coded, passing_over
 from converters.options import ReadOptions
 from converters.records import RecordStream
@@ -46,15 +47,15 @@ def recognize(path: Path) -> str | None:
     file = path if path.is_file() else next(json_files(path), None)
     if file is None or file.suffix.lower() != ".json":
         return None
-    head = head_of(file, 4096)
-    if (
-        head[:1] != b"{"
-        or b'"image"' not in head
-        or not (b'"image_id"' in head or b'"annotations"' in head)
-        or b'"images"' in head
-    ):
+    if not is_json_with(file, "{", _is_record):
         return None
     return f"{file.name} is a record of one image and its annotations"
+
+
+def _is_record(keys: Set[str]) -> bool | None:
+    if not keys.isdisjoint(("images", "shapes", "pictures", "annotations.image_id")):
+        return False
+    return ("image" in keys and not keys.isdisjoint(("image.image_id", "annotations"))) or None
 
 
 def json_files(folder: Path) -> Iterator[Path]:
