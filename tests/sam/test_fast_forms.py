@@ -275,7 +275,7 @@ def test_the_plain_model_gives_the_masks_of_the_optimized_one(scramble, picture,
     fast = sam.optimize(copy.deepcopy(plain))
     found, wanted = (model.predict(model.embed(picture), **prompts) for model in (fast, plain))
     assert distance(found.low_res_logits, wanted.low_res_logits) < 1e-4
-    threshold = float(wanted.predicted_iou.amax(1).min())
+    threshold = float(wanted.predicted_iou.amax(1).mean())  # between the two
     some = [model.predict(model.embed(picture), **prompts, min_predicted_iou=threshold) for model in (fast, plain)]
     assert [one.prompts.tolist() for one in some] == [[int(wanted.predicted_iou.amax(1).argmax())]] * 2
     assert distance(*(one.low_res_logits for one in some)) < 1e-4
