@@ -58,6 +58,8 @@ class Generated:
     present: int = 0  # pictures whose masks were there already
     masks: int = 0
     failed: list[Failed] = field(default_factory=list)
+    unread: Mapping[str, int] = field(default_factory=dict)  # files among the images that are none, by suffix
+    left_out: tuple[str, ...] = ()  # folders among the images that are outputs of earlier runs
 
     @property
     def exit_code(self) -> int:
@@ -102,7 +104,15 @@ def generate(
         settings = _settings(source, out, segmenter, form, detector)
         _begin(folder, settings, set(targets.values()), overwrite=overwrite)
         with Journal(out / JOURNAL, settings_hash(settings), categories=GRID_CATEGORIES, below=folder) as journal:
-            job = _Job(source, folder, journal, targets, form, progress, Generated(out, failed=list(source.failed)))
+            job = _Job(
+                source,
+                folder,
+                journal,
+                targets,
+                form,
+                progress,
+                Generated(out, failed=list(source.failed), unread=source.unread, left_out=source.outputs),
+            )
             job.find_done(overwrite=overwrite)
             stages: list[Stage] = [Generate(segmenter, prompted=detector is not None)]
             job.make([Detect(detector), *stages] if detector is not None else stages)

@@ -11,7 +11,7 @@ import re
 import sys
 import traceback
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -92,6 +92,7 @@ def print_summary(summary: Summary) -> None:
             f"  {summary.weak} of {summary.objects} objects scored under {WEAK_SCORE}; "
             f"a larger detector may find more: `samlabel detectors`"
         )
+    say_passed_by(summary.unread, summary.left_out)
     for name, path in summary.outputs.items():
         lost = ", ".join(f"{code} {count}" for code, count in summary.losses[name].items())
         say(f"  {name}: {path}" + (f" (not in this format: {lost})" if lost else ""))
@@ -108,6 +109,17 @@ def print_summary(summary: Summary) -> None:
         say(f"  {summary.failed} failed, see {summary.output / 'failed.jsonl'}; the next run tries them again")
         shown = summary.failures
         print_table(("image", "stage", "reason"), [(one.path, one.stage, one.reason) for one in shown])
+
+
+def say_passed_by(unread: Mapping[str, int], outputs: Sequence[str]) -> None:
+    """What lies among the images and was not read."""
+    if unread:
+        count = sum(unread.values())
+        kinds = ", ".join(f"{number} {suffix}" for suffix, number in unread.items())
+        say(f"  {count} other file{'s' * (count > 1)} not read: {kinds}")
+    if outputs:
+        more = f" and {len(outputs) - 3} more" if len(outputs) > 3 else ""
+        say(f"  labels of earlier runs not read: {', '.join(outputs[:3])}{more}")
 
 
 def print_json(value: Any) -> None:

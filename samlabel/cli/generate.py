@@ -10,7 +10,7 @@ import typer
 from ..errors import UsageError
 from ..options import BEYOND, GENERATOR, MODELS, Grid, ModelOptions
 from ..progress import SILENT
-from ._console import print_json, print_table, say
+from ._console import print_json, print_table, say, say_passed_by
 from ._options import Group, with_options
 from ._progress import Quiet, Shown
 
@@ -98,6 +98,7 @@ def _generate(
     else:
         before = f", {made.present} were there already" if made.present else ""
         say(f"{made.images} images, {made.masks} masks in {made.output}{before}")
+        say_passed_by(made.unread, made.left_out)
         print_table(("image", "stage", "reason"), [(one.path, one.stage, one.reason) for one in made.failed])
     raise typer.Exit(made.exit_code)
 

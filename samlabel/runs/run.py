@@ -65,6 +65,8 @@ class Summary:
     human: int = 0  # images whose labels are a person's
     weak: int = 0  # objects of a detector score under WEAK_SCORE
     conflicts: tuple[Conflict, ...] = ()  # what only a person can decide; also in `output/conflicts.jsonl`
+    unread: Mapping[str, int] = field(default_factory=dict)  # files among the images that are none, by suffix
+    left_out: tuple[str, ...] = ()  # folders among the images that are outputs of earlier runs
     seconds: float = 0.0
 
     @property
@@ -82,7 +84,8 @@ class Summary:
         found["outputs"] = {name: str(path) for name, path in self.outputs.items()}
         found["losses"] = dict(self.losses)
         found["failures"] = [asdict(one) for one in self.failures]
-        found["kept"] = list(self.kept)
+        found["kept"], found["left_out"] = list(self.kept), list(self.left_out)
+        found["unread"] = dict(self.unread)
         found["conflicts"] = [asdict(one) for one in self.conflicts]
         found["seconds"] = round(self.seconds, 3)
         return found
@@ -328,6 +331,8 @@ class Run:
             weak=totals.weak,
             human=sum(journal.entries[path].human for path in paths),
             conflicts=tuple(sorted(self.conflicts, key=lambda one: (one.path, one.kind))),
+            unread=MappingProxyType(dict(self.source.unread)),
+            left_out=tuple(self.source.outputs),
             seconds=time.perf_counter() - started,
         )
         self._write_manifest(summary)

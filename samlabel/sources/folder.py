@@ -5,8 +5,9 @@ from __future__ import annotations
 import glob
 import os
 import stat
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,8 @@ class Folder:
     root: Path
     paths: tuple[str, ...]
     failed: tuple[Failed, ...] = ()
+    unread: Mapping[str, int] = field(default_factory=dict)  # files of folders that are no images, by suffix
+    outputs: tuple[str, ...] = ()  # folders below that hold labels of earlier runs, and were left out
 
     def refs(self) -> Iterator[ImageRef]:
         """Every image, in the order of the paths."""
@@ -51,8 +54,8 @@ Data = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
 def scan(data: Data, *, exclude: Iterable[Path] = ()) -> Folder:
     """Every picture of a folder (recursive), a glob pattern, one file or a list of these, sorted.
 
-    Hidden files and folders and those of `exclude` are left out. Links are followed, each folder
-    once, so a loop ends. What looks like a picture by its name and is none (a FIFO, a dead link)
+    Hidden files and folders, those of `exclude` and the outputs of earlier runs are left out. Links are followed, each
+    folder once, so a loop ends. What looks like a picture by its name and is none (a FIFO, a dead link)
     comes back in `failed`. Raises UsageError when nothing is there.
     """
     items = [data] if isinstance(data, (str, os.PathLike)) else list(data)
@@ -72,8 +75,9 @@ def scan(data: Data, *, exclude: Iterable[Path] = ()) -> Folder:
     failed: dict[str, Failed] = {}
     skip = {_identity(path) for path in exclude if path.is_dir()}
     candidates: list[tuple[Path, str | None]] = [(path, None) for path in files]
+    left = _LeftOut()
     for folder in folders:
-        candidates.extend(_walk(folder, skip))
+        candidates.extend(_walk(folder, skip, left))
     for path, fault in candidates:
         name = path.relative_to(root).as_posix()
         fault = fault or _why_not_a_file(path)
@@ -84,7 +88,17 @@ def scan(data: Data, *, exclude: Iterable[Path] = ()) -> Folder:
             failed[shown] = Failed(shown, "scan", fault)
     if not found_paths and not failed:
         raise UsageError(f"no pictures in {_show(data)}; wanted files ending in {', '.join(sorted(SUFFIXES))}")
-    return Folder(root, tuple(sorted(found_paths)), tuple(failed[name] for name in sorted(failed)))
+    faults = tuple(failed[name] for name in sorted(failed))
+    outputs = tuple(sorted({path.relative_to(root).as_posix() for path in left.outputs}))
+    return Folder(root, tuple(sorted(found_paths)), faults, dict(sorted(left.suffixes.items())), outputs)
+
+
+@dataclass(slots=True)
+class _LeftOut:
+    """What a walk passed by."""
+
+    suffixes: Counter[str] = field(default_factory=Counter)
+    outputs: list[Path] = field(default_factory=list)
 
 
 def _expand(item: str | os.PathLike[str]) -> tuple[Path, list[Path]]:
@@ -127,8 +141,8 @@ def _neighbour(path: Path) -> str:
     return f"; did you mean {path.parent / close[0]}?" if close else ""
 
 
-def _walk(top: Path, skip: set[tuple[int, int]]) -> Iterator[tuple[Path, str | None]]:
-    """Picture candidates below `top`, each with a reason when its folder cannot be read.
+def _walk(top: Path, skip: set[tuple[int, int]], left: _LeftOut) -> Iterator[tuple[Path, str | None]]:
+    """Picture candidates below `top`, each with a reason when its folder cannot be read; `left` takes what is none.
 
     Real folders come before linked ones, so a picture keeps the path that holds it. Folders above
     `top` count as seen: a link to `..` must not pull in what lies beside the folder that was asked for.
@@ -143,6 +157,9 @@ def _walk(top: Path, skip: set[tuple[int, int]]) -> Iterator[tuple[Path, str | N
                 continue
             seen.add(identity)
             entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+            if folder != top and is_output(folder):
+                left.outputs.append(folder)
+                continue
         except OSError as error:
             yield folder, f"this folder cannot be read: {error.strerror}"
             continue
@@ -154,8 +171,15 @@ def _walk(top: Path, skip: set[tuple[int, int]]) -> Iterator[tuple[Path, str | N
                 (links if entry.is_symlink() else folders).append(path)
             elif path.suffix.lower() in SUFFIXES:
                 yield path, None
+            else:
+                left.suffixes[path.suffix.lower() or "without a suffix"] += 1
         folders.sort(reverse=True)
         links.sort(reverse=True)
+
+
+def is_output(folder: Path) -> bool:
+    """Whether a run of samlabel wrote its labels to this folder."""
+    return any((folder / ".samlabel" / name).is_file() for name in ("settings.json", "generate.json"))
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:

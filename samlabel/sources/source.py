@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -28,6 +28,16 @@ class Source(Protocol):
     @property
     def failed(self) -> Sequence[Failed]:
         """What looked like an image and cannot be opened."""
+        ...
+
+    @property
+    def unread(self) -> Mapping[str, int]:
+        """How many files of each suffix were passed by, as they are no images."""
+        ...
+
+    @property
+    def outputs(self) -> Sequence[str]:
+        """Folders of earlier runs that were passed by."""
         ...
 
     def refs(self) -> Iterator[ImageRef]:

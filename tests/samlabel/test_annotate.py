@@ -293,3 +293,21 @@ def test_names_of_ultralytics_mean_our_variants(
     monkeypatch.setenv("SAMLABEL_CACHE", str(tmp_path / "empty"))
     with pytest.raises(WeightsError, match=f"^{variant} is not in .*samlabel models pull {variant}"):
         auto_annotate(photos, sam_model=name, output_dir=tmp_path / "out")
+
+
+def test_what_was_passed_by_is_named_at_the_end(
+    photos: Path, tmp_path: Path, fakes: ModuleType, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def run(out: Path) -> Summary:
+        return auto_annotate(
+            photos, output_dir=out, detector=fakes.Detector(), segmenter=fakes.Segmenter(), device="cpu"
+        )
+
+    (photos / "one.heic").write_bytes(b"x")
+    (photos / "notes.txt").write_text("x")
+    run(photos / "labels")
+    summary = run(tmp_path / "out")
+    assert (summary.images, dict(summary.unread), summary.left_out) == (3, {".heic": 1, ".txt": 1}, ("labels",))
+    print_summary(summary)
+    said = capsys.readouterr().out
+    assert "2 other files not read: 1 .heic, 1 .txt" in said and "labels of earlier runs not read: labels" in said

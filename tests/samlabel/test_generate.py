@@ -400,7 +400,8 @@ class TestCommand:
     def test_json_is_a_summary(self, run: Any, photos: Path, tmp_path: Path) -> None:
         code, said, _, _ = run(str(photos), "--out", str(tmp_path / "out"), "--json", "--quiet")
         assert code == 0
-        assert json.loads(said) | {"output": ""} == {"output": "", "images": 3, "present": 0, "masks": 6, "failed": []}
+        counts = {"images": 3, "present": 0, "masks": 6, "failed": [], "unread": {}, "left_out": []}
+        assert json.loads(said) == {"output": str(tmp_path / "out"), **counts}
 
 
 def test_the_bundled_model_generates(photos: Path, tmp_path: Path) -> None:

@@ -187,3 +187,23 @@ def test_a_folder_has_one_hash_that_follows_names_and_bytes(tmp_path: Path) -> N
     assert first == hash_tree(tmp_path)
     (tmp_path / "a").rename(tmp_path / "b")
     assert hash_tree(tmp_path) != first
+
+
+def test_files_that_are_no_images_are_counted_by_their_suffix(tmp_path: Path) -> None:
+    for name in ("a.png", "b.HEIC", "sub/c.heic", "notes.txt", "README", ".hidden.txt"):
+        file = tmp_path / name
+        file.parent.mkdir(exist_ok=True)
+        file.write_bytes(b"x")
+    assert scan(tmp_path).unread == {".heic": 2, ".txt": 1, "without a suffix": 1}
+    assert scan(tmp_path / "a.png").unread == {}
+
+
+@pytest.mark.parametrize("settings", ["settings.json", "generate.json"])
+def test_outputs_of_earlier_runs_are_no_input_but_where_they_are_named(tmp_path: Path, settings: str) -> None:
+    for name in ("a.png", "out/.samlabel/" + settings, "out/yolo/images/a.png"):
+        file = tmp_path / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(b"x")
+    found = scan(tmp_path)
+    assert (found.paths, found.outputs) == (("a.png",), ("out",))
+    assert scan(tmp_path / "out").paths == ("yolo/images/a.png",)
