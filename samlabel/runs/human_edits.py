@@ -18,7 +18,6 @@ from ..errors import Conflicted, ImageError, SamlabelError
 from ..file_state import hash_file, state_of
 from ..files import OutputFolder
 from ..progress import SILENT, Progress
-from ..sources.images import header_size
 from ..sources.source import Source
 from ..types import Annotation, Category, Dataset, ImageRecord
 from .hidden import HIDDEN
@@ -35,7 +34,7 @@ class Conflict:
     """Something about a person's labels that only the person can decide."""
 
     path: str
-    kind: str  # "two-edits", "two-persons", "picture-changed", "unknown-image", "image-missing", "other-size"
+    kind: str  # two-edits, two-persons, two-labels, picture-changed, unknown-image, image-missing, other-size
     message: str
 
 
@@ -165,31 +164,73 @@ def _read(dataset: Dataset, name: str, progress: Progress) -> dict[str, Made]:
 def accepted(
     dataset: Path, source: Source, *, follow_links: bool = False, progress: Progress = SILENT
 ) -> tuple[dict[str, Made], list[Conflict]]:
-    """Labels of a dataset in any format, as a person's; an image is found by its path, else by its file name."""
-    by_name: dict[str, list[str]] = {}
-    for path in source.paths:
-        by_name.setdefault(PurePosixPath(path).name, []).append(path)
+    """Labels of a dataset in any format, as a person's: without a model's scores.
+
+    An image is found by its path, else by its file name where one image alone has it, else by its name without the
+    suffix where one image of that size alone has it. Raises Conflicted where no image at all is found.
+    """
+    find = _Finder(source)
     found: dict[str, Made] = {}
     conflicts: list[Conflict] = []
     brought = _read(formats.read(dataset, follow_links=follow_links), str(dataset), progress)
     for path, made in progress.over(brought.items(), "comparing with images"):
-        same = [path] if path in source.paths else by_name.get(PurePosixPath(path).name, [])
-        if len(same) != 1:
-            conflicts.append(Conflict(path, "unknown-image", f"{dataset} has labels for it, but no picture is just it"))
+        wanted = (int(made.record.size[0]), int(made.record.size[1]))
+        name = find(path, wanted)
+        if name is None:
+            conflicts.append(Conflict(path, "unknown-image", f"{dataset} has labels for it, but no image is just it"))
             continue
-        annotations = tuple(replace(one, source=HUMAN, id=None) for one in made.record.annotations)
-        try:
-            size = header_size(source.root, same[0])
-        except (ImageError, OSError):
-            size = made.record.size
-        if size != tuple(made.record.size):
-            message = f"{dataset} has labels for {made.record.size}, the picture is {size} (height, width)"
-            conflicts.append(Conflict(same[0], "other-size", message))
+        size = find.size(name) or wanted
+        if size != wanted:
+            message = f"{dataset} has labels for {wanted}, the image is {size} (height, width)"
+            conflicts.append(Conflict(name, "other-size", message))
             continue
+        if name in found:
+            conflicts.append(Conflict(path, "two-labels", f"{dataset} has other labels for the same image, {name}"))
+            continue
+        annotations = tuple(map(_by_hand, made.record.annotations))
         used = {one.category_id for one in annotations}
         names = {key: text for key, text in made.names.items() if key in used}
-        found[same[0]] = Made(ImageRecord(same[0], made.record.size, annotations), names, made.origin)
+        found[name] = Made(ImageRecord(name, made.record.size, annotations), names, made.origin)
+    if brought and not found and not any(one.kind == "other-size" for one in conflicts):
+        raise Conflicted(
+            f"{dataset}: none of its {len(brought)} images is in {source.root}, the first is {next(iter(brought))}; "
+            f"expected the same relative paths or file names"
+        )
     return found, conflicts
+
+
+def _by_hand(annotation: Annotation) -> Annotation:
+    """The object as a person's; scores of a model say nothing of it."""
+    return replace(annotation, source=HUMAN, id=None, score=None, predicted_iou=None, stability_score=None)
+
+
+class _Finder:
+    """Finds the image that a label is of."""
+
+    def __init__(self, source: Source) -> None:
+        self._source, self._paths = source, frozenset(source.paths)
+        self._by_name: dict[str, list[str]] = {}
+        self._by_stem: dict[str, list[str]] = {}
+        for path in source.paths:
+            pure = PurePosixPath(path)
+            self._by_name.setdefault(pure.name, []).append(path)
+            self._by_stem.setdefault(pure.stem, []).append(path)
+
+    def __call__(self, path: str, size: tuple[int, int]) -> str | None:
+        if path in self._paths:
+            return path
+        pure = PurePosixPath(path)
+        same = self._by_name.get(pure.name, [])
+        if not same:
+            same = [one for one in self._by_stem.get(pure.stem, []) if self.size(one) == size]
+        return same[0] if len(same) == 1 else None
+
+    def size(self, path: str) -> tuple[int, int] | None:
+        """(height, width) of an image; None where it cannot be read."""
+        try:
+            return self._source.size(path)
+        except (ImageError, OSError):
+            return None
 
 
 def take(

@@ -136,6 +136,51 @@ def test_labels_brought_in_any_format_are_a_person_s(annotate: Any, photos: Path
         annotate(output=OutputOptions(accept=tmp_path / "brought"))
 
 
+def brought(tmp_path: Path, *names: str, size: tuple[int, int] = (40, 60)) -> OutputOptions:
+    """Options that accept labels of images of these names, made by a model on images that are not there."""
+    mask = HAND if size == HAND.size else Mask.from_pixels(np.ones(size, bool))
+    scored = Annotation(5, mask.box, mask, score=0.5, predicted_iou=0.6, stability_score=0.7)
+    labels = [ImageRecord(name, size, (scored,)) for name in names]
+    converters.write(Dataset((Category(5, "red"),), labels), tmp_path / "brought", format="coco")
+    return OutputOptions(accept=tmp_path / "brought")
+
+
+@pytest.mark.parametrize(
+    ("names", "taken", "left"),
+    [
+        (("a.png",), {"a.png"}, []),
+        (("elsewhere/a.png",), {"a.png"}, []),
+        (("a.jpg",), {"a.png"}, []),
+        (("a.png", "none.png"), {"a.png"}, [("none.png", "unknown-image")]),
+        (("a.png", "elsewhere/a.png"), {"a.png"}, [("elsewhere/a.png", "two-labels")]),
+    ],
+    ids=["path", "file name", "stem", "one without an image", "two for one image"],
+)
+def test_labels_find_their_image_by_path_then_name_then_stem(
+    annotate: Any, tmp_path: Path, names: tuple[str, ...], taken: set[str], left: list[tuple[str, str]]
+) -> None:
+    summary = annotate(output=brought(tmp_path, *names))
+    found = records(tmp_path / "out")
+    human = {path for path, objects in found.items() if any(one.source == "human" for one in objects)}
+    assert (human, [(one.path, one.kind) for one in summary.conflicts]) == (taken, left)
+    assert {(one.score, one.predicted_iou, one.stability_score) for path in human for one in found[path]} == {
+        (None, None, None)
+    }
+
+
+def test_a_name_without_its_suffix_is_not_enough_for_an_image_of_another_size(annotate: Any, tmp_path: Path) -> None:
+    summary = annotate(output=brought(tmp_path, "a.jpg", "zzz.png", size=(40, 60)))
+    assert summary.human == 2
+    with pytest.raises(Conflicted, match=r"none of its 1 images is in .*, the first is a.jpg; expected the same"):
+        annotate(output=brought(tmp_path / "other", "a.jpg", size=(30, 50)))
+
+
+def test_labels_that_meet_no_image_are_refused_and_nothing_changes(annotate: Any, tmp_path: Path) -> None:
+    with pytest.raises(Conflicted, match="none of its 2 images is in") as refused:
+        annotate(output=brought(tmp_path, "x.png", "y.png"))
+    assert refused.value.exit_code == 4 and annotate.asked == []
+
+
 def test_a_picture_that_changed_under_a_person_s_labels_is_named(
     annotate: Any, photos: Path, tmp_path: Path, fakes: ModuleType
 ) -> None:
