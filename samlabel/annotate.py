@@ -41,7 +41,7 @@ from .pipeline.executors import INLINE, Executor, Threads
 from .pipeline.reading import read_ahead
 from .pipeline.stages import Models
 from .progress import SILENT, Progress
-from .protocols import Detector, Segmenter
+from .protocols import Detector, PairsWithImages, Segmenter
 from .runs.outputs import foreign_labels, refuse_links
 from .runs.run import Event, Run, Summary
 from .runs.settings import Asked, Recall, Recalled, relative, settings_of
@@ -201,6 +201,8 @@ def run(
                         known = None
                         continue
                     models, chosen = loaded
+                    if isinstance(models.detector, PairsWithImages):
+                        models.detector.expect(source.paths)
                     way = models.stages(spec.thresholds, spec.duplicates)
                     most = _most_at_once(chosen, models.segmenter)
                     at_once = job.workers or min(most, len(source.paths))
@@ -221,7 +223,9 @@ def run(
                             advance(objects=0 if isinstance(done, Failed) else len(done.record.annotations))
                 if loaded is not None:
                     recall.keep(known.settings, known.categories)
-                return begun.close(clock, started)
+                pairs = loaded[0].detector if todo and loaded is not None else None
+                remarks = tuple(pairs.remarks()) if isinstance(pairs, PairsWithImages) else ()
+                return begun.close(clock, started, remarks)
 
 
 def beside(data: Data) -> Path:

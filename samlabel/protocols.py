@@ -87,6 +87,19 @@ class Detector(Protocol):
         ...
 
 
+@runtime_checkable
+class PairsWithImages(Protocol):
+    """A detector whose objects were made for certain images, such as labels that exist already."""
+
+    def expect(self, paths: Sequence[str]) -> None:
+        """Conflicted where none of these images is one that it has objects for."""
+        ...
+
+    def remarks(self) -> list[str]:
+        """What a person should know after the run: images without objects, objects without an image."""
+        ...
+
+
 E = TypeVar("E")
 
 

@@ -93,6 +93,8 @@ def print_summary(summary: Summary) -> None:
             f"a larger detector may find more: `samlabel detectors`"
         )
     say_passed_by(summary.unread, summary.left_out)
+    for remark in summary.remarks:
+        say(f"  {remark}")
     for name, path in summary.outputs.items():
         lost = ", ".join(f"{code} {count}" for code, count in summary.losses[name].items())
         say(f"  {name}: {path}" + (f" (not in this format: {lost})" if lost else ""))

@@ -1,8 +1,8 @@
 """Boxes that exist already, in any format that samlabel reads (labels:boxes.json, labels:FOLDER).
 
 Turns a box dataset into a mask dataset, with its categories as `converters.read` gives them. A label belongs to the
-image of the same relative path, else to the only one of its file name; `remarks()` says after a run what found no
-partner.
+image of the same relative path, else to the only one of its file name, else to the only one of its name without suffix
+and its size; `remarks()` says after a run what found no partner.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from ..errors import UsageError
+from ..errors import Conflicted, UsageError
 from ..objects import Objects
 from ..protocols import Image, ModelInfo
 from ._batches import inside
@@ -34,9 +34,13 @@ class LabelsDetector:
         self._keep = np.array(sorted(keep), dtype=np.int64)
         self._conf = conf
         self._max_det = max_det
+        self._path = path
         self._by_name: dict[str, list[str]] = defaultdict(list)
+        self._by_stem: dict[str, list[str]] = defaultdict(list)
         for key in labels:
             self._by_name[PurePosixPath(key).name].append(key)
+            self._by_stem[PurePosixPath(key).stem].append(key)
+        self._expected: tuple[str, ...] = ()  # every image of the run, those that are done included
         self._owner: dict[str, str] = {}  # which image took a label
         self._without: list[str] = []
         self._other_size: list[str] = []
@@ -45,8 +49,27 @@ class LabelsDetector:
     def detect(self, images: Sequence[Image]) -> list[Objects]:
         return [self._detect(image) for image in images]
 
+    def expect(self, paths: Sequence[str]) -> None:
+        """Conflicted where none of these images has a label, by its path, its file name or its stem."""
+        self._expected = tuple(paths)
+        if any(self._found_for(path) for path in paths):
+            return
+        labels = list(self._labels)
+        if labels and paths:
+            raise Conflicted(
+                f"{self._path}: none of its {len(labels)} labels is of an image here, the first is {labels[0]} and the "
+                f"first image {paths[0]}; expected the same relative paths or file names"
+            )
+
+    def _found_for(self, path: str) -> list[str]:
+        """The labels that may be of the image at this path."""
+        key = self._labels.find(path)
+        if key is not None:
+            return [key]
+        return self._by_name.get(self._labels.file_name(path), []) or self._by_stem.get(PurePosixPath(path).stem, [])
+
     def _detect(self, image: Image) -> Objects:
-        key = self._match(image.path)
+        key = self._match(image)
         if key is None:
             self._without.append(image.path)
             return Objects.empty()
@@ -63,11 +86,18 @@ class LabelsDetector:
         scores = np.where(drawn, 1.0, found.scores)
         return inside(found.boxes[wanted], scores[wanted], found.category_ids[wanted], image.size)
 
-    def _match(self, path: str) -> str | None:
-        """The label of an image: of its own path, else the only one of its file name that no image has taken."""
+    def _match(self, image: Image) -> str | None:
+        """The label of an image: of its own path, else the only one of its file name that no image has taken.
+
+        Where no label has its file name, the only one of its stem and its size.
+        """
+        path = image.path
         key = self._labels.find(path)
         if key is None:
             alike = self._by_name.get(self._labels.file_name(path), [])
+            if not alike:
+                same = self._by_stem.get(PurePosixPath(path).stem, [])
+                alike = [one for one in same if self._labels.size(one) == image.size]
             if len(alike) != 1:
                 return None
             # Two photos of one name must not both get the boxes of one of them.
@@ -78,7 +108,8 @@ class LabelsDetector:
 
     def remarks(self) -> list[str]:
         """What a person should know after the run: images without labels, labels without image, odd sizes."""
-        unused = [key for key in self._labels if key not in self._owner]
+        done_before = {key for path in self._expected for key in self._found_for(path)}
+        unused = [key for key in self._labels if key not in self._owner and key not in done_before]
         crowds = self._labels.crowds
         lines = [
             _remark(self._without, "image has no entry in the labels", "images have no entry in the labels"),

@@ -12,7 +12,7 @@ import numpy as np
 from ..datasets.classes import read_class_map, renamed
 from ..errors import UsageError
 from ..objects import Objects
-from ..protocols import Detector, Image
+from ..protocols import Detector, Image, PairsWithImages
 from ..types import Category
 
 
@@ -77,3 +77,12 @@ class MappedDetector:
         stay = np.isin(found.category_ids, list(self._new))
         ids = [self._new[int(old)].id for old in found.category_ids[stay]]
         return replace(found.take(stay), category_ids=np.array(ids, dtype=np.int64))
+
+    def expect(self, paths: Sequence[str]) -> None:
+        """As the detector within does."""
+        if isinstance(self._detector, PairsWithImages):
+            self._detector.expect(paths)
+
+    def remarks(self) -> list[str]:
+        """What the detector within says after the run."""
+        return self._detector.remarks() if isinstance(self._detector, PairsWithImages) else []

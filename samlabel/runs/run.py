@@ -6,7 +6,7 @@ import json
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -67,6 +67,7 @@ class Summary:
     conflicts: tuple[Conflict, ...] = ()  # what only a person can decide; also in `output/conflicts.jsonl`
     unread: Mapping[str, int] = field(default_factory=dict)  # files among the images that are none, by suffix
     left_out: tuple[str, ...] = ()  # folders among the images that are outputs of earlier runs
+    remarks: tuple[str, ...] = ()  # of labels that exist already: what found no partner
     seconds: float = 0.0
 
     @property
@@ -85,7 +86,7 @@ class Summary:
         found["losses"] = dict(self.losses)
         found["failures"] = [asdict(one) for one in self.failures]
         found["kept"], found["left_out"] = list(self.kept), list(self.left_out)
-        found["unread"] = dict(self.unread)
+        found["unread"], found["remarks"] = dict(self.unread), list(self.remarks)
         found["conflicts"] = [asdict(one) for one in self.conflicts]
         found["seconds"] = round(self.seconds, 3)
         return found
@@ -402,9 +403,12 @@ class Begun:
         """Put one result where it cannot be lost; TooManyFailures where it is one failure too many."""
         self._run._finish(done, self._journal, len(self.todo), progress)
 
-    def close(self, clock: Clock, started: float) -> Summary:
-        """Write label files from the journal, then the list of failures and the manifest; `started` as perf_counter."""
-        return self._run._close(self._journal, clock, started)
+    def close(self, clock: Clock, started: float, remarks: tuple[str, ...] = ()) -> Summary:
+        """Write label files from the journal, then the list of failures and the manifest.
+
+        `started` is a time of perf_counter; `remarks` are lines for the end of the summary.
+        """
+        return replace(self._run._close(self._journal, clock, started), remarks=remarks)
 
 
 def where(folder: Path) -> Path:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
 from PIL import Image as Picture
 
 import converters
+from samlabel.annotate import auto_annotate
 from samlabel.detectors import load
-from samlabel.errors import FormatError, UnknownName, UsageError
+from samlabel.errors import Conflicted, FormatError, UnknownName, UsageError
 from samlabel.protocols import Image
+from samlabel.runs.run import Summary
 
 CATEGORIES = [{"id": 3, "name": "cat", "supercategory": "animal"}, {"id": 17, "name": "dog"}]
 
@@ -320,3 +323,45 @@ def test_a_missing_dataset_or_none_is_a_usage_error(tmp_path: Path) -> None:
         load(f"labels:{tmp_path / 'nowhere.json'}")
     with pytest.raises(UsageError, match="needs a dataset"):
         load("labels")
+
+
+def test_a_label_of_another_suffix_is_of_the_only_image_of_its_size(tmp_path: Path) -> None:
+    detector = load(coco(tmp_path, ["a.png", "b.png"], [box(1), box(2)]))
+    found = detector.detect([image("x/a.jpg"), image("b.jpg", height=30)])
+    assert [len(one) for one in found] == [1, 0]
+
+
+def drawn(folder: Path, *names: str) -> Path:
+    folder.mkdir()
+    for name in names:
+        Picture.new("RGB", (60, 40)).save(folder / name)
+    return folder
+
+
+def annotate(images: Path, spec: str, out: Path, fakes: ModuleType) -> Summary:
+    return auto_annotate(images, spec, output_dir=out, segmenter=fakes.Segmenter(), device="cpu")
+
+
+def test_labels_of_which_none_meets_an_image_are_refused_before_anything_is_labeled(
+    tmp_path: Path, fakes: ModuleType
+) -> None:
+    spec = coco(tmp_path, ["x.png", "y.png"], [box(1)])
+    images = drawn(tmp_path / "images", "a.png")
+    with pytest.raises(Conflicted, match="none of its 2 labels is of an image here, the first is x.png") as refused:
+        annotate(images, spec, tmp_path / "out", fakes)
+    assert refused.value.exit_code == 4
+    assert (tmp_path / "out/.samlabel/journal.jsonl").read_bytes() == b""
+
+
+def test_what_found_no_partner_is_told_after_a_run_and_a_label_of_an_image_done_before_is_none(
+    tmp_path: Path, fakes: ModuleType
+) -> None:
+    spec = coco(tmp_path, ["a.png", "b.png", "gone.png"], [box(1), box(2), box(3)])
+    images = drawn(tmp_path / "images", "a.png", "new.png")
+    first = annotate(images, spec, tmp_path / "out", fakes)
+    assert first.remarks == (
+        "1 image has no entry in the labels: new.png",
+        "2 labels matched no image: b.png, gone.png",
+    )
+    Picture.new("RGB", (60, 40)).save(images / "b.png")
+    assert annotate(images, spec, tmp_path / "out", fakes).remarks == ("1 label matched no image: gone.png",)
