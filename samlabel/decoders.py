@@ -14,6 +14,7 @@ from .errors import ImageError
 # Pillow picks a decoder by content; EPS would start Ghostscript, so only plain raster formats are let in.
 _DECODERS = ("JPEG", "PNG", "BMP", "DIB", "GIF", "WEBP", "TIFF", "PPM", "JPEG2000", "AVIF")
 _TURNED = (5, 6, 7, 8)  # EXIF orientations that swap width and height
+_WIDTH, _HEIGHT = 256, 257  # tags of a TIFF: ImageWidth and ImageLength, as they are stored
 
 
 def open_header(data: bytes | IO[bytes]) -> Any:
@@ -74,6 +75,8 @@ def _size(data: bytes | IO[bytes]) -> tuple[int, int] | None:
     if opened is None:
         return None
     width, height = opened.size
+    if opened.format == "TIFF":  # Pillow has turned the size of one already, but not in every version
+        width, height = opened.tag_v2.get(_WIDTH, width), opened.tag_v2.get(_HEIGHT, height)
     turned = opened.getexif().get(0x0112, 1) in _TURNED
     return (width, height) if turned else (height, width)
 

@@ -103,7 +103,7 @@ def encoded(root: Path, path: str, *, max_pixels: int = MAX_PIXELS) -> Encoded:
 def decode(root: Path, path: str, *, max_pixels: int = MAX_PIXELS) -> Decoded:
     """The picture `root/path` as upright RGB, first frame; ImageError says why not.
 
-    Transparent parts become white, 16-bit values keep their high byte, EXIF orientation is applied
+    Transparent parts become white, values of 10 to 16 bits keep their upper 8, EXIF orientation is applied
     once. The pixels are checked against `max_pixels` before they are decoded.
     """
     return encoded(root, path, max_pixels=max_pixels).decode()
@@ -175,14 +175,33 @@ def _strips(size: tuple[int, int]) -> Iterator[tuple[int, int, int, int]]:
         yield (0, top, width, min(top + rows, height))
 
 
+# https://www.loc.gov/preservation/digital/formats/content/tiff_tags.shtml: MaxSampleValue, one number a channel.
+_MAX_SAMPLE_VALUE = 281
+_DEPTHS = (8, 10, 12, 14, 16)  # bits of what cameras, microscopes and X-ray detectors give
+
+
 def _scale(opened: Any) -> float:
-    """What numbers of more than 8 bits are multiplied by: 16 bits keep their high byte, shares of 1 become 255."""
+    """What numbers of more than 8 bits are multiplied by; shares of 1 become 255.
+
+    Cameras write 10, 12 or 14 bits as 16. How many it are is what a TIFF's tag says, else the fewest that hold the
+    largest number; the upper 8 of them are kept.
+    """
     if not opened.mode.startswith(("I", "F")):
         return 1
     most = max(float(_numbers(opened, box).max()) for box in _strips(opened.size))
     if opened.mode == "F":
         return 255 if most <= 1 else 1
-    return 1 / 256 if most > 255 else 1
+    bits = next((depth for depth in _DEPTHS if max(most, _declared(opened)) < 2**depth), 16)
+    return 1 / (1 << (bits - 8))
+
+
+def _declared(opened: Any) -> float:
+    """The largest number that a TIFF says it may hold; 0 where it says nothing."""
+    if opened.format != "TIFF":
+        return 0
+    found = opened.tag_v2.get(_MAX_SAMPLE_VALUE, 0)
+    found = found[0] if isinstance(found, tuple) and found else found
+    return float(found) if isinstance(found, (int, float)) and 0 < found < 2**16 else 0
 
 
 def _numbers(opened: Any, box: tuple[int, int, int, int]) -> np.ndarray:

@@ -12,7 +12,7 @@ from PIL import Image as pillow
 from samlabel.errors import ImageError, UsageError
 from samlabel.hub.hashing import hash_tree
 from samlabel.sources.folder import scan
-from samlabel.sources.images import decode
+from samlabel.sources.images import decode, header_size
 
 
 def picture(path: Path, colour: Any = (10, 20, 30), *, mode: str = "RGB", size: tuple[int, int] = (4, 3)) -> Path:
@@ -207,3 +207,33 @@ def test_outputs_of_earlier_runs_are_no_input_but_where_they_are_named(tmp_path:
     found = scan(tmp_path)
     assert (found.paths, found.outputs) == (("a.png",), ("out",))
     assert scan(tmp_path / "out").paths == ("yolo/images/a.png",)
+
+
+@pytest.mark.parametrize("suffix", ["tif", "png"])
+@pytest.mark.parametrize(
+    ("most", "grey"), [(255, 255), (1023, 255), (4080, 255), (16383, 255), (65535, 255), (32768, 128), (600, 150)]
+)
+def test_numbers_of_more_than_8_bits_keep_the_upper_8_of_the_bits_in_use(
+    tmp_path: Path, suffix: str, most: int, grey: int
+) -> None:
+    pixels = np.zeros((4, 4), np.uint16)
+    pixels[0, 0] = most
+    pillow.fromarray(pixels).save(tmp_path / f"a.{suffix}")
+    assert decode(tmp_path, f"a.{suffix}").image.pixels[0, 0].tolist() == [grey] * 3
+
+
+def test_a_tiff_that_says_how_large_its_numbers_may_be_is_believed(tmp_path: Path) -> None:
+    pixels = np.full((4, 4), 600, np.uint16)
+    pillow.fromarray(pixels).save(tmp_path / "a.tif", tiffinfo={281: 4095})
+    assert decode(tmp_path, "a.tif").image.pixels[0, 0].tolist() == [37] * 3
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("suffix", ["tif", "png", "jpg", "webp"])
+def test_the_size_in_the_header_is_that_of_the_upright_pixels(tmp_path: Path, suffix: str, orientation: int) -> None:
+    picture = pillow.fromarray(np.zeros((20, 30, 3), np.uint8))
+    exif = picture.getexif()
+    exif[0x0112] = orientation
+    picture.save(tmp_path / f"a.{suffix}", exif=exif)
+    wanted = (30, 20) if orientation > 4 else (20, 30)
+    assert header_size(tmp_path, f"a.{suffix}") == wanted == decode(tmp_path, f"a.{suffix}").image.size
