@@ -187,7 +187,7 @@ TABLE: dict[str, dict[str, tuple[Break, str, str, tuple[int, int]]]] = {
         "a file": (
             lambda folder: (folder / "labels/a.txt").write_bytes(b"\xff\xfe0 0"),
             "bad-file",
-            "a.txt: not UTF-8",
+            "a.txt: not UTF-16",
             (1, 1),
         ),
     },
