@@ -91,7 +91,7 @@ def _world(folder: Path) -> Path:
     records = []
     for path in paths:
         image = decode(folder / "photos", path.relative_to(folder / "photos").as_posix()).image
-        found = tuple(model.segment(image.pixels, fakes.find(image.pixels)))
+        found = model.segment(image.pixels, fakes.find(image.pixels)).annotations()
         records.append(ImageRecord(image.path, image.size, found))
     categories = fakes.Detector.info.categories
     converters.write(Dataset(categories, records[:3], folder / "photos"), folder / "labels.json", "coco")
