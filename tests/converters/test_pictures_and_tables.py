@@ -243,3 +243,11 @@ def test_parquet_without_pyarrow_names_the_command_that_installs_it(
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     with pytest.raises(MissingDependency, match=r'pip install "samlabel\[parquet\]"'):
         converters.write(drawn("hole", tmp_path / "photos"), tmp_path / "out", "parquet")
+
+
+def test_columns_of_odd_names_are_told_in_one_line(tmp_path: Path) -> None:
+    pyarrow = pytest.importorskip("pyarrow")
+    pytest.importorskip("pyarrow.parquet").write_table(pyarrow.table({"a\nb": [1]}), tmp_path / "a.parquet")
+    with pytest.raises(FormatError, match="no column objects; there are") as refused:
+        list(converters.read(tmp_path / "a.parquet", "parquet").records)
+    assert "\n" not in str(refused.value)

@@ -133,7 +133,7 @@ def _rows(file: Path, *, pictures: bool) -> Iterator[tuple[int, dict[str, Any]]]
     table = _open(file)
     names = table.schema_arrow.names
     if "objects" not in names:
-        raise FormatError(f"{file}: no column objects; there are {', '.join(names)[:200]}")
+        raise FormatError(f"{file}: no column objects; there are {', '.join(map(shown, names))[:200]}")
     columns = list(names)
     if not pictures and "image" in names:
         columns = [name for name in names if name != "image"] + ["image.path"]
