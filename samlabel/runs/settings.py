@@ -248,8 +248,8 @@ def _shipped_weights() -> list[Path]:
     """Every weight file inside the package, found without importing what uses it."""
     import importlib.util
 
-    spec = importlib.util.find_spec("sam")
-    homes = [Path(__file__).parent, *(Path(one) for one in (spec.submodule_search_locations or [] if spec else []))]
+    specs = [importlib.util.find_spec(name) for name in ("samlabel", "sam")]
+    homes = [Path(one) for spec in specs if spec is not None for one in spec.submodule_search_locations or []]
     return sorted(file for home in homes for file in home.rglob("*.safetensors"))
 
 

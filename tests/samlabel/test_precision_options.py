@@ -85,3 +85,11 @@ def test_a_segmenter_of_ones_own_takes_neither(
     spec = RunSpec(str(picture), tmp_path / "out", models=ModelOptions(device="cpu", **options))
     with pytest.raises(UsageError, match="a segmenter of your own brings its own"):
         run(spec, detector=fakes.Detector(), segmenter=fakes.Segmenter())
+
+
+def test_a_run_is_recognised_by_the_weights_of_both_bundled_models() -> None:
+    from sam.checkpoint import WEIGHTS
+    from samlabel.detectors import nano
+
+    found = {path.resolve() for path in Asked(RunSpec(), "photos").files() or ()}
+    assert {nano.WEIGHTS.resolve(), (WEIGHTS / "nano.safetensors").resolve()} <= found
