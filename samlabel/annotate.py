@@ -195,14 +195,16 @@ def run(
             )
             with run.begin() as begun:
                 todo = begun.todo
+                remarks: tuple[str, ...] = ()
                 if todo:
                     loaded = loaded or load()
                     if settings_of(asked, *loaded) != known.settings:  # a GPU came or went; nothing was done yet
                         known = None
                         continue
                     models, chosen = loaded
-                    if isinstance(models.detector, PairsWithImages):
-                        models.detector.expect(source.paths)
+                    pairs = models.detector if isinstance(models.detector, PairsWithImages) else None
+                    if pairs is not None:
+                        pairs.expect(source.paths)
                     way = models.stages(spec.thresholds, spec.duplicates)
                     most = _most_at_once(chosen, models.segmenter)
                     at_once = job.workers or min(most, len(source.paths))
@@ -221,10 +223,9 @@ def run(
                             with clock.of("journal"):
                                 begun.append(done, progress)
                             advance(objects=0 if isinstance(done, Failed) else len(done.record.annotations))
+                    remarks = () if pairs is None else tuple(pairs.remarks())
                 if loaded is not None:
                     recall.keep(known.settings, known.categories)
-                pairs = loaded[0].detector if todo and loaded is not None else None
-                remarks = tuple(pairs.remarks()) if isinstance(pairs, PairsWithImages) else ()
                 return begun.close(clock, started, remarks)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields
 from itertools import chain
 from types import MappingProxyType
 from typing import Any
@@ -161,15 +161,6 @@ class Objects:
         if len(places) != len(self) or len(wanted) != len(self) or set(places) != set(wanted):
             return None
         return self.take([places[row] for row in wanted])
-
-    @classmethod
-    def joined(cls, parts: Sequence[Objects]) -> Objects:
-        """The rows of all parts, with row ids counted anew; a column that one part lacks is empty there."""
-        found = [part for part in parts if len(part)]
-        if len(found) < 2:
-            one = found[0] if found else cls.empty()
-            return replace(one, row_ids=np.arange(len(one)))
-        return cls.of(chain.from_iterable(part.annotations() for part in found))
 
 
 def _values(column: FloatArray | None) -> list[float | None] | None:

@@ -72,8 +72,7 @@ def label(
     together = max(
         (place for place, stage in enumerate(stages, 1) if stage.batched or not stage.thread_safe), default=0
     )
-    alone = all(not stage.batched for stage in stages)
-    step = _Step(1 if alone else batch, windows.starts)
+    step = _Step(batch, windows.starts)
     first, rest = stages[:together], stages[together:]
 
     def work(found: Found) -> Labeled | Failed:

@@ -9,21 +9,21 @@ import numpy as np
 
 from ..objects import Objects
 from ..options import Thresholds
-from ..types import Annotation, Mask
+from ..types import Annotation
 
 
 def why_dropped(annotation: Annotation, thresholds: Thresholds) -> str | None:
     """The reason why a candidate is no label, None when it is one."""
-    return _reason(annotation.mask, annotation.predicted_iou, annotation.stability_score, thresholds)
-
-
-def reasons(objects: Objects, thresholds: Thresholds) -> list[str | None]:
-    """`why_dropped` for each row."""
-    nothing = (None,) * len(objects)
-    ious = nothing if objects.predicted_ious is None else objects.predicted_ious.tolist()
-    stability = nothing if objects.stability_scores is None else objects.stability_scores.tolist()
-    rows = zip(objects.masks or nothing, ious, stability, strict=True)
-    return [_reason(mask, _known(iou), _known(stable), thresholds) for mask, iou, stable in rows]
+    area = annotation.mask.area if annotation.mask is not None else 0
+    if area == 0:
+        return "empty_mask"
+    if area < thresholds.min_area:
+        return "min_area"
+    if _below(annotation.predicted_iou, thresholds.pred_iou_thresh):
+        return "pred_iou_thresh"
+    if _below(annotation.stability_score, thresholds.stability_score_thresh):
+        return "stability_score_thresh"
+    return None
 
 
 def usable(objects: Objects, size: tuple[int, int], dropped: Counter[str]) -> Objects:
@@ -36,23 +36,6 @@ def usable(objects: Objects, size: tuple[int, int], dropped: Counter[str]) -> Ob
     if not keep.all():
         dropped["bad_box"] += int((~keep).sum())
     return replace(objects, boxes=boxes).take(keep)
-
-
-def _reason(mask: Mask | None, iou: float | None, stability: float | None, thresholds: Thresholds) -> str | None:
-    area = mask.area if mask is not None else 0
-    if area == 0:
-        return "empty_mask"
-    if area < thresholds.min_area:
-        return "min_area"
-    if _below(iou, thresholds.pred_iou_thresh):
-        return "pred_iou_thresh"
-    if _below(stability, thresholds.stability_score_thresh):
-        return "stability_score_thresh"
-    return None
-
-
-def _known(value: float | None) -> float | None:
-    return None if value is None or value != value else value
 
 
 def _below(value: float | None, limit: float) -> bool:

@@ -5,6 +5,7 @@ With a detector: detect, segment, select. Without: generate, select.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Protocol
@@ -18,7 +19,7 @@ from ..protocols import Detector, MaskGenerator, Segmenter, check_model
 from ..types import Category
 from .context import ImageContext
 from .nms import survivors
-from .select import reasons, usable
+from .select import usable, why_dropped
 
 SCORE_DIGITS = 6
 GRID_CATEGORIES = (Category(1, "object"),)
@@ -46,6 +47,19 @@ class Stage(Protocol):
         ...
 
 
+class OfOneImage(ABC):
+    """A stage that works on each image alone."""
+
+    batched: ClassVar[bool] = False
+
+    def run(self, batch: Sequence[ImageContext], objects: Sequence[Objects]) -> list[Objects]:
+        return [self.of_one(context, one) for context, one in zip(batch, objects, strict=True)]
+
+    @abstractmethod
+    def of_one(self, context: ImageContext, objects: Objects) -> Objects:
+        """`run` for one image."""
+
+
 @dataclass(frozen=True, slots=True)
 class Detect:
     """The objects that a detector finds, boxes clipped to the image."""
@@ -66,21 +80,17 @@ class Detect:
 
 
 @dataclass(frozen=True, slots=True)
-class Segment:
+class Segment(OfOneImage):
     """A mask for each object that has none, prompted by its box."""
 
     segmenter: Segmenter[Any]
     name: ClassVar[str] = "segment"
-    batched: ClassVar[bool] = False
 
     @property
     def thread_safe(self) -> bool:
         return self.segmenter.info.thread_safe
 
-    def run(self, batch: Sequence[ImageContext], objects: Sequence[Objects]) -> list[Objects]:
-        return [self._segmented(context, one) for context, one in zip(batch, objects, strict=True)]
-
-    def _segmented(self, context: ImageContext, objects: Objects) -> Objects:
+    def of_one(self, context: ImageContext, objects: Objects) -> Objects:
         masks = objects.masks or (None,) * len(objects)
         todo = np.array([mask is None for mask in masks], dtype=bool)
         if not todo.any():  # a real negative, or a detector's own masks; no need to encode the image
@@ -100,31 +110,25 @@ class Segment:
         made = replace(ordered, sources=sources)
         if todo.all():
             return made
-        rest = objects.take(~todo)
-        joined = Objects.joined([made, rest])
-        ids = np.concatenate([made.row_ids, rest.row_ids])
-        back = replace(joined, row_ids=ids).in_order_of(objects.row_ids)
-        assert back is not None
-        return back
+        rows = list(objects.annotations())
+        for place, one in zip(np.flatnonzero(todo).tolist(), made.annotations(), strict=True):
+            rows[place] = one
+        return replace(Objects.of(rows), row_ids=objects.row_ids)
 
 
 @dataclass(frozen=True, slots=True)
-class Generate:
+class Generate(OfOneImage):
     """Objects of one class from a grid of points, or with `prompted` from the boxes of the objects found before."""
 
     segmenter: MaskGenerator[Any]
     prompted: bool = False
     name: ClassVar[str] = "segment"
-    batched: ClassVar[bool] = False
 
     @property
     def thread_safe(self) -> bool:
         return self.segmenter.info.thread_safe
 
-    def run(self, batch: Sequence[ImageContext], objects: Sequence[Objects]) -> list[Objects]:
-        return [self._generated(context, one) for context, one in zip(batch, objects, strict=True)]
-
-    def _generated(self, context: ImageContext, objects: Objects) -> Objects:
+    def of_one(self, context: ImageContext, objects: Objects) -> Objects:
         embedding = context.embedding(self.segmenter)
         with context.clock.of("generate"):
             found = self.segmenter.generate(context.image, embedding, boxes=objects.boxes if self.prompted else None)
@@ -132,37 +136,29 @@ class Generate:
 
 
 @dataclass(frozen=True, slots=True)
-class Select:
+class Select(OfOneImage):
     """The objects whose masks reach the thresholds, scores to 6 digits; the others are counted."""
 
     thresholds: Thresholds
     name: ClassVar[str] = "select"
-    batched: ClassVar[bool] = False
     thread_safe: ClassVar[bool] = True
 
-    def run(self, batch: Sequence[ImageContext], objects: Sequence[Objects]) -> list[Objects]:
-        return [self._selected(context, one) for context, one in zip(batch, objects, strict=True)]
-
-    def _selected(self, context: ImageContext, objects: Objects) -> Objects:
+    def of_one(self, context: ImageContext, objects: Objects) -> Objects:
         objects = _rounded(objects)
-        why = reasons(objects, self.thresholds)
+        why = [why_dropped(one, self.thresholds) for one in objects.annotations()]
         context.dropped.update(reason for reason in why if reason is not None)
         return objects.take(np.array([reason is None for reason in why], dtype=bool))
 
 
 @dataclass(frozen=True, slots=True)
-class Deduplicate:
+class Deduplicate(OfOneImage):
     """One of several masks of the same thing: the one of the best score; the others are counted."""
 
     duplicates: Duplicates
     name: ClassVar[str] = "deduplicate"
-    batched: ClassVar[bool] = False
     thread_safe: ClassVar[bool] = True
 
-    def run(self, batch: Sequence[ImageContext], objects: Sequence[Objects]) -> list[Objects]:
-        return [self._best(context, one) for context, one in zip(batch, objects, strict=True)]
-
-    def _best(self, context: ImageContext, objects: Objects) -> Objects:
+    def of_one(self, context: ImageContext, objects: Objects) -> Objects:
         keep = survivors(objects, self.duplicates)
         if not keep.all():
             context.dropped["duplicate"] += int((~keep).sum())
