@@ -15,7 +15,6 @@ from typing import Any
 
 from .. import formats
 from ..errors import Conflicted, ImageError, SamlabelError
-from ..file_state import hash_file, state_of
 from ..files import OutputFolder
 from ..progress import SILENT, Progress
 from ..sources.source import Source
@@ -240,8 +239,8 @@ def take(
     conflicts, taken = [], []
     for path in progress.over(sorted(found), "accepting labels"):
         made, entry = found[path], journal.entries.get(path)
-        state = state_of(source.root / path)
-        sha256 = hash_file(source.root / path)
+        state = source.state(path)
+        sha256 = source.sha256(path)
         if entry is not None and entry.human:
             before = Made(journal.record(path), {one.id: one.name for one in journal.categories}, "")
             if before.says() == made.says():

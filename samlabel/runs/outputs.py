@@ -196,7 +196,7 @@ class Outputs:
         while self.folder.kind(home := f"{KEPT}/{name}-{number}") is not None:
             number += 1
         for file in edited:
-            self._take_over(self.out / name / file, f"{home}/{file}")
+            self.folder.link(f"{name}/{file}", f"{home}/{file}")
         return [str(self.out / home / file) for file in edited]
 
     def _could_link(self, old: Path, name: str) -> bool:
@@ -206,11 +206,6 @@ class Outputs:
         except OSError:  # a file system without hard links
             return False
         return True
-
-    def _take_over(self, old: Path, name: str) -> None:
-        """Another name for a file that is about to be replaced, or a copy where a file has one name only."""
-        if not self._could_link(old, name):
-            self.folder.place(old, name, "copy")
 
     def _finish_swaps(self) -> None:
         """Complete or undo a swap that a killed process left half done."""

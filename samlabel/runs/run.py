@@ -12,13 +12,12 @@ from types import MappingProxyType
 from typing import Any
 
 from ..errors import ImageChanged, ImageError, OutputExists, TooManyFailures
-from ..file_state import hash_file, state_of
 from ..files import OutputFolder
 from ..options import SPEC, RunSpec
 from ..pipeline.context import Clock, Labeled
 from ..progress import SILENT, Progress
 from ..protocols import ImageRef
-from ..sources.images import Failed, header_size
+from ..sources.images import Failed
 from ..sources.source import Source
 from ..types import Category
 from .hidden import HIDDEN, read_json
@@ -244,14 +243,13 @@ class Run:
     def _is_still_theirs(self, journal: Journal, path: str) -> bool:
         """A person labelled what was this picture: kept where the size still fits, else left to the person."""
         try:
-            size = header_size(self.source.root, path)
+            size = self.source.size(path)
         except ImageError:
             size = (0, 0)
         before = tuple(journal.record(path).size)
         if size == before:
-            file = self.source.root / path
             entry = journal.entries[path]  # from here on of the image that is there; the journal still has the old one
-            journal.entries[path] = entry._replace(stat=state_of(file), sha256=hash_file(file))
+            journal.entries[path] = entry._replace(stat=self.source.state(path), sha256=self.source.sha256(path))
             message = "the picture changed since a person labelled it; their labels were kept"
             self.conflicts.append(Conflict(path, "picture-changed", message))
             return True
