@@ -7,15 +7,16 @@ and its size; `remarks()` says after a run what found no partner.
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import numpy as np
 
 from ..errors import Conflicted, UsageError
 from ..objects import Objects
 from ..protocols import Image, ModelInfo
+from ..sources.name_index import NameIndex
+from ..types import Size
 from ._batches import inside
 from ._classes import chosen
 from ._labels import Labels, open_labels
@@ -35,11 +36,7 @@ class LabelsDetector:
         self._conf = conf
         self._max_det = max_det
         self._path = path
-        self._by_name: dict[str, list[str]] = defaultdict(list)
-        self._by_stem: dict[str, list[str]] = defaultdict(list)
-        for key in labels:
-            self._by_name[PurePosixPath(key).name].append(key)
-            self._by_stem[PurePosixPath(key).stem].append(key)
+        self._index = NameIndex(labels)
         self._expected: tuple[str, ...] = ()  # every image of the run, those that are done included
         self._owner: dict[str, str] = {}  # which image took a label
         self._without: list[str] = []
@@ -52,7 +49,7 @@ class LabelsDetector:
     def expect(self, paths: Sequence[str]) -> None:
         """Conflicted where none of these images has a label, by its path, its file name or its stem."""
         self._expected = tuple(paths)
-        if any(self._found_for(path) for path in paths):
+        if any(self._candidates(path) for path in paths):
             return
         labels = list(self._labels)
         if labels and paths:
@@ -61,12 +58,17 @@ class LabelsDetector:
                 f"first image {paths[0]}; expected the same relative paths or file names"
             )
 
-    def _found_for(self, path: str) -> list[str]:
-        """The labels that may be of the image at this path."""
+    def _candidates(self, path: str, size: Size | None = None) -> list[str]:
+        """The labels that may be of the image at this path, of this size where it is known."""
         key = self._labels.find(path)
         if key is not None:
             return [key]
-        return self._by_name.get(self._labels.file_name(path), []) or self._by_stem.get(PurePosixPath(path).stem, [])
+
+        def fits(other: str) -> bool:
+            made_for = self._labels.size(other)
+            return made_for is not None and size in (None, made_for)
+
+        return self._index.like(self._labels.file_name(path), fits)
 
     def _detect(self, image: Image) -> Objects:
         key = self._match(image)
@@ -91,24 +93,19 @@ class LabelsDetector:
 
         Where no label has its file name, the only one of its stem and its size.
         """
-        path = image.path
-        key = self._labels.find(path)
-        if key is None:
-            alike = self._by_name.get(self._labels.file_name(path), [])
-            if not alike:
-                same = self._by_stem.get(PurePosixPath(path).stem, [])
-                alike = [one for one in same if self._labels.size(one) == image.size]
-            if len(alike) != 1:
-                return None
+        path, own = image.path, self._labels.find(image.path)
+        if own is None:
+            alike = self._candidates(path, image.size)
             # Two photos of one name must not both get the boxes of one of them.
-            return alike[0] if self._owner.get(alike[0], path) == path else None
-        if self._owner.get(key, path) != path:
-            self._shared.append(f"{key} (its own image and, by file name, {self._owner[key]})")
-        return key
+            return alike[0] if len(alike) == 1 and self._owner.get(alike[0], path) == path else None
+        if self._owner.get(own, path) != path:
+            self._shared.append(f"{own} (its own image and, by file name, {self._owner[own]})")
+        return own
 
     def remarks(self) -> list[str]:
         """What a person should know after the run: images without labels, labels without image, odd sizes."""
-        done_before = {key for path in self._expected for key in self._found_for(path)}
+        seen = {*self._owner.values(), *self._without}
+        done_before = {key for path in self._expected if path not in seen for key in self._candidates(path)}
         unused = [key for key in self._labels if key not in self._owner and key not in done_before]
         crowds = self._labels.crowds
         lines = [

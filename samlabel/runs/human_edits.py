@@ -17,6 +17,7 @@ from .. import formats
 from ..errors import Conflicted, ImageError, SamlabelError
 from ..files import OutputFolder
 from ..progress import SILENT, Progress
+from ..sources.name_index import NameIndex
 from ..sources.source import Source
 from ..types import Annotation, Category, Dataset, ImageRecord
 from .hidden import HIDDEN
@@ -208,20 +209,12 @@ class _Finder:
 
     def __init__(self, source: Source) -> None:
         self._source, self._paths = source, frozenset(source.paths)
-        self._by_name: dict[str, list[str]] = {}
-        self._by_stem: dict[str, list[str]] = {}
-        for path in source.paths:
-            pure = PurePosixPath(path)
-            self._by_name.setdefault(pure.name, []).append(path)
-            self._by_stem.setdefault(pure.stem, []).append(path)
+        self._index = NameIndex(source.paths)
 
     def __call__(self, path: str, size: tuple[int, int]) -> str | None:
         if path in self._paths:
             return path
-        pure = PurePosixPath(path)
-        same = self._by_name.get(pure.name, [])
-        if not same:
-            same = [one for one in self._by_stem.get(pure.stem, []) if self.size(one) == size]
+        same = self._index.like(PurePosixPath(path).name, lambda other: self.size(other) == size)
         return same[0] if len(same) == 1 else None
 
     def size(self, path: str) -> tuple[int, int] | None:

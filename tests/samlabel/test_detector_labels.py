@@ -365,3 +365,12 @@ def test_what_found_no_partner_is_told_after_a_run_and_a_label_of_an_image_done_
     )
     Picture.new("RGB", (60, 40)).save(images / "b.png")
     assert annotate(images, spec, tmp_path / "out", fakes).remarks == ("1 label matched no image: gone.png",)
+
+
+def test_labels_that_share_the_name_of_an_image_are_told_to_have_none(tmp_path: Path, fakes: ModuleType) -> None:
+    spec = coco(tmp_path, ["a.png", "x/b.png", "y/b.png"], [box(1), box(2), box(3)])
+    summary = annotate(drawn(tmp_path / "images", "a.png", "b.png"), spec, tmp_path / "out", fakes)
+    assert summary.remarks == (
+        "1 image has no entry in the labels: b.png",
+        "2 labels matched no image: x/b.png, y/b.png",
+    )
